@@ -1,0 +1,48 @@
+"""Errors that are answers: what was wrong, where, and what to do, in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UsageError(Exception):
+    """The request cannot be carried out as written: a wrong name, card, option or file (exit code 2)."""
+
+
+class WorkFailed(Exception):
+    """The request was fine but the work failed: a diverged training, a full disk (exit code 1)."""
+
+
+class TrainingDiverged(WorkFailed):
+    """A training loss or parameter stopped being finite."""
+
+    def __init__(self, model: str, seed: int, epoch: int) -> None:
+        super().__init__(
+            f"{model} (seed {seed}) diverged in epoch {epoch}: the loss is not finite. "
+            "Lower training.learning_rate in its card."
+        )
+        self.epoch = epoch
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], listing: str | None = None) -> UsageError:
+    """Make the error for a name nobody knows, with the nearest right ones.
+
+    Args:
+        kind: what the name should have been, such as ``"attack"``.
+        name: what was asked for.
+        known: all names that would have been right.
+        listing: the command that lists them, if there is one.
+    """
+    names = sorted(set(known))
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if not near:
+        near = [candidate for candidate in names if name and (name in candidate or candidate in name)][:3]
+    message = f"unknown {kind} {name!r}."
+    if near:
+        message += f" Did you mean {', '.join(near)}?"
+    elif len(names) <= 12:
+        message += f" Known: {', '.join(names) or 'none'}."
+    if listing:
+        message += f" `{listing}` shows all {len(names)}."
+    return UsageError(message)

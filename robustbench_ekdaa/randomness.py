@@ -1,0 +1,51 @@
+"""All randomness comes from generators keyed by (seed, purpose, indices); the global state is never used."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+
+
+def _digest(*key: int | str) -> int:
+    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in key)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def keyed_generator(seed: int, purpose: str, *index: int | str) -> torch.Generator:
+    """Return a CPU generator whose stream depends on the key alone, on every machine.
+
+    Args:
+        seed: the user's seed.
+        purpose: what the numbers are for, such as ``"weights"``; two purposes never share a stream.
+        index: further coordinates, such as an epoch or an image index.
+    """
+    return torch.Generator().manual_seed(_digest(seed, purpose, *index))
+
+
+class ImageDraws:
+    """Random numbers that belong to single images, so that batching cannot change them.
+
+    The numbers for one image depend on (seed, attack name, image index, purpose, step) and on nothing else: not on
+    the batch, the device, the epsilon or the order of work.
+    """
+
+    def __init__(self, seed: int, attack: str, indices: Sequence[int]) -> None:
+        self.seed, self.attack, self.indices = seed, attack, [int(index) for index in indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def _generators(self, purpose: str, step: int) -> list[torch.Generator]:
+        return [keyed_generator(self.seed, purpose, self.attack, index, step) for index in self.indices]
+
+    def uniform(self, purpose: str, shape: Sequence[int], *, step: int = 0, like: torch.Tensor) -> torch.Tensor:
+        """Uniform numbers in [0, 1), shape (N, *shape), with the device and type of ``like``."""
+        rows = [torch.rand(tuple(shape), generator=generator) for generator in self._generators(purpose, step)]
+        return torch.stack(rows).to(like) if rows else like.new_empty((0, *shape))
+
+    def normal(self, purpose: str, shape: Sequence[int], *, step: int = 0, like: torch.Tensor) -> torch.Tensor:
+        """Standard normal numbers, shape (N, *shape), with the device and type of ``like``."""
+        rows = [torch.randn(tuple(shape), generator=generator) for generator in self._generators(purpose, step)]
+        return torch.stack(rows).to(like) if rows else like.new_empty((0, *shape))

@@ -1,0 +1,200 @@
+"""Names to factories: built in, from decorators, from entry points, or from a Python file a card names.
+
+Built-in entries are written as ``"module:attribute"`` and imported on first use, so that listing names is instant.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from .errors import UsageError, unknown_name
+
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+class Registry:
+    """One kind of thing that can be named in a card or on the command line."""
+
+    def __init__(self, kind: str, builtin: Mapping[str, str], listing: str | None = None) -> None:
+        self.kind = kind
+        self.listing = listing
+        self._builtin = dict(builtin)
+        self._registered: dict[str, Callable[..., Any]] = {}
+        self._group = "robustbench_ekdaa." + kind.replace(" ", "_") + "s"
+
+    def register(self, name: str) -> Callable[[Factory], Factory]:
+        """Return a decorator that makes a factory known as ``name``."""
+
+        def decorate(factory: Factory) -> Factory:
+            self._registered[name] = factory
+            return factory
+
+        return decorate
+
+    def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
+        return {point.name: point for point in importlib.metadata.entry_points(group=self._group)}
+
+    def names(self) -> list[str]:
+        """All known names, sorted."""
+        return sorted({*self._builtin, *self._registered, *self._entry_points()})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def get(self, name: str, beside: Path | None = None) -> Callable[..., Any]:
+        """Return the factory called ``name``, or the one in a file: ``"my_rule.py:MyRule"``.
+
+        Args:
+            name: a known name or FILE.py:ATTRIBUTE.
+            beside: the folder a relative FILE.py is looked up in (default: the current one).
+
+        Raises:
+            UsageError: when there is no such name, file or attribute.
+        """
+        if name in self._registered:
+            return self._registered[name]
+        if name in self._builtin:
+            module, attribute = self._builtin[name].split(":")
+            factory: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+            return factory
+        if is_file_reference(name):
+            return load_from_file(name, beside)
+        points = self._entry_points()
+        if name in points:
+            loaded: Callable[..., Any] = points[name].load()
+            return loaded
+        raise unknown_name(self.kind, name, self.names(), self.listing)
+
+
+def is_file_reference(name: str) -> bool:
+    """Whether ``name`` has the form FILE.py:ATTRIBUTE."""
+    return ".py:" in name
+
+
+def referenced_file(name: str, beside: Path | None = None) -> Path:
+    """Return the file that FILE.py:ATTRIBUTE names; raises UsageError when it does not exist."""
+    path = Path(name.rpartition(":")[0]).expanduser()
+    path = path if path.is_absolute() or beside is None else beside / path
+    if not path.is_file():
+        raise UsageError(f"{name}: there is no file {path}. Give the path relative to the card that names it.")
+    return path
+
+
+def load_from_file(name: str, beside: Path | None = None) -> Callable[..., Any]:
+    """Import FILE.py:ATTRIBUTE and return the attribute. This runs the file's code.
+
+    The module is named by the content of its file, so an edited file is imported anew and two files never clash.
+    """
+    path = referenced_file(name, beside)
+    attribute = name.rpartition(":")[2]
+    digest = hashlib.sha256(path.resolve().as_posix().encode() + path.read_bytes()).hexdigest()[:16]
+    module_name = f"robustbench_ekdaa_plugin_{path.stem}_{digest}"
+    module = sys.modules.get(module_name)
+    if module is None:
+        specification = importlib.util.spec_from_file_location(module_name, path)
+        if specification is None or specification.loader is None:
+            raise UsageError(f"{path}: not a Python file")
+        module = importlib.util.module_from_spec(specification)
+        sys.modules[module_name] = module
+        try:
+            specification.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            raise UsageError(f"{path}: could not be imported: {type(error).__name__}: {error}") from error
+    if not hasattr(module, attribute):
+        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise unknown_name(f"class in {path.name}", attribute, public)
+    found: Callable[..., Any] = getattr(module, attribute)
+    return found
+
+
+def build(factory: Callable[..., Any], options: Mapping[str, Any], where: str, **given: Any) -> Any:
+    """Call ``factory(**options, **given)`` after checking the options against its signature.
+
+    Types and ranges come from the annotations, ``Annotated[float, Field(gt=0)]`` included.
+
+    Args:
+        factory: a class or function with keyword arguments.
+        options: what a card says.
+        where: card and field, for the error message.
+        given: arguments the caller supplies, which a card may not set.
+
+    Raises:
+        UsageError: for an unknown, missing or ill-typed option.
+    """
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    parameters = {
+        name: parameter for name, parameter in inspect.signature(factory).parameters.items() if name not in given
+    }
+    target = factory.__init__ if inspect.isclass(factory) else factory  # type: ignore[misc]
+    hints = get_type_hints(target, include_extras=True)
+    checked: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in parameters:
+            raise UsageError(f"{where}: {unknown_name('option', name, parameters)}")
+        try:
+            config = ConfigDict(arbitrary_types_allowed=True, strict=False)
+            checked[name] = TypeAdapter(hints.get(name, Any), config=config).validate_python(value)
+        except ValidationError as error:
+            raise UsageError(f"{where}.{name}: {explain(error.errors()[0])}") from None
+    missing = [
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is inspect.Parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        and name not in checked
+    ]
+    if missing:
+        raise UsageError(f"{where}: the option {missing[0]} is missing")
+    return factory(**checked, **given)
+
+
+def explain(problem: Mapping[str, Any]) -> str:
+    """Say in words what pydantic found wrong with one value."""
+    message = str(problem["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return "is missing"
+    if problem["type"] == "extra_forbidden":
+        return "unknown field"
+    if problem["type"] == "value_error":
+        return message
+    return f"must be {message} (got {problem['input']!r})"
+
+
+RULES = Registry(
+    "rule",
+    {
+        "backprop": "robustbench_ekdaa.learning.backprop:Backprop",
+        "ekdaa": "robustbench_ekdaa.learning.ekdaa:Ekdaa",
+        "frozen": "robustbench_ekdaa.learning.frozen:FrozenConvolutions",
+    },
+    listing="robustbench-ekdaa list rules",
+)
+NETWORKS = Registry(
+    "network",
+    {
+        "small_cnn": "robustbench_ekdaa.networks.presets:small_cnn",
+        "lenet": "robustbench_ekdaa.networks.presets:lenet",
+        "ekdaa_cnn": "robustbench_ekdaa.networks.presets:ekdaa_cnn",
+    },
+    listing="robustbench-ekdaa list networks",
+)
+DATASETS = Registry(
+    "data set",
+    {
+        "digits": "robustbench_ekdaa.data.builtin:digits",
+        "fashion_mnist": "robustbench_ekdaa.data.builtin:fashion_mnist",
+        "cifar10": "robustbench_ekdaa.data.builtin:cifar10",
+        "svhn": "robustbench_ekdaa.data.builtin:svhn",
+    },
+    listing="robustbench-ekdaa list datasets",
+)
