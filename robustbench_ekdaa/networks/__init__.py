@@ -1,0 +1,16 @@
+"""Networks: ordered blocks of a layer, an activation and pooling; pure forward passes that return logits."""
+
+from .activations import ACTIVATIONS, Activation, signum_backward
+from .build import build_network, check_network
+from .network import Block, Network, Trace
+
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "Block",
+    "Network",
+    "Trace",
+    "build_network",
+    "check_network",
+    "signum_backward",
+]

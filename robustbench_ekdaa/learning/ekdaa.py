@@ -1,0 +1,113 @@
+"""EKDAA: error-kernel driven activation alignment (Zee, Ororbia, Mali, Nwogu; TMLR 2023, arXiv:2206.01820)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..networks import ACTIVATIONS, Network, Trace
+from ..networks.build import glorot_
+from .layers import transmit_and_correlate
+from .rule import LearningRule, Step, cross_entropy, softmax_error
+
+
+class Ekdaa(LearningRule):
+    """Each layer moves its activations towards targets that learned error kernels send down; phi' is never used.
+
+    With h the pre-activation, z = phi(h), W the weight and E the error kernel in W's shape::
+
+        e_L = softmax(h_L) - onehot(y)
+        d_l = E_{l+1} applied backwards to e_{l+1}, then back through pooling
+        t_l = phi(h_l - beta d_l);   e_l = z_l - t_l
+        dW_l = e_l correlated with z_{l-1} (batch mean);   dE_l = gamma dW_l
+
+    Args:
+        beta: how far targets are moved.
+        gamma: size of the error kernels' updates relative to the weights'.
+        error_kernels: how E starts; ``"random"`` draws it like a weight, ``"transpose"`` copies W (weight transport,
+            which the rule exists to avoid; offered to measure what it is worth).
+        feedback_decay: weight decay of E. With gamma = 1 and the same decay on W and E, E aligns to W (Kolen-Pollack).
+        normalise_errors: divide an image's error map by its largest magnitude where that is above 1.
+        target_activation: phi_t, a smooth stand-in in e_l = phi_t(h_l) - phi_t(h_l - beta d_l), for networks whose
+            activation is flat almost everywhere (signum); default: the layer's own activation, as in the paper.
+    """
+
+    def __init__(
+        self,
+        *,
+        beta: Annotated[float, Field(gt=0)] = 0.9,
+        gamma: Annotated[float, Field(ge=0)] = 0.1,
+        error_kernels: Literal["random", "transpose"] = "random",
+        feedback_decay: Annotated[float, Field(ge=0)] = 0.0,
+        normalise_errors: bool = False,
+        target_activation: Literal["tanh", "sigmoid", "relu", "leaky_relu", "elu", "softplus"] | None = None,
+    ) -> None:
+        self.beta, self.gamma = beta, gamma
+        self.error_kernels = error_kernels
+        self.feedback_decay = feedback_decay
+        self.normalise_errors = normalise_errors
+        self.target_activation = target_activation
+        self.kernels: list[nn.Parameter] = []
+
+    def bind(self, network: Network, generator: torch.Generator) -> None:
+        """Create E_2 ... E_L: the first block sends nothing further down."""
+        super().bind(network, generator)
+        self.kernels = []
+        for block in network.block_list[1:]:
+            kernel = block.layer.weight.detach().clone()
+            self.kernels.append(nn.Parameter(kernel if self.error_kernels == "transpose" else glorot_(kernel, generator)))
+
+    @torch.no_grad()
+    def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
+        """Fill `.grad` of weights, biases and error kernels."""
+        blocks = self.network.block_list
+        logits, traces = self.network.trace(images)
+        error = softmax_error(logits, labels)  # e_L  (N, K)
+        for index in range(len(blocks) - 1, 0, -1):
+            kernel = self.kernels[index - 1]  # E_l
+            sent, weight_gradient = transmit_and_correlate(blocks[index], traces[index], error, kernel)
+            kernel.grad = self.gamma * weight_gradient  # dE_l
+            assert sent is not None
+            error = self._error_map(index - 1, blocks[index - 1].unpool(sent, traces[index - 1]), traces[index - 1])
+        transmit_and_correlate(blocks[0], traces[0], error, blocks[0].layer.weight, transmit=False)
+        return Step(cross_entropy(logits, labels), logits)
+
+    def _error_map(self, index: int, d: Tensor, trace: Trace) -> Tensor:
+        """e_l = z_l - t_l with t_l = phi(h_l - beta d_l)."""
+        h, z = trace.preactivation, trace.activation
+        moved = torch.sub(h, d, alpha=self.beta)
+        if self.target_activation is None:
+            error = z - self.network.block_list[index].phi.forward(moved)
+        else:
+            phi_t = ACTIVATIONS[self.target_activation].forward
+            error = phi_t(h) - phi_t(moved)
+        if self.normalise_errors:
+            largest = error.abs().amax(dim=tuple(range(1, error.dim())), keepdim=True)
+            error = error / largest.clamp_min(1.0)
+        return error
+
+    def feedback_parameters(self) -> list[nn.Parameter]:
+        """Return the error kernels E_2 ... E_L."""
+        return self.kernels
+
+    @property
+    def feedback_options(self) -> dict[str, float]:
+        """Decay of the error kernels."""
+        return {"weight_decay": self.feedback_decay}
+
+    def feedback_weights(self) -> dict[int, Tensor]:
+        """Return the error kernels by block index."""
+        return {index + 1: kernel.detach() for index, kernel in enumerate(self.kernels)}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the error kernels."""
+        return {f"error_kernel.{index + 1}": kernel.detach() for index, kernel in enumerate(self.kernels)}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take the error kernels back."""
+        for index, kernel in enumerate(self.kernels):
+            kernel.copy_(state[f"error_kernel.{index + 1}"])

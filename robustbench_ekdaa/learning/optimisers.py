@@ -1,0 +1,63 @@
+"""The optimiser and schedule a recipe names, straight from torch.optim."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..cards import Recipe
+from ..errors import UsageError, unknown_name
+from .rule import LearningRule
+
+Schedule = torch.optim.lr_scheduler.LRScheduler
+
+
+def _classes(module: Any, base: type, without: tuple[str, ...]) -> dict[str, type]:
+    found = {name: thing for name, thing in vars(module).items() if inspect.isclass(thing) and issubclass(thing, base)}
+    return {name: thing for name, thing in found.items() if not name.startswith("_") and name not in (*without, base.__name__)}
+
+
+def optimiser_names() -> dict[str, type]:
+    """All optimisers a recipe may name. LBFGS and SparseAdam need more than one dense gradient a step."""
+    return _classes(torch.optim, torch.optim.Optimizer, without=("LBFGS", "SparseAdam"))
+
+
+def schedule_names() -> dict[str, type]:
+    """All schedules a recipe may name: those that step once an epoch and need no metric or inner schedule."""
+    without = ("LRScheduler", "ReduceLROnPlateau", "SequentialLR", "ChainedScheduler", "LambdaLR", "MultiplicativeLR")
+    return _classes(torch.optim.lr_scheduler, Schedule, without)
+
+
+def make_optimiser(recipe: Recipe, rule: LearningRule, where: str) -> torch.optim.Optimizer:
+    """Make the recipe's optimiser over the network's and the rule's parameters, the latter as their own group.
+
+    Raises:
+        UsageError: for an unknown optimiser or an option it does not take.
+    """
+    known = optimiser_names()
+    if recipe.optimizer not in known:
+        raise UsageError(f"{where}.optimizer: {unknown_name('optimiser of torch.optim', recipe.optimizer, known)}")
+    groups: list[dict[str, Any]] = [{"params": list(rule.network.parameters())}]
+    feedback: list[nn.Parameter] = rule.feedback_parameters()
+    if feedback:
+        groups.append({"params": feedback, **rule.feedback_options})
+    try:
+        return known[recipe.optimizer](groups, lr=recipe.learning_rate, **recipe.optimizer_options)  # type: ignore[no-any-return]
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where}.optimizer_options: {recipe.optimizer} refuses them: {error}") from None
+
+
+def make_schedule(recipe: Recipe, optimiser: torch.optim.Optimizer, where: str) -> Schedule | None:
+    """Make the recipe's schedule, stepped once an epoch, or None."""
+    if recipe.schedule is None:
+        return None
+    known = schedule_names()
+    if recipe.schedule not in known:
+        raise UsageError(f"{where}.schedule: {unknown_name('schedule of torch.optim', recipe.schedule, known)}")
+    try:
+        return known[recipe.schedule](optimiser, **recipe.schedule_options)  # type: ignore[no-any-return]
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where}.schedule_options: {recipe.schedule} refuses them: {error}") from None

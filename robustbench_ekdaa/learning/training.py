@@ -1,0 +1,330 @@
+"""Training: a model card, a data set and a seed go in; a checkpoint and a log, named by their content, come out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..cards import ModelCard, content_hash
+from ..data.dataset import Dataset, Split
+from ..errors import TrainingDiverged, WorkFailed
+from ..networks import Network, build_network
+from ..progress import Progress, Silent, Task
+from ..randomness import keyed_generator
+from ..registry import RULES, build
+from .alignment import measure_alignment
+from .checkpoint import load_tensors, save_tensors, under_prefix, with_prefix
+from .optimisers import Schedule, make_optimiser, make_schedule
+from .rule import LearningRule
+
+# Part of every model's identity: raise it when a change here would give other weights from the same card.
+TRAINING_VERSION = 1
+PROBE_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One model to train.
+
+    Attributes:
+        card: the model card.
+        dataset: the data set's name.
+        fingerprint: the data set's fingerprint.
+        seed: draws the weights, the feedback and the order of the images.
+        held_out: share of the training images that is kept aside for choosing a recipe, in [0, 1).
+    """
+
+    card: ModelCard
+    dataset: str
+    fingerprint: str
+    seed: int
+    held_out: float = 0.0
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of everything that decides the weights; the checkpoint's name."""
+        return content_hash(
+            {
+                "version": TRAINING_VERSION,
+                "card": self.card.identity(self.dataset),
+                "data": self.fingerprint,
+                "seed": self.seed,
+                "held_out": self.held_out,
+            }
+        )
+
+    @property
+    def label(self) -> str:
+        """What progress bars call it."""
+        return f"{self.card.name} on {self.dataset}, seed {self.seed}"
+
+
+def checkpoint_path(run: Path, key: str) -> Path:
+    """Where a run folder keeps a model."""
+    return run / "checkpoints" / f"{key}.safetensors"
+
+
+def log_path(run: Path, key: str) -> Path:
+    """Where a run folder keeps a model's per-epoch log, JSON lines."""
+    return run / "logs" / f"{key}.jsonl"
+
+
+def make_rule(card: ModelCard) -> LearningRule:
+    """Make the card's learning rule; raises UsageError for an unknown rule or option."""
+    rule = build(RULES.get(card.rule, card.folder), card.rule_options, card.at("rule_options"))
+    if not isinstance(rule, LearningRule):
+        raise WorkFailed(f"{card.at('rule')}: {card.rule} is not a LearningRule")
+    return rule
+
+
+def make_network(job: TrainingJob, dataset: Dataset) -> Network:
+    """Make the card's network with its starting weights."""
+    return build_network(
+        job.card.network,
+        dataset.image_shape,
+        len(dataset.classes),
+        keyed_generator(job.seed, "weights"),
+        dataset.channel_statistics,
+        job.card.at("network"),
+    )
+
+
+def check_job(job: TrainingJob, dataset: Dataset) -> None:
+    """Raise UsageError for anything in the card that would stop the training at its start."""
+    rule, network = make_rule(job.card), make_network(job, dataset)
+    rule.bind(network, keyed_generator(job.seed, "feedback"))
+    where = job.card.at("training")
+    make_schedule(job.card.recipe(job.dataset), make_optimiser(job.card.recipe(job.dataset), rule, where), where)
+
+
+def split_held_out(job: TrainingJob, split: Split) -> tuple[Split, Split]:
+    """Split the training images into those to learn from and those held out, by the seed 0 for every model."""
+    count = round(job.held_out * len(split))
+    order = torch.randperm(len(split), generator=keyed_generator(0, "held-out"))
+    kept, held = order[count:].sort().values, order[:count]
+    if count == 0:
+        return split, Split(split.images[:0], split.labels[:0])
+    return Split(split.images[kept], split.labels[kept]), Split(split.images[held], split.labels[held])
+
+
+class _Training:
+    """The state of one training between epochs."""
+
+    def __init__(self, job: TrainingJob, dataset: Dataset, device: torch.device) -> None:
+        self.job, self.device = job, device
+        self.recipe = job.card.recipe(job.dataset)
+        where = job.card.at(f"training.{job.dataset if job.dataset in job.card.training else 'default'}")
+        self.network = make_network(job, dataset).to(device)
+        self.rule = make_rule(job.card)
+        self.rule.bind(self.network, keyed_generator(job.seed, "feedback"))
+        self.optimiser = make_optimiser(self.recipe, self.rule, where)
+        self.schedule: Schedule | None = make_schedule(self.recipe, self.optimiser, where)
+        self.split, self.held = split_held_out(job, dataset.train)
+        # The log's angles are measured on images that do not depend on the seed, so that models can be compared.
+        chosen = torch.randperm(len(self.split), generator=keyed_generator(0, "probe"))[:PROBE_IMAGES]
+        self.probe = (self.split.images[chosen].to(device), self.split.labels[chosen].to(device))
+        self.epoch = 0
+        self.log: list[dict[str, Any]] = []
+
+    @property
+    def steps(self) -> int:
+        return -(-len(self.split) // self.recipe.batch_size)
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order = torch.randperm(len(self.split), generator=keyed_generator(self.job.seed, "order", self.epoch))
+        for chosen in order.split(self.recipe.batch_size):
+            yield self.split.images[chosen].to(self.device), self.split.labels[chosen].to(self.device)
+
+    def run_epoch(self, bar: Task) -> None:
+        """Train for one epoch and add its line to the log."""
+        started = time.perf_counter()
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        right = torch.zeros((), dtype=torch.int64, device=self.device)
+        seen = shown = 0
+        learning_rate = self.optimiser.param_groups[0]["lr"]
+        for number, (images, labels) in enumerate(self._batches(), 1):
+            step = self.rule.compute_gradients(images, labels)
+            self.optimiser.step()
+            self.rule.after_step()
+            loss += step.loss.double() * len(labels)
+            right += (step.logits.argmax(1) == labels).sum()
+            seen += len(labels)
+            if number % 20 == 0 or number == self.steps:
+                self._refuse_nan(loss)
+                speed = seen / (time.perf_counter() - started)
+                bar.advance(
+                    number - shown,
+                    f"epoch {self.epoch + 1}/{self.recipe.epochs}  loss {float(loss) / seen:.3f}  "
+                    f"accuracy {100 * int(right) / seen:.1f} %  {speed:,.0f} images/s",
+                )
+                shown = number
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.network.parameters()):
+            self._refuse_nan(loss * torch.nan)
+        seconds = time.perf_counter() - started
+        if self.schedule is not None:
+            self.schedule.step()
+        self.epoch += 1
+        self.log.append(
+            {
+                "epoch": self.epoch,
+                "loss": float(loss) / seen,
+                "accuracy": int(right) / seen,
+                "learning_rate": learning_rate,
+                "seconds": round(seconds, 3),
+                "images_per_second": round(seen / seconds, 1),
+                "layers": measure_alignment(self.rule, *self.probe),
+            }
+        )
+
+    def _refuse_nan(self, loss: Tensor) -> None:
+        if not bool(torch.isfinite(loss)):
+            raise TrainingDiverged(self.job.card.name, self.job.seed, self.epoch + 1)
+
+    def save(self, path: Path) -> None:
+        """Write all that a later process needs to go on from here."""
+        optimiser = self.optimiser.state_dict()
+        tensors = {**with_prefix("network", self.network.state_dict()), **with_prefix("rule", self.rule.state_dict())}
+        plain: dict[str, dict[str, Any]] = {}
+        for parameter, state in optimiser["state"].items():
+            for name, value in state.items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimiser.{parameter}.{name}"] = value
+                else:
+                    plain.setdefault(str(parameter), {})[name] = value
+        facts = {
+            "epoch": self.epoch,
+            "log": self.log,
+            "optimiser": plain,
+            "groups": [
+                {key: value for key, value in group.items() if key != "params"} for group in optimiser["param_groups"]
+            ],
+            "schedule": self.schedule and _plain(self.schedule.state_dict()),
+        }
+        save_tensors(path, tensors, facts)
+
+    def resume(self, path: Path) -> None:
+        """Take the state back that `save` wrote."""
+        tensors, facts = load_tensors(path)
+        self.network.load_state_dict(under_prefix("network", tensors))
+        self.rule.load_state_dict({name: value.to(self.device) for name, value in under_prefix("rule", tensors).items()})
+        whole = self.optimiser.state_dict()
+        state: dict[int, dict[str, Any]] = {int(key): dict(value) for key, value in facts["optimiser"].items()}
+        for name, tensor in under_prefix("optimiser", tensors).items():
+            parameter, field = name.split(".", 1)
+            state.setdefault(int(parameter), {})[field] = tensor
+        for group, saved in zip(whole["param_groups"], facts["groups"], strict=True):
+            group.update({key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()})
+        self.optimiser.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+        if self.schedule is not None and facts["schedule"] is not None:
+            self.schedule.load_state_dict({**self.schedule.state_dict(), **facts["schedule"]})
+        self.epoch, self.log = facts["epoch"], facts["log"]
+
+
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    """Keep what JSON can hold; the rest of a schedule's state comes from the card again."""
+    kept = {}
+    for key, value in state.items():
+        try:
+            kept[key] = json.loads(json.dumps(value))
+        except TypeError:
+            continue
+        if kept[key] != value:
+            del kept[key]
+    return kept
+
+
+def accuracy(network: torch.nn.Module, split: Split, device: torch.device, batch_size: int = 500) -> float | None:
+    """Return the share of images a network gets right, or None for no images."""
+    if len(split) == 0:
+        return None
+    right = 0
+    with torch.inference_mode():
+        for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True):
+            right += int((network(images.to(device)).argmax(1).cpu() == labels).sum())
+    return right / len(split)
+
+
+def train(
+    job: TrainingJob, dataset: Dataset, run: Path, *, device: str = "cpu", progress: Progress | None = None
+) -> dict[str, Any]:
+    """Train one model, or go on where a stopped training of it left off; return the facts of its checkpoint.
+
+    The checkpoint holds the network (``network.*``), the rule's feedback (``rule.*``) and these facts.
+
+    Raises:
+        TrainingDiverged: when loss or weights stop being finite.
+        UsageError: when the card cannot be trained as it is.
+        WorkFailed: when the run folder cannot be written.
+    """
+    path = checkpoint_path(run, job.key)
+    if path.exists():
+        return load_tensors(path)[1]
+    partial = path.with_name(f"{job.key}.partial.safetensors")
+    training = _Training(job, dataset, torch.device(device))
+    if partial.exists():
+        training.resume(partial)
+    bar = (progress or Silent()).task(f"train {job.label}", training.recipe.epochs * training.steps)
+    bar.advance(training.epoch * training.steps)
+    saved = time.perf_counter()
+    while training.epoch < training.recipe.epochs:
+        training.run_epoch(bar)
+        write_log(log_path(run, job.key), training.log)
+        # A state is written at most every few seconds: for tiny networks writing would cost more than training.
+        if training.epoch < training.recipe.epochs and time.perf_counter() - saved > 3:
+            training.save(partial)
+            saved = time.perf_counter()
+    facts = _facts(training, dataset)
+    tensors = {
+        **with_prefix("network", training.network.state_dict()),
+        **with_prefix("rule", training.rule.state_dict()),
+    }
+    save_tensors(path, tensors, facts)
+    partial.unlink(missing_ok=True)
+    return facts
+
+
+def _facts(training: _Training, dataset: Dataset) -> dict[str, Any]:
+    job, log = training.job, training.log
+    return {
+        "model": job.card.name,
+        "rule": job.card.rule_name,
+        "dataset": job.dataset,
+        "seed": job.seed,
+        "identity": job.card.identity(job.dataset),
+        "epochs": training.epoch,
+        "train_loss": log[-1]["loss"],
+        "train_accuracy": log[-1]["accuracy"],
+        "held_out_accuracy": accuracy(training.network, training.held, training.device),
+        # With images held out a recipe is being chosen, and the test images must not be looked at.
+        "test_accuracy": None if job.held_out else accuracy(training.network, dataset.test, training.device),
+        "parameters": sum(parameter.numel() for parameter in training.network.parameters()),
+        "seconds": round(sum(line["seconds"] for line in log), 2),
+        "layers": log[-1]["layers"],
+    }
+
+
+def write_log(path: Path, log: list[dict[str, Any]]) -> None:
+    """Write the per-epoch log as JSON lines."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".tmp")
+        partial.write_text("".join(json.dumps(line) + "\n" for line in log), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise WorkFailed(f"{path}: could not be written ({error.strerror}); everything finished before is kept") from None
+
+
+def load_network(job: TrainingJob, dataset: Dataset, run: Path, device: str = "cpu") -> Network:
+    """Return a trained model as a plain network in evaluation mode; raises UsageError if it is not in the run."""
+    tensors, _ = load_tensors(checkpoint_path(run, job.key))
+    network = make_network(job, dataset)
+    network.load_state_dict(under_prefix("network", tensors))
+    return network.to(device).eval()

@@ -1,0 +1,111 @@
+"""From a card's description to a network with its starting weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ..cards import Block as BlockSpec
+from ..cards import NetworkSpec
+from ..errors import UsageError, unknown_name
+from ..registry import NETWORKS
+from .activations import ACTIVATIONS
+from .network import Block, Network, Pooling
+
+
+def network_blocks(spec: NetworkSpec) -> list[BlockSpec]:
+    """Return a specification's blocks, a preset looked up, with the default activation and bias filled in."""
+    blocks = list(NETWORKS.get(spec.preset)()) if spec.preset is not None else list(spec.blocks or ())
+    filled = []
+    for block in blocks:
+        bias = spec.bias if block.bias is None else block.bias
+        filled.append(block.model_copy(update={"activation": block.activation or spec.activation, "bias": bias}))
+    return filled
+
+
+def _convolution(block: BlockSpec, shape: tuple[int, int, int], where: str) -> tuple[Block, tuple[int, int, int]]:
+    channels, height, width = shape
+    padding = block.kernel // 2 if block.padding == "same" else block.padding
+    layer = nn.Conv2d(channels, block.width, block.kernel, block.stride, padding, bias=bool(block.bias))
+    height, width = ((length + 2 * padding - block.kernel) // block.stride + 1 for length in (height, width))
+    if min(height, width) < 1:
+        raise UsageError(f"{where}: a {block.kernel}x{block.kernel} kernel does not fit on a {shape[1]}x{shape[2]} map")
+    pooling = None
+    if block.pool != "none":
+        pooling = Pooling(block.pool, block.pool_size, block.pool_stride or block.pool_size)
+        if min(height, width) < pooling.size:
+            raise UsageError(f"{where}: pooling over {pooling.size}x{pooling.size} does not fit on a {height}x{width} map")
+        height, width = ((length - pooling.size) // pooling.stride + 1 for length in (height, width))
+    return Block(layer, block.activation or "tanh", pooling), (block.width, height, width)
+
+
+def _assemble(spec: NetworkSpec, image_shape: tuple[int, int, int], classes: int, where: str) -> list[Block]:
+    made: list[Block] = []
+    shape, features = image_shape, math.prod(image_shape)
+    for position, block in enumerate(network_blocks(spec)):
+        here = f"{where}: network block {position + 1}"
+        if block.activation not in ACTIVATIONS:
+            raise UsageError(f"{here}: {unknown_name('activation', str(block.activation), ACTIVATIONS)}")
+        if block.layer == "linear":
+            made.append(Block(nn.Linear(features, block.width, bias=bool(block.bias)), block.activation))
+            features = block.width
+        elif made and not made[-1].is_convolution:
+            raise UsageError(f"{here}: a convolution cannot follow a linear layer")
+        else:
+            convolution, shape = _convolution(block, shape, here)
+            made.append(convolution)
+            features = math.prod(shape)
+    made.append(Block(nn.Linear(features, classes, bias=spec.bias), "identity"))
+    return made
+
+
+def check_network(spec: NetworkSpec, image_shape: tuple[int, int, int], classes: int, where: str = "network") -> None:
+    """Raise UsageError if the network cannot read such images; makes no weights."""
+    with torch.device("meta"):
+        _assemble(spec, image_shape, classes, where)
+
+
+@torch.no_grad()
+def glorot_(weight: Tensor, generator: torch.Generator) -> Tensor:
+    """Fill a weight, or a feedback tensor of its shape, with Glorot and Bengio's (2010) uniform numbers, in place."""
+    receptive = math.prod(weight.shape[2:])
+    bound = math.sqrt(6.0 / ((weight.shape[0] + weight.shape[1]) * receptive))
+    # Drawn on the CPU, so that a seed gives the same start on every device.
+    numbers = torch.rand(weight.shape, generator=generator, dtype=torch.float32)
+    return weight.copy_((2 * numbers - 1) * bound)
+
+
+def build_network(
+    spec: NetworkSpec,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    generator: torch.Generator,
+    statistics: tuple[Tensor, Tensor] | None = None,
+    where: str = "network",
+) -> Network:
+    """Make a network with Glorot-uniform weights and zero biases.
+
+    Args:
+        spec: what a card says.
+        image_shape: (C, H, W).
+        classes: K, the number of logits.
+        generator: draws the weights, layer by layer.
+        statistics: per-channel mean and standard deviation for the input normalisation (default: 0.5 and 0.25).
+        where: named in errors.
+
+    Raises:
+        UsageError: for an unknown preset or activation, or a network that does not fit the images.
+    """
+    mean, deviation = statistics or (torch.full((image_shape[0],), 0.5), torch.full((image_shape[0],), 0.25))
+    with torch.device("meta"):
+        blocks = _assemble(spec, image_shape, classes, where)
+    network = Network(blocks, torch.zeros(image_shape[0]), torch.ones(image_shape[0])).to_empty(device="cpu")
+    network.mean.copy_(mean.reshape(network.mean.shape))
+    network.deviation.copy_(deviation.reshape(network.deviation.shape))
+    for block in network.block_list:
+        glorot_(block.layer.weight, generator)
+        if block.layer.bias is not None:
+            nn.init.zeros_(block.layer.bias)
+    return network

@@ -1,0 +1,156 @@
+"""A network as an ordered list of blocks. Its forward pass is pure: images in, logits out, nothing remembered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .activations import ACTIVATIONS, Activation
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """Max or average pooling with a square window."""
+
+    kind: str
+    size: int
+    stride: int
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Pool (N, C, H, W); also return the arg-max positions of max pooling."""
+        if self.kind == "average":
+            return functional.avg_pool2d(z, self.size, self.stride), None
+        pooled, indices = torch.ops.aten.max_pool2d_with_indices(z, [self.size] * 2, [self.stride] * 2)
+        return pooled, indices
+
+    def backward(self, signal: Tensor, z: Tensor, indices: Tensor | None) -> Tensor:
+        """Send a signal at the pooled map back to the map before: by the arg-max positions, or spread evenly."""
+        size, stride = [self.size] * 2, [self.stride] * 2
+        sent: Tensor
+        if indices is None:
+            sent = torch.ops.aten.avg_pool2d_backward(signal, z, size, stride, [0, 0], False, True, None)
+        else:
+            sent = torch.ops.aten.max_pool2d_with_indices_backward(
+                signal, z, size, stride, [0, 0], [1, 1], False, indices
+            )
+        return sent
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one block saw and said in one forward pass.
+
+    Attributes:
+        inputs: what its layer read, (N, C, H, W) or (N, D).
+        preactivation: h, the layer's output.
+        activation: z = phi(h).
+        pool_indices: arg-max positions, if it pools by maximum.
+        incoming: shape of the block's input before any flattening.
+    """
+
+    inputs: Tensor
+    preactivation: Tensor
+    activation: Tensor
+    pool_indices: Tensor | None
+    incoming: torch.Size
+
+
+class Block(nn.Module):
+    """A convolution or linear layer, an activation, and pooling if any."""
+
+    def __init__(self, layer: nn.Conv2d | nn.Linear, activation: str, pooling: Pooling | None = None) -> None:
+        super().__init__()
+        self.layer = layer
+        self.activation_name = activation
+        self.pooling = pooling
+
+    @property
+    def phi(self) -> Activation:
+        """The activation."""
+        return ACTIVATIONS[self.activation_name]
+
+    @property
+    def is_convolution(self) -> bool:
+        """Whether the layer is a convolution."""
+        return isinstance(self.layer, nn.Conv2d)
+
+    def _reads(self, inputs: Tensor) -> Tensor:
+        return inputs if self.is_convolution else inputs.flatten(1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map (N, C, H, W) or (N, D) to the next block's input."""
+        z = self.phi.forward(self.layer(self._reads(inputs)))
+        if self.pooling is None:
+            return z
+        if self.pooling.kind == "average":
+            return functional.avg_pool2d(z, self.pooling.size, self.pooling.stride)
+        return functional.max_pool2d(z, self.pooling.size, self.pooling.stride)
+
+    def trace(self, inputs: Tensor) -> tuple[Tensor, Trace]:
+        """Do the same as `forward`, and return what happened on the way."""
+        read = self._reads(inputs)
+        h: Tensor = self.layer(read)
+        z = self.phi.forward(h)
+        output, indices = (z, None) if self.pooling is None else self.pooling.forward(z)
+        return output, Trace(read, h, z, indices, inputs.shape)
+
+    def unpool(self, signal: Tensor, trace: Trace) -> Tensor:
+        """Send a signal at the block's output, in the shape the next layer read it, back to its activation z."""
+        if self.pooling is None:
+            return signal.reshape(trace.activation.shape)
+        height, width = (
+            (length - self.pooling.size) // self.pooling.stride + 1 for length in trace.activation.shape[2:]
+        )
+        signal = signal.reshape(*trace.activation.shape[:2], height, width)
+        return self.pooling.backward(signal, trace.activation, trace.pool_indices)
+
+
+class Network(nn.Module):
+    """Input normalisation, then blocks; the last block is the linear readout.
+
+    Input: float32 in [0, 1], shape (N, C, H, W). Output: logits, shape (N, K). The forward pass never sees labels, and
+    autograd through it gives the true gradient whatever rule trained it.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, blocks: list[Block], mean: Tensor, deviation: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.reshape(1, -1, 1, 1).clone())
+        self.register_buffer("deviation", deviation.reshape(1, -1, 1, 1).clone())
+        self.blocks = nn.ModuleList(blocks)
+
+    @property
+    def block_list(self) -> list[Block]:
+        """The blocks, typed."""
+        return [block for block in self.blocks if isinstance(block, Block)]
+
+    @property
+    def layer_names(self) -> list[str]:
+        """A short name per block, such as conv1, conv2, linear3, readout."""
+        blocks = self.block_list
+        names = [f"{'conv' if block.is_convolution else 'linear'}{i + 1}" for i, block in enumerate(blocks)]
+        return [*names[:-1], "readout"]
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Shift and scale pixels to zero mean and unit deviation over the training images."""
+        return (images - self.mean) / self.deviation
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (N, K) of images (N, C, H, W) in [0, 1]."""
+        signal = self.normalise(images)
+        for block in self.blocks:
+            signal = block(signal)
+        return signal
+
+    def trace(self, images: Tensor) -> tuple[Tensor, list[Trace]]:
+        """Return the logits and each block's `Trace`."""
+        signal, traces = self.normalise(images), []
+        for block in self.block_list:
+            signal, trace = block.trace(signal)
+            traces.append(trace)
+        return signal, traces
