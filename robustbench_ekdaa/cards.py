@@ -200,10 +200,12 @@ class AttackCard(FileCard):
     steps: Annotated[int, Field(ge=0)] = 10
     step_size: float | str = "epsilon / steps"
     loss: str = "cross_entropy"
+    source: Component = Component(component="single")
     start: Component | None = None
     input: tuple[Component, ...] = ()
     gradient: tuple[Component, ...] = ()
     update: Component = Component(component="plain")
+    step: Component = Component(component="steepest")
 
     @field_validator("step_size")
     @classmethod
@@ -237,9 +239,23 @@ class AttackCard(FileCard):
         """Whether the images depend on a surrogate; noise does not."""
         return self.steps > 0
 
+    @property
+    def uses_ensemble(self) -> bool:
+        """Whether it takes several surrogates together rather than one."""
+        return self.uses_surrogate and self.source.component != "single"
+
     def identity(self) -> dict[str, Any]:
-        """Everything about the card that decides the adversarial images; the name keys the random draws."""
-        return self.model_dump(exclude={"title", "paper", "notes", "kind"})
+        """Everything about the card that decides the adversarial images; the name keys the random draws.
+
+        Fields at their defaults are left out, so that a new kind of field leaves old cards who they were.
+        """
+        facts = self.model_dump(exclude={"title", "paper", "notes", "kind"}, exclude_defaults=True)
+        single = [self.source, self.update, self.step, *([self.start] if self.start else [])]
+        for part in (*single, *self.input, *self.gradient):
+            if is_file_reference(part.component):
+                source = referenced_file(part.component, self.folder)
+                facts.setdefault("files", {})[source.name] = hashlib.sha256(source.read_bytes()).hexdigest()
+        return facts
 
 
 class SuiteCard(FileCard):
@@ -266,6 +282,7 @@ class SweepSpec(Card):
         seeds: how many training seeds, 0 to seeds - 1.
         seed: keys the choice of images and the attacks' random draws.
         batch_size: images per crafting batch.
+
     """
 
     datasets: tuple[str, ...] = Field(min_length=1)
@@ -343,7 +360,9 @@ def check(kind: type[AnyCard], table: dict[str, Any], where: str) -> AnyCard:
         return kind.model_validate(table)
     except ValidationError as error:
         problem = error.errors()[0]
-        field = ".".join(str(part) for part in problem["loc"] if not str(part).startswith(("function-", "constrained-")))
+        field = ".".join(
+            str(part) for part in problem["loc"] if not str(part).startswith(("function-", "constrained-"))
+        )
         raise UsageError(f"{where}: {field + ': ' if field else ''}{explain(problem)}") from None
 
 
@@ -412,7 +431,9 @@ class Workspace:
     def __init__(self, folder: Path | str = ".") -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise UsageError(f"{self.folder}: there is no such folder. `robustbench-ekdaa init {self.folder}` makes one.")
+            raise UsageError(
+                f"{self.folder}: there is no such folder. `robustbench-ekdaa init {self.folder}` makes one."
+            )
         self.models = Shelf(ModelCard, "model", self._files("models", {"model"}))
         self.attacks = Shelf(AttackCard, "attack", self._files("attacks", {"attack"}))
         self.suites = Shelf(SuiteCard, "suite", self._files("attacks", {"suite"}))

@@ -33,6 +33,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], listing: str | None
         name: what was asked for.
         known: all names that would have been right.
         listing: the command that lists them, if there is one.
+
     """
     names = sorted(set(known))
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)

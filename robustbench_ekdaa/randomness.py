@@ -20,6 +20,7 @@ def keyed_generator(seed: int, purpose: str, *index: int | str) -> torch.Generat
         seed: the user's seed.
         purpose: what the numbers are for, such as ``"weights"``; two purposes never share a stream.
         index: further coordinates, such as an epoch or an image index.
+
     """
     return torch.Generator().manual_seed(_digest(seed, purpose, *index))
 

@@ -58,6 +58,7 @@ class Registry:
 
         Raises:
             UsageError: when there is no such name, file or attribute.
+
         """
         if name in self._registered:
             return self._registered[name]
@@ -129,6 +130,7 @@ def build(factory: Callable[..., Any], options: Mapping[str, Any], where: str, *
 
     Raises:
         UsageError: for an unknown, missing or ill-typed option.
+
     """
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -198,3 +200,24 @@ DATASETS = Registry(
     },
     listing="robustbench-ekdaa list datasets",
 )
+
+_PARTS = "robustbench_ekdaa.crafting."
+COMPONENTS = {
+    "loss": Registry(
+        "attack loss",
+        {
+            "cross_entropy": _PARTS + "criteria:cross_entropy",
+            "margin": _PARTS + "criteria:margin",
+            "logit": _PARTS + "criteria:logit",
+            "logit_ratio": _PARTS + "criteria:logit_ratio",
+        },
+    ),
+    "source": Registry("gradient source", {"single": _PARTS + "sources:single"}),
+    "start": Registry(
+        "attack start", {"uniform": _PARTS + "starts:uniform", "random_sign": _PARTS + "starts:random_sign"}
+    ),
+    "input": Registry("input transform", {}),
+    "gradient": Registry("gradient transform", {}),
+    "update": Registry("attack update", {"plain": _PARTS + "updates:plain", "momentum": _PARTS + "updates:momentum"}),
+    "step": Registry("attack step", {"steepest": _PARTS + "steps:steepest"}),
+}

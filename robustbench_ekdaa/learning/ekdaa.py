@@ -33,6 +33,7 @@ class Ekdaa(LearningRule):
         normalise_errors: divide an image's error map by its largest magnitude where that is above 1.
         target_activation: phi_t, a smooth stand-in in e_l = phi_t(h_l) - phi_t(h_l - beta d_l), for networks whose
             activation is flat almost everywhere (signum); default: the layer's own activation, as in the paper.
+
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class Ekdaa(LearningRule):
         self.kernels = []
         for block in network.block_list[1:]:
             kernel = block.layer.weight.detach().clone()
-            self.kernels.append(nn.Parameter(kernel if self.error_kernels == "transpose" else glorot_(kernel, generator)))
+            self.kernels.append(
+                nn.Parameter(kernel if self.error_kernels == "transpose" else glorot_(kernel, generator))
+            )
 
     @torch.no_grad()
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:

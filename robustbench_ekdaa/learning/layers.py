@@ -23,6 +23,7 @@ def transmit_and_correlate(
     Returns:
         the error at the layer's inputs (shape of `trace.inputs`) or None, and the weight's gradient. The gradients of
         weight and bias, averaged over the batch, are also put in `.grad`.
+
     """
     layer, count = block.layer, len(error)
     biased = layer.bias is not None

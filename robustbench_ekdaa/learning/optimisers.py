@@ -17,7 +17,11 @@ Schedule = torch.optim.lr_scheduler.LRScheduler
 
 def _classes(module: Any, base: type, without: tuple[str, ...]) -> dict[str, type]:
     found = {name: thing for name, thing in vars(module).items() if inspect.isclass(thing) and issubclass(thing, base)}
-    return {name: thing for name, thing in found.items() if not name.startswith("_") and name not in (*without, base.__name__)}
+    return {
+        name: thing
+        for name, thing in found.items()
+        if not name.startswith("_") and name not in (*without, base.__name__)
+    }
 
 
 def optimiser_names() -> dict[str, type]:
@@ -36,6 +40,7 @@ def make_optimiser(recipe: Recipe, rule: LearningRule, where: str) -> torch.opti
 
     Raises:
         UsageError: for an unknown optimiser or an option it does not take.
+
     """
     known = optimiser_names()
     if recipe.optimizer not in known:

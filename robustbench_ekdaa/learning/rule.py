@@ -39,6 +39,7 @@ class LearningRule:
         Args:
             images: float32 in [0, 1], shape (N, C, H, W).
             labels: int64, shape (N,).
+
         """
         raise NotImplementedError
 

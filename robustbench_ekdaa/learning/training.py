@@ -40,6 +40,7 @@ class TrainingJob:
         fingerprint: the data set's fingerprint.
         seed: draws the weights, the feedback and the order of the images.
         held_out: share of the training images that is kept aside for choosing a recipe, in [0, 1).
+
     """
 
     card: ModelCard
@@ -214,7 +215,9 @@ class _Training:
         """Take the state back that `save` wrote."""
         tensors, facts = load_tensors(path)
         self.network.load_state_dict(under_prefix("network", tensors))
-        self.rule.load_state_dict({name: value.to(self.device) for name, value in under_prefix("rule", tensors).items()})
+        self.rule.load_state_dict(
+            {name: value.to(self.device) for name, value in under_prefix("rule", tensors).items()}
+        )
         whole = self.optimiser.state_dict()
         state: dict[int, dict[str, Any]] = {int(key): dict(value) for key, value in facts["optimiser"].items()}
         for name, tensor in under_prefix("optimiser", tensors).items():
@@ -263,6 +266,7 @@ def train(
         TrainingDiverged: when loss or weights stop being finite.
         UsageError: when the card cannot be trained as it is.
         WorkFailed: when the run folder cannot be written.
+
     """
     path = checkpoint_path(run, job.key)
     if path.exists():
@@ -319,7 +323,9 @@ def write_log(path: Path, log: list[dict[str, Any]]) -> None:
         partial.write_text("".join(json.dumps(line) + "\n" for line in log), encoding="utf-8")
         partial.replace(path)
     except OSError as error:
-        raise WorkFailed(f"{path}: could not be written ({error.strerror}); everything finished before is kept") from None
+        raise WorkFailed(
+            f"{path}: could not be written ({error.strerror}); everything finished before is kept"
+        ) from None
 
 
 def load_network(job: TrainingJob, dataset: Dataset, run: Path, device: str = "cpu") -> Network:

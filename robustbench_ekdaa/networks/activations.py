@@ -28,6 +28,7 @@ def signum_backward(mode: BackwardMode, k: float = 1.0) -> Iterator[None]:
             ``"straight_through"``, 1 where abs(h) <= 1 and 0 elsewhere (Hubara et al. 2016, arXiv:1602.02830);
             ``"tanh"``, the derivative k (1 - tanh(k h)^2) of tanh(k h).
         k: steepness of the tanh.
+
     """
     token = _SIGNUM_BACKWARD.set((mode, k))
     try:
@@ -72,6 +73,7 @@ class Activation:
         forward: h -> z = phi(h).
         derivative: (h, z) -> phi'(h), given both so that each can use the cheaper one.
         differentiable: whether the derivative says anything; signum's is zero wherever it exists.
+
     """
 
     forward: Callable[[Tensor], Tensor]

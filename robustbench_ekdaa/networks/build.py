@@ -36,7 +36,9 @@ def _convolution(block: BlockSpec, shape: tuple[int, int, int], where: str) -> t
     if block.pool != "none":
         pooling = Pooling(block.pool, block.pool_size, block.pool_stride or block.pool_size)
         if min(height, width) < pooling.size:
-            raise UsageError(f"{where}: pooling over {pooling.size}x{pooling.size} does not fit on a {height}x{width} map")
+            raise UsageError(
+                f"{where}: pooling over {pooling.size}x{pooling.size} does not fit on a {height}x{width} map"
+            )
         height, width = ((length - pooling.size) // pooling.stride + 1 for length in (height, width))
     return Block(layer, block.activation or "tanh", pooling), (block.width, height, width)
 
@@ -97,11 +99,14 @@ def build_network(
 
     Raises:
         UsageError: for an unknown preset or activation, or a network that does not fit the images.
+
     """
     mean, deviation = statistics or (torch.full((image_shape[0],), 0.5), torch.full((image_shape[0],), 0.25))
     with torch.device("meta"):
         blocks = _assemble(spec, image_shape, classes, where)
-    network = Network(blocks, torch.zeros(image_shape[0]), torch.ones(image_shape[0])).to_empty(device="cpu")
+    network = Network(blocks, torch.zeros(image_shape[0]), torch.ones(image_shape[0]), image_shape).to_empty(
+        device="cpu"
+    )
     network.mean.copy_(mean.reshape(network.mean.shape))
     network.deviation.copy_(deviation.reshape(network.deviation.shape))
     for block in network.block_list:

@@ -49,6 +49,7 @@ class Trace:
         activation: z = phi(h).
         pool_indices: arg-max positions, if it pools by maximum.
         incoming: shape of the block's input before any flattening.
+
     """
 
     inputs: Tensor
@@ -118,8 +119,9 @@ class Network(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, blocks: list[Block], mean: Tensor, deviation: Tensor) -> None:
+    def __init__(self, blocks: list[Block], mean: Tensor, deviation: Tensor, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
+        self.image_shape = image_shape
         self.register_buffer("mean", mean.reshape(1, -1, 1, 1).clone())
         self.register_buffer("deviation", deviation.reshape(1, -1, 1, 1).clone())
         self.blocks = nn.ModuleList(blocks)
@@ -154,3 +156,9 @@ class Network(nn.Module):
             signal, trace = block.trace(signal)
             traces.append(trace)
         return signal, traces
+
+    @torch.no_grad()
+    def preactivation_shapes(self) -> list[torch.Size]:
+        """Return the shape of each block's h without the batch: (C, H, W) or (D,), the readout's (K,) last."""
+        _, traces = self.trace(self.mean.new_zeros((1, *self.image_shape)))
+        return [trace.preactivation.shape[1:] for trace in traces]

@@ -25,6 +25,7 @@ class ModelRecord:
         status: "trained" or "failed".
         error: why it failed, or "".
         metrics: facts of the training, such as epochs, seconds, clean test accuracy.
+
     """
 
     key: str
@@ -59,6 +60,7 @@ class Cell:
         attack: the attack's key.
         epsilon: perturbation size in pixels of [0, 1]; greater than 0 (epsilon 0 is the clean pass).
         predictions: the class the target said, int64, shape (N,).
+
     """
 
     surrogate: str | None
@@ -94,10 +96,11 @@ class Outcomes:
         targets: keys of the models that were scored.
         attacks: all attacks by key.
         epsilons: the sweep's epsilons, ascending, starting with 0.
-        clean: what each target says about the clean images, by target key, int64 (N,).
+        clean: what each target and surrogate says about the clean images, by model key, int64 (N,).
         cells: one per (surrogate, attack, epsilon > 0, target).
         examples: adversarial images to show.
         spec: the sweep's specification, as plain data.
+
     """
 
     dataset: str

@@ -1,0 +1,176 @@
+"""The Python interface: what `import robustbench_ekdaa as rb` offers, a few lines each over the rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from . import crafting
+from .analysis.results import Results
+from .cards import AttackCard, ModelCard, SweepSpec, Workspace, read_sweep
+from .data import Dataset, Split
+from .data import load_dataset as load_whole
+from .errors import WorkFailed
+from .learning import TrainingJob, load_network
+from .networks import Network
+from .progress import Progress
+from .scoring.outcomes import ModelRecord
+from .scoring.store import Store, open_run
+from .scoring.sweep import choose_device, run_sweep, train_models
+
+
+def load_dataset(name: str, split: str = "test", limit: int | None = None) -> Split:
+    """Return the images and labels of one half of a data set.
+
+    Args:
+        name: digits, fashion_mnist, cifar10, svhn, or a data set of one's own.
+        split: "train" or "test".
+        limit: at most so many images.
+
+    Returns:
+        a `Split` with `images`, float32 (N, C, H, W) in [0, 1], and `labels`, int64 (N,).
+
+    Raises:
+        UsageError: for an unknown name or split, or a data set that is not on this machine.
+
+    """
+    from .data import load_split
+
+    return load_split(name, split, limit)
+
+
+def _job(model: str | ModelCard, dataset: str, seed: int, held_out: float = 0.0) -> tuple[TrainingJob, Dataset]:
+    card = Workspace().models[model] if isinstance(model, str) else model
+    whole = load_whole(dataset)
+    return TrainingJob(card, whole.name, whole.fingerprint, seed, held_out), whole
+
+
+def train(
+    model: str | ModelCard,
+    dataset: str,
+    seed: int = 0,
+    run: str | Path = "runs/default",
+    *,
+    held_out: float = 0.0,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> ModelRecord:
+    """Train one model, or find it trained, and return its record.
+
+    Args:
+        model: a model card or its name.
+        dataset: a data set's name.
+        seed: the training seed.
+        run: the run folder.
+        held_out: share of the training images kept aside for choosing a recipe; the test images are then not used.
+        device: "auto", "cpu", "cuda", ...
+        progress: gets the bars (default: silent).
+
+    Raises:
+        UsageError: for whatever in the request is wrong.
+        WorkFailed: when training diverged or the run folder cannot be written.
+
+    """
+    return train_many([model], dataset, [seed], run, held_out=held_out, device=device, progress=progress)[0]
+
+
+def train_many(
+    models: Sequence[str | ModelCard],
+    dataset: str,
+    seeds: Sequence[int],
+    run: str | Path,
+    *,
+    held_out: float = 0.0,
+    device: str = "auto",
+    progress: Progress | None = None,
+    keep_going: bool = False,
+) -> list[ModelRecord]:
+    """Train several models with several seeds; see `train`. With `keep_going`, failed ones are records, not errors."""
+    from .progress import Silent
+
+    jobs = [_job(model, dataset, seed, held_out) for model in models for seed in seeds]
+    with Store(Path(run), create=True) as store:
+        records = train_models(
+            [job for job, _ in jobs],
+            jobs[0][1],
+            store,
+            device=choose_device(device),
+            progress=progress or Silent(),
+        )
+    failed = [record for record in records if record.status == "failed"]
+    if failed and not keep_going:
+        raise WorkFailed(failed[0].error)
+    return records
+
+
+def load_model(
+    model: str | ModelCard, dataset: str, seed: int = 0, run: str | Path = "runs/default", *, device: str = "cpu"
+) -> Network:
+    """Return a trained model as a plain `nn.Module` in evaluation mode: images in [0, 1] in, logits out.
+
+    Raises:
+        UsageError: when the run does not hold it.
+
+    """
+    job, whole = _job(model, dataset, seed)
+    return load_network(job, whole, Path(run), device)
+
+
+def craft(
+    attack: str | AttackCard,
+    surrogates: nn.Module | Sequence[nn.Module],
+    images: Tensor,
+    labels: Tensor,
+    epsilons: Sequence[float],
+    seed: int = 0,
+) -> Tensor:
+    """Craft adversarial images on any PyTorch models.
+
+    Args:
+        attack: an attack card or its name.
+        surrogates: one model or several; each maps float32 images (N, C, H, W) in [0, 1] to logits (N, K).
+        images: float32 (N, C, H, W) in [0, 1].
+        labels: int64 (N,).
+        epsilons: perturbation sizes in pixels of [0, 1].
+        seed: keys the random draws, together with each image's position.
+
+    Returns:
+        float32 (E, N, C, H, W): one batch per epsilon, inside the epsilon-ball and [0, 1].
+
+    """
+    card = Workspace().attacks[attack] if isinstance(attack, str) else attack
+    models = [surrogates] if isinstance(surrogates, nn.Module) else list(surrogates)
+    return torch.stack([one.images for one in crafting.craft(card, models, images, labels, epsilons, seed=seed)])
+
+
+def sweep(
+    spec: SweepSpec | str | Path,
+    run: str | Path,
+    *,
+    workspace: Workspace | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+    command: str = "",
+) -> Results:
+    """Train, attack and score what is missing of a sweep in a run folder, and return all its results.
+
+    Args:
+        spec: a `SweepSpec`, or the path of a sweep file.
+        run: the run folder; finished work in it is never done again.
+        workspace: where the cards are (default: the current folder).
+        device: "auto", "cpu", "cuda", ...
+        progress: gets lines and bars (default: silent).
+        command: what asked for it, kept for the report.
+
+    """
+    whole = spec if isinstance(spec, SweepSpec) else read_sweep(Path(spec))
+    run_sweep(whole, run, workspace=workspace, device=device, progress=progress, command=command)
+    return open_results(run)
+
+
+def open_results(run: str | Path) -> Results:
+    """Open a run folder's results; no model is needed for that."""
+    return Results(open_run(run))
