@@ -1,0 +1,6 @@
+"""Adversarial examples: threat models, gradients, and the components that attacks are composed of."""
+
+from .loop import Crafted, craft
+from .recipe import build_recipe
+
+__all__ = ["Crafted", "build_recipe", "craft"]

@@ -1,0 +1,64 @@
+"""From an attack card to the functions it is composed of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+from ..cards import AttackCard, Component
+from ..registry import COMPONENTS, build
+from .criteria import Criterion
+from .moment import Gradient, Start, Step, Update
+from .sources import Source
+from .surrogates import Surrogate
+from .threat import THREATS, Threat
+
+Wrapper = Callable[[Gradient], Gradient]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An attack, ready to meet its surrogates.
+
+    Attributes:
+        start: where it begins; None for the clean images.
+        gradient: surrogates -> the gradient to follow, with all its wrappers.
+        update: from gradients to a direction.
+        step: from a direction to a move.
+    """
+
+    threat: Threat
+    start: Start | None
+    gradient: Callable[[Sequence[Surrogate]], Gradient]
+    update: Update
+    step: Step
+
+
+def build_recipe(card: AttackCard) -> Recipe:
+    """Build all components of a card; raises UsageError naming file, field and reason."""
+
+    def part(role: str, component: Component, field: str) -> Any:
+        factory = COMPONENTS[role].get(component.component, card.folder)
+        return build(factory, component.options, card.at(field))
+
+    criterion: Criterion = part("loss", Component(component=card.loss), "loss")
+    source: Source = part("source", card.source, "source")
+    inputs: list[Wrapper] = [part("input", entry, f"input.{place}") for place, entry in enumerate(card.input)]
+    around: list[Wrapper] = [part("gradient", entry, f"gradient.{place}") for place, entry in enumerate(card.gradient)]
+
+    def transform(gradient: Gradient) -> Gradient:
+        # The first transform listed sees the images first, so it is the outermost.
+        return reduce(lambda inner, wrap: wrap(inner), reversed(inputs), gradient)
+
+    def composed(surrogates: Sequence[Surrogate]) -> Gradient:
+        return reduce(lambda inner, wrap: wrap(inner), around, source(surrogates, criterion, transform))
+
+    return Recipe(
+        threat=THREATS[card.norm],
+        start=part("start", card.start, "start") if card.start else None,
+        gradient=composed,
+        update=part("update", card.update, "update"),
+        step=part("step", card.step, "step"),
+    )

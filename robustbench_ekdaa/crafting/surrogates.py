@@ -1,0 +1,69 @@
+"""Surrogates as an attack sees them: borrowed, checked, and given back as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from ..errors import UsageError, WorkFailed
+
+
+@contextmanager
+def borrowed(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Put networks in evaluation mode with all parameters frozen; afterwards every flag is as it was."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    flags = [(parameter, parameter.requires_grad) for module in modules for parameter in module.parameters()]
+    try:
+        for part, _ in modes:
+            part.training = False
+        for parameter, _ in flags:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+        for parameter, wanted in flags:
+            parameter.requires_grad_(wanted)
+
+
+class Surrogate:
+    """A network that answers with logits (N, K), checked without waiting for the device.
+
+    Args:
+        module: the network.
+        position: its place among the surrogates, for messages.
+        largest_label: no label is larger than this.
+    """
+
+    def __init__(self, module: nn.Module, position: int, largest_label: int) -> None:
+        self.module = module
+        self.name = f"surrogate {position} ({type(module).__name__})"
+        self.largest_label = largest_label
+        self._finite: Tensor | None = None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return float32 logits; raises UsageError when their shape cannot be right."""
+        logits: Tensor = self.module(images)
+        if logits.ndim != 2 or len(logits) != len(images):
+            raise UsageError(
+                f"{self.name}: must answer {len(images)} images with logits of shape ({len(images)}, classes) "
+                f"(got {tuple(logits.shape)})"
+            )
+        if self.largest_label >= logits.shape[1]:
+            raise UsageError(
+                f"{self.name}: has {logits.shape[1]} classes, but there is a label {self.largest_label}. "
+                "Labels must be smaller than the number of classes."
+            )
+        finite = logits.detach().isfinite().all()
+        self._finite = finite if self._finite is None else self._finite & finite
+        return logits.float()
+
+    def verify(self) -> None:
+        """Raise WorkFailed if any logit so far was NaN or infinite."""
+        if self._finite is not None and not self._finite:
+            raise WorkFailed(
+                f"{self.name}: some of its logits are NaN or infinite, so no gradient can be followed. "
+                "Its training probably diverged: check its accuracy, train it again with a lower learning rate."
+            )

@@ -1,0 +1,114 @@
+"""Threat models: how the size of a perturbation is measured, and how an image moves and stays inside its ball."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# The smallest number float32 divides by at full precision: a zero gradient stays zero, a tiny one keeps its pull.
+FLOOR = torch.finfo(torch.float32).tiny
+
+
+@dataclass(frozen=True)
+class Threat:
+    """What an attacker may do to an image x: reach any x' in [0, 1] with size(x' - x) <= epsilon.
+
+    Attributes:
+        norm: its name in cards.
+        size: perturbation (N, C, H, W) -> its norm, shape (N,).
+        ascend: (images, direction, length) -> images moved by a step of that norm along which the linear function
+            <direction, .> grows most. Where the direction is zero, nothing moves.
+        project: (images, clean, epsilon) -> images inside the ball around clean and inside [0, 1].
+    """
+
+    norm: str
+    size: Callable[[Tensor], Tensor]
+    ascend: Callable[[Tensor, Tensor, float], Tensor]
+    project: Callable[[Tensor, Tensor, float], Tensor]
+
+
+def column(per_image: Tensor) -> Tensor:
+    """Give a per-image number (N,) the shape (N, 1, 1, 1), to scale images with."""
+    return per_image.view(-1, 1, 1, 1)
+
+
+def unit(direction: Tensor) -> Tensor:
+    """Scale each direction to l2 norm 1; exactly zero ones stay zero, and squares never underflow on the way."""
+    scaled = direction / column(direction.abs().flatten(1).amax(1).clamp_min(FLOOR))
+    return scaled / column(_l2_size(scaled).clamp_min(FLOOR))
+
+
+# -- l-infinity: every pixel by at most epsilon ----------------------------------------------------------------------
+
+
+def _linf_size(perturbation: Tensor) -> Tensor:
+    return perturbation.abs().flatten(1).amax(1)
+
+
+def _linf_ascend(images: Tensor, direction: Tensor, length: float) -> Tensor:
+    return torch.add(images, direction.sign(), alpha=length)
+
+
+def _linf_project(images: Tensor, clean: Tensor, epsilon: float) -> Tensor:
+    return images.clamp(clean - epsilon, clean + epsilon).clamp_(0, 1)
+
+
+# -- l2: Euclidean length at most epsilon ----------------------------------------------------------------------------
+
+
+def _l2_size(perturbation: Tensor) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(perturbation.flatten(1), dim=1)
+    return length
+
+
+def _l2_ascend(images: Tensor, direction: Tensor, length: float) -> Tensor:
+    return torch.add(images, unit(direction), alpha=length)
+
+
+def _l2_project(images: Tensor, clean: Tensor, epsilon: float) -> Tensor:
+    perturbation = images - clean
+    shrink = (epsilon / _l2_size(perturbation).clamp_min(FLOOR)).clamp_max(1)
+    # Clipping to [0, 1] brings every pixel nearer to the clean one, so the result stays in the ball.
+    return (clean + perturbation * column(shrink)).clamp_(0, 1)
+
+
+# -- l1: absolute changes sum to at most epsilon ---------------------------------------------------------------------
+
+
+def _l1_size(perturbation: Tensor) -> Tensor:
+    return perturbation.abs().flatten(1).sum(1)
+
+
+def _l1_ascend(images: Tensor, direction: Tensor, length: float) -> Tensor:
+    """Spend the length on the pixels of largest slope first, each up to black or white: the best step in the box."""
+    slope = direction.flatten(1)
+    pixels = images.flatten(1)
+    room = torch.where(slope > 0, 1 - pixels, pixels) * (slope != 0)
+    order = slope.abs().argsort(dim=1, descending=True, stable=True)
+    room = room.gather(1, order)
+    spent_before = room.cumsum(1) - room
+    spend = (length - spent_before).clamp_min(0).minimum(room)
+    move = torch.zeros_like(pixels).scatter_(1, order, spend) * slope.sign()
+    return images + move.view_as(images)
+
+
+def _l1_project(images: Tensor, clean: Tensor, epsilon: float) -> Tensor:
+    """Project on the l1 ball (Duchi et al., ICML 2008, figure 1), then clip to [0, 1]."""
+    perturbation = (images - clean).flatten(1)
+    largest_first = perturbation.abs().sort(dim=1, descending=True).values
+    excess = largest_first.cumsum(1) - epsilon
+    count = torch.arange(1, excess.shape[1] + 1, device=images.device, dtype=images.dtype)
+    kept = (largest_first * count > excess).sum(1, keepdim=True).clamp_min(1)
+    threshold = (excess.gather(1, kept - 1) / kept).clamp_min(0)
+    shrunk = (perturbation.abs() - threshold).clamp_min(0) * perturbation.sign()
+    return (clean + shrunk.view_as(images)).clamp_(0, 1)
+
+
+THREATS = {
+    "linf": Threat("linf", _linf_size, _linf_ascend, _linf_project),
+    "l2": Threat("l2", _l2_size, _l2_ascend, _l2_project),
+    "l1": Threat("l1", _l1_size, _l1_ascend, _l1_project),
+}
