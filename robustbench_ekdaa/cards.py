@@ -212,7 +212,7 @@ class AttackCard(FileCard):
     def _readable(cls, value: float | str) -> float | str:
         if isinstance(value, str) and not STEP_SIZE.fullmatch(value):
             raise ValueError(
-                f"must be a number, or 'epsilon', 'epsilon / steps', '2.5 * epsilon / steps' or the like (got {value!r})"
+                f"must be a number, or 'epsilon', 'epsilon / steps', '2.5 * epsilon / steps' or alike (got {value!r})"
             )
         if not isinstance(value, str) and value <= 0:
             raise ValueError(f"must be greater than 0 (got {value!r})")

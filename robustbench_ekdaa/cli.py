@@ -1,4 +1,4 @@
-"""The command line. Every command is a few lines over the Python interface; heavy imports wait until they are needed."""
+"""The command line: every command is a few lines over the Python interface, and imports what is heavy when it runs."""
 
 from __future__ import annotations
 

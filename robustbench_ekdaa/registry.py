@@ -137,7 +137,7 @@ def build(factory: Callable[..., Any], options: Mapping[str, Any], where: str, *
     parameters = {
         name: parameter for name, parameter in inspect.signature(factory).parameters.items() if name not in given
     }
-    target = factory.__init__ if inspect.isclass(factory) else factory  # type: ignore[misc]
+    target = factory.__init__ if inspect.isclass(factory) else factory
     hints = get_type_hints(target, include_extras=True)
     checked: dict[str, Any] = {}
     for name, value in options.items():

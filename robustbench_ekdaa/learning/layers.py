@@ -46,7 +46,8 @@ def transmit_and_correlate(
         sent = error @ weight if transmit else None
         weight_gradient = error.t() @ trace.inputs
         bias_gradient = error.sum(0) if biased else None
-    layer.weight.grad = weight_gradient.div_(count)
-    if biased and bias_gradient is not None:
+    weight_gradient = weight_gradient.div_(count)
+    layer.weight.grad = weight_gradient
+    if layer.bias is not None and bias_gradient is not None:
         layer.bias.grad = bias_gradient.div_(count)
-    return sent, layer.weight.grad
+    return sent, weight_gradient

@@ -141,7 +141,7 @@ class _Training:
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.randperm(len(self.split), generator=keyed_generator(self.job.seed, "order", self.epoch))
-        for chosen in order.split(self.recipe.batch_size):
+        for chosen in torch.split(order, self.recipe.batch_size):
             yield self.split.images[chosen].to(self.device), self.split.labels[chosen].to(self.device)
 
     def run_epoch(self, bar: Task) -> None:
@@ -250,7 +250,7 @@ def accuracy(network: torch.nn.Module, split: Split, device: torch.device, batch
         return None
     right = 0
     with torch.inference_mode():
-        for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True):
+        for images, labels in zip(*(torch.split(part, batch_size) for part in (split.images, split.labels)), strict=True):
             right += int((network(images.to(device)).argmax(1).cpu() == labels).sum())
     return right / len(split)
 

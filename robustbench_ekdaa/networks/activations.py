@@ -50,14 +50,15 @@ class _Signum(torch.autograd.Function):
         (gradient,) = gradients
         (h,) = ctx.saved_tensors
         if ctx.mode == "straight_through":
-            return gradient * (h.abs() <= 1)
+            return torch.where(h.abs() <= 1, gradient, 0)
         if ctx.mode == "tanh":
-            return gradient * ctx.k * (1 - torch.tanh(ctx.k * h).square())
+            slope: Tensor = ctx.k * (1 - torch.tanh(ctx.k * h).square())
+            return gradient * slope
         return torch.zeros_like(gradient)
 
 
 def _signum(h: Tensor) -> Tensor:
-    signs: Tensor = _Signum.apply(h)  # type: ignore[no-untyped-call]
+    signs: Tensor = _Signum.apply(h)
     return signs
 
 

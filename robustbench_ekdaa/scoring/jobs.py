@@ -53,7 +53,7 @@ def predict(network: nn.Module, images: Tensor) -> NDArray[np.int64]:
 
 def predict_all(network: nn.Module, images: Tensor, device: str, batch_size: int) -> NDArray[np.int64]:
     """Return the class a network says of each of many images, batch by batch."""
-    return np.concatenate([predict(network, batch.to(device)) for batch in images.split(batch_size)])
+    return np.concatenate([predict(network, batch.to(device)) for batch in torch.split(images, batch_size)])
 
 
 def craft_and_score(

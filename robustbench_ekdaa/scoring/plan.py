@@ -1,4 +1,4 @@
-"""The plan of a sweep: which models to train, which images to craft, which targets to score; and what is stored already."""
+"""The plan of a sweep: which models to train, which images to craft, which targets to score."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def plan_sweep(spec: SweepSpec, workspace: Workspace, dataset: Dataset) -> Sweep
         other = owners.setdefault(job.key, job.card.name)
         if other != job.card.name:
             raise UsageError(
-                f"models {other} and {job.card.name} are the same model (same rule, network and recipe); name one of them"
+                f"models {other} and {job.card.name} are the same model (same rule, network, recipe); name one of them"
             )
     attacks = tuple((attack_key(card, spec.seed), card) for card in workspace.expand_attacks(spec.attacks))
     images = ImageSet.choose(dataset, spec.images, spec.seed)

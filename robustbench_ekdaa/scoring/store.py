@@ -141,7 +141,16 @@ class Store:
         roles: dict[str, Any],
         command: str,
     ) -> None:
-        """Record what a sweep is about: (fingerprint, name, title, classes), (key, indices, labels, few images), …"""
+        """Record what a sweep is about.
+
+        Args:
+            dataset: fingerprint, name, title, class names.
+            image_set: key, indices (N,), labels (N,), the first few clean images.
+            attacks: the attacks.
+            spec: the specification, as plain data.
+            roles: the keys that play a part in it.
+            command: what asked for it.
+        """
         fingerprint, name, title, classes = dataset
         key, indices, labels, images = image_set
         with self._transaction() as db:
@@ -199,7 +208,7 @@ class Store:
     def models(self) -> dict[str, ModelRecord]:
         """Return all models by key."""
         rows = self._db.execute("SELECT * FROM models")
-        return {row[0]: ModelRecord(*row[:8], metrics=json.loads(row[8])) for row in rows}
+        return {row[0]: ModelRecord(*row[:8], json.loads(row[8])) for row in rows}
 
     def commands(self) -> list[str]:
         """Return the commands of all sweeps, oldest first, each once."""
@@ -207,8 +216,9 @@ class Store:
 
     def outcomes(self) -> list[Outcomes]:
         """Return everything, one `Outcomes` per data set: the newest sweep's images, and all sweeps on these."""
-        latest = "SELECT fingerprint, image_set FROM sweeps WHERE number IN (SELECT max(number) FROM sweeps GROUP BY fingerprint)"
-        return [self._outcomes(*row) for row in self._db.execute(latest + " ORDER BY number").fetchall()]
+        newest = "SELECT max(number) FROM sweeps GROUP BY fingerprint"
+        query = f"SELECT fingerprint, image_set FROM sweeps WHERE number IN ({newest}) ORDER BY number"
+        return [self._outcomes(*row) for row in self._db.execute(query).fetchall()]
 
     def _roles(self, image_set: str) -> tuple[dict[str, list[Any]], dict[str, Any]]:
         """Join the roles of all sweeps on these images; of a card that was changed only the newest form counts."""
@@ -262,7 +272,7 @@ class Store:
 
     def _attack(self, key: str) -> AttackRecord:
         row = self._db.execute("SELECT key, name, title, norm, card FROM attacks WHERE key = ?", (key,)).fetchone()
-        return AttackRecord(*row[:4], card=json.loads(row[4]))
+        return AttackRecord(*row[:4], json.loads(row[4]))
 
     def _cells(self, image_set: str, roles: dict[str, list[Any]]) -> tuple[dict[str, NDArray[np.int64]], list[Cell]]:
         surrogates, targets, attacks = {"", *roles["surrogates"]}, set(roles["targets"]), set(roles["attacks"])
