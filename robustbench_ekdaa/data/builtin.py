@@ -1,0 +1,57 @@
+"""The data sets that have a name from the start."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..randomness import keyed_generator
+from .archive import read_archive
+from .arrays import dataset_from_arrays
+from .dataset import Dataset
+from .hold_out import hold_out
+from .location import archive_path, data_folder
+from .published import PUBLISHED, read_published
+
+DIGITS_TITLE = "Digits (8x8)"
+DIGITS_IMAGES = 1797
+DIGITS_TEST_IMAGES = 500
+
+
+def digits() -> Dataset:
+    """Return scikit-learn's 1,797 scanned digits, 8x8 grey, 500 of them held out as test images.
+
+    Source: Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998.
+    """
+    from sklearn.datasets import load_digits
+
+    scans = load_digits()
+    images, labels = (scans.images / 16).astype(np.float32), scans.target.astype(np.int64)
+    kept, held = hold_out(labels, DIGITS_TEST_IMAGES, keyed_generator(0, "hold out", "digits"))
+    train, test = (images[kept], labels[kept]), (images[held], labels[held])
+    return dataset_from_arrays("digits", train, test, title=DIGITS_TITLE)
+
+
+def fashion_mnist() -> Dataset:
+    """Return Fashion-MNIST: 60,000 + 10,000 pictures of clothes, 28x28 grey (Xiao et al., arXiv:1708.07747)."""
+    return _published("fashion_mnist")
+
+
+def cifar10() -> Dataset:
+    """Return CIFAR-10: 50,000 + 10,000 pictures of animals and vehicles, 32x32 colour (Krizhevsky, 2009)."""
+    return _published("cifar10")
+
+
+def svhn() -> Dataset:
+    """Return SVHN: 73,257 + 26,032 house-number digits, 32x32 colour (Netzer et al., 2011)."""
+    return _published("svhn")
+
+
+def _published(name: str) -> Dataset:
+    """Read ``NAME.npz`` if it is there, else the published files."""
+    published = PUBLISHED[name]
+    archive = archive_path(name)
+    if archive.is_file():
+        arrays = read_archive(archive, usual_classes=published.classes)
+    else:
+        arrays = read_published(published, data_folder())
+    return arrays.dataset(name, published.title)
