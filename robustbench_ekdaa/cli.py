@@ -119,7 +119,7 @@ def show_rows(rows: list[dict[str, Any]]) -> None:
     for column in rows[0] if rows else ():
         table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == "name")
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+        table.add_row(*("-" if value is None else str(value) for value in row.values()))
     out.print(table)
 
 
@@ -141,8 +141,8 @@ def data_fetch(
     from .data import fetch_dataset
 
     for name in names:
-        dataset = fetch_dataset(name)
-        out.print(f"{name}: {len(dataset.train)} training and {len(dataset.test)} test images", highlight=False)
+        entry = fetch_dataset(name)
+        out.print(f"{name}: {entry.train} training and {entry.test} test images", highlight=False)
 
 
 @data_app.command("import", epilog=f"Example: `{NAME} data import my_images.npz --name my_images`")

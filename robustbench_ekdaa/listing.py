@@ -61,7 +61,7 @@ def list_datasets(workspace: Workspace) -> Rows:
             "where": entry.where,
             "train": entry.train,
             "test": entry.test,
-            "shape": "" if entry.shape is None else "x".join(str(length) for length in entry.shape),
+            "shape": None if entry.image_shape is None else "x".join(map(str, entry.image_shape)),
             "classes": entry.classes,
         }
         for entry in status()

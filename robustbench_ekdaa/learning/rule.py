@@ -23,8 +23,8 @@ class LearningRule:
     """Base of all learning rules; a rule overrides `compute_gradients` and what else it needs.
 
     Feedback tensors (error kernels, random feedback) live here, never in the network, so that a trained model is a
-    plain network whose autograd is the true gradient. Options are keyword arguments of the constructor; their annotations
-    are checked against the card.
+    plain network whose autograd is the true gradient. Options are keyword arguments of the constructor; a card's
+    values are checked against their annotations.
     """
 
     network: Network

@@ -28,6 +28,8 @@ from .rule import LearningRule
 # Part of every model's identity: raise it when a change here would give other weights from the same card.
 TRAINING_VERSION = 1
 PROBE_IMAGES = 256
+# A state to resume from is written at most this often: for tiny networks writing would cost more than training.
+SAVE_SECONDS = 3
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,8 @@ def accuracy(network: torch.nn.Module, split: Split, device: torch.device, batch
         return None
     right = 0
     with torch.inference_mode():
-        for images, labels in zip(*(torch.split(part, batch_size) for part in (split.images, split.labels)), strict=True):
+        parts = torch.split(split.images, batch_size), torch.split(split.labels, batch_size)
+        for images, labels in zip(*parts, strict=True):
             right += int((network(images.to(device)).argmax(1).cpu() == labels).sum())
     return right / len(split)
 
@@ -281,8 +284,7 @@ def train(
     while training.epoch < training.recipe.epochs:
         training.run_epoch(bar)
         write_log(log_path(run, job.key), training.log)
-        # A state is written at most every few seconds: for tiny networks writing would cost more than training.
-        if training.epoch < training.recipe.epochs and time.perf_counter() - saved > 3:
+        if training.epoch < training.recipe.epochs and time.perf_counter() - saved > SAVE_SECONDS:
             training.save(partial)
             saved = time.perf_counter()
     facts = _facts(training, dataset)

@@ -208,7 +208,7 @@ class Store:
     def models(self) -> dict[str, ModelRecord]:
         """Return all models by key."""
         rows = self._db.execute("SELECT * FROM models")
-        return {row[0]: ModelRecord(*row[:8], json.loads(row[8])) for row in rows}
+        return {row[0]: ModelRecord(*row[:-1], json.loads(row[-1])) for row in rows}
 
     def commands(self) -> list[str]:
         """Return the commands of all sweeps, oldest first, each once."""
@@ -272,7 +272,7 @@ class Store:
 
     def _attack(self, key: str) -> AttackRecord:
         row = self._db.execute("SELECT key, name, title, norm, card FROM attacks WHERE key = ?", (key,)).fetchone()
-        return AttackRecord(*row[:4], json.loads(row[4]))
+        return AttackRecord(*row[:-1], json.loads(row[-1]))
 
     def _cells(self, image_set: str, roles: dict[str, list[Any]]) -> tuple[dict[str, NDArray[np.int64]], list[Cell]]:
         surrogates, targets, attacks = {"", *roles["surrogates"]}, set(roles["targets"]), set(roles["attacks"])

@@ -1,10 +1,11 @@
 """Networks: shapes, purity, true gradients, and what autograd is told of signum."""
 
 import math
+import re
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
@@ -69,9 +70,8 @@ def test_trace_says_what_forward_says_and_unpool_is_the_adjoint_of_pooling(convo
     spec = NetworkSpec(blocks=(*convolutions, *linear))
     try:
         check_network(spec, shape, 4)
-    except UsageError as error:
-        assert "does not fit" in str(error)
-        return
+    except UsageError:
+        assume(False)  # the kernels and windows do not fit on such an image
     network = make(spec, shape, 4)
     images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     logits, traces = network.trace(images)
@@ -129,13 +129,15 @@ def test_glorot_weights_fill_their_interval_and_a_seed_gives_the_same_bits():
         (NetworkSpec(preset="smal_cnn"), "unknown network 'smal_cnn'. Did you mean small_cnn"),
         (NetworkSpec(preset="small_cnn", activation="tanhh"), "block 1: unknown activation 'tanhh'. Did you mean tanh"),
         (NetworkSpec(blocks=(Block(layer="linear", width=3), Block(layer="conv", width=3))), "block 2: a convolution"),
-        (NetworkSpec(blocks=(Block(layer="conv", width=3, kernel=9, padding=0),)), "a 9x9 kernel does not fit on a 8x8"),
+        (
+            NetworkSpec(blocks=(Block(layer="conv", width=3, kernel=9, padding=0),)),
+            "a 9x9 kernel does not fit on a 8x8",
+        ),
     ],
 )
 def test_a_network_that_cannot_be_is_refused_with_the_block_and_the_reason(spec, message):
-    with pytest.raises(UsageError, match="does not fit|unknown|convolution") as caught:
+    with pytest.raises(UsageError, match=re.escape(message)):
         check_network(spec, (1, 8, 8), 10)
-    assert message in str(caught.value)
 
 
 def test_a_network_without_blocks_is_one_linear_layer():

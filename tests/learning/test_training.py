@@ -1,0 +1,177 @@
+"""Training: the same bits from the same seed, resuming, divergence, and true gradients afterwards."""
+
+import json
+
+import pytest
+import torch
+
+from robustbench_ekdaa.cards import ModelCard, Workspace
+from robustbench_ekdaa.errors import TrainingDiverged, UsageError
+from robustbench_ekdaa.learning import TrainingJob, load_network, train, training
+from robustbench_ekdaa.learning.checkpoint import load_tensors, save_tensors
+from robustbench_ekdaa.progress import Silent
+
+
+def card(name="ekdaa", **changes):
+    whole = Workspace().models[name].model_dump()
+    recipe = whole["training"]["digits"]
+    recipe.update(epochs=3, **changes)
+    whole["training"] = {"default": recipe}
+    return ModelCard.model_validate(whole)
+
+
+def job(digits, name="ekdaa", seed=0, **changes):
+    return TrainingJob(card(name, **changes), "digits", digits.fingerprint, seed)
+
+
+@pytest.mark.parametrize("name", ["backprop", "ekdaa", "frozen"])
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(digits, tmp_path, name):
+    tensors = []
+    for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
+        torch.manual_seed(len(tensors))  # the global state must not matter
+        work = job(digits, name, seed)
+        train(work, digits, tmp_path / folder)
+        tensors.append(load_tensors(training.checkpoint_path(tmp_path / folder, work.key))[0])
+    assert tensors[0].keys() == tensors[1].keys()
+    assert all(torch.equal(tensors[0][key], tensors[1][key]) for key in tensors[0])
+    assert not torch.equal(tensors[0]["network.blocks.3.layer.weight"], tensors[2]["network.blocks.3.layer.weight"])
+
+
+class StopAfter(Silent):
+    """A watcher that stops the work, as Ctrl-C would, after so many steps."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def task(self, label, total):
+        return self
+
+    def advance(self, amount=1, note=None):
+        self.left -= amount
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("optimizer", [("SGD", {"momentum": 0.9}), ("Adam", {}), ("AdamW", {"amsgrad": True})])
+@pytest.mark.parametrize("schedule", [(None, {}), ("StepLR", {"step_size": 1}), ("CosineAnnealingLR", {"T_max": 3})])
+def test_a_stopped_training_resumes_to_the_bits_of_an_undisturbed_one(
+    digits, tmp_path, monkeypatch, optimizer, schedule
+):
+    options = {
+        "optimizer": optimizer[0],
+        "optimizer_options": optimizer[1],
+        "learning_rate": 0.005,
+        "schedule": schedule[0],
+        "schedule_options": schedule[1],
+    }
+    work = job(digits, **options)
+    whole = train(work, digits, tmp_path / "whole")
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0)
+    with pytest.raises(KeyboardInterrupt):
+        train(work, digits, tmp_path / "parts", progress=StopAfter(60))
+    assert not training.checkpoint_path(tmp_path / "parts", work.key).exists()
+    parts = train(work, digits, tmp_path / "parts", progress=StopAfter(123))  # 41 steps are done already, 82 to go
+    assert parts["train_loss"] == whole["train_loss"]
+    both = [load_tensors(training.checkpoint_path(tmp_path / name, work.key))[0] for name in ("whole", "parts")]
+    assert all(torch.equal(both[0][key], both[1][key]) for key in both[0])
+    assert len(list((tmp_path / "parts" / "checkpoints").iterdir())) == 1
+
+
+def test_a_finished_model_is_not_trained_again(digits, tmp_path):
+    work = job(digits)
+    facts = train(work, digits, tmp_path)
+    assert train(work, digits, tmp_path, progress=StopAfter(0)) == facts
+
+
+def test_divergence_is_reported_with_seed_and_epoch(digits, tmp_path):
+    with pytest.raises(TrainingDiverged, match=r"backprop \(seed 2\) diverged in epoch 1: .*learning_rate"):
+        train(job(digits, "backprop", 2, learning_rate=3e38, optimizer="SGD", optimizer_options={}), digits, tmp_path)
+    assert not list(tmp_path.glob("checkpoints/*"))
+
+
+def test_the_log_has_a_line_per_epoch_with_every_layers_angles(digits, tmp_path):
+    work = job(digits)
+    train(work, digits, tmp_path)
+    lines = [json.loads(line) for line in training.log_path(tmp_path, work.key).read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert lines[-1]["accuracy"] > lines[0]["accuracy"]
+    assert list(lines[-1]["layers"]) == ["conv1", "conv2", "linear3", "readout"]
+    assert lines[-1]["layers"]["readout"]["update_angle"] == pytest.approx(0, abs=0.1)
+    assert lines[-1]["layers"]["conv2"]["feedback_angle"] < lines[0]["layers"]["conv2"]["feedback_angle"] < 90
+
+
+@pytest.mark.parametrize("name", ["backprop", "ekdaa", "frozen"])
+def test_after_training_input_gradients_agree_with_finite_differences(digits, tmp_path, name):
+    work = job(digits, name)
+    train(work, digits, tmp_path)
+    network = load_network(work, digits, tmp_path).double()
+    # Blank pixels tie under max pooling, where there is no derivative to agree on: a little noise parts them.
+    noise = 0.05 * torch.rand((2, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    images, labels = digits.test.images[:2].double() + noise, digits.test.labels[:2]
+
+    def loss(pixels):
+        return torch.nn.functional.cross_entropy(network(pixels), labels, reduction="sum")
+
+    assert torch.autograd.gradcheck(loss, images.requires_grad_(), eps=1e-6, atol=1e-5)
+
+
+def test_a_trained_model_is_a_plain_network_without_feedback(digits, tmp_path):
+    work = job(digits)
+    train(work, digits, tmp_path)
+    network = load_network(work, digits, tmp_path)
+    assert sorted(network.state_dict()) == sorted(
+        ["mean", "deviation", *(f"blocks.{i}.layer.{part}" for i in range(4) for part in ("weight", "bias"))]
+    )
+    assert not network.training
+
+
+def test_trained_rules_beat_the_frozen_control_on_digits(digits, tmp_path):
+    scores = {
+        name: train(job(digits, name), digits, tmp_path)["test_accuracy"] for name in ("backprop", "ekdaa", "frozen")
+    }
+    assert scores["backprop"] > scores["frozen"] + 0.05
+    assert scores["ekdaa"] > scores["frozen"] + 0.05
+
+
+def test_held_out_images_are_neither_trained_on_nor_taken_from_the_test_half(digits, tmp_path):
+    work = TrainingJob(card(), "digits", digits.fingerprint, 0, held_out=0.25)
+    learned, held = training.split_held_out(work, digits.train)
+    assert len(learned) + len(held) == len(digits.train)
+    together = torch.cat([learned.images, held.images]).flatten(1)
+    assert torch.equal(together.unique(dim=0), digits.train.images.flatten(1).unique(dim=0))
+    facts = train(work, digits, tmp_path)
+    assert facts["test_accuracy"] is None
+    assert 0.5 < facts["held_out_accuracy"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer": "SDG"}, "unknown optimiser of torch.optim 'SDG'. Did you mean SGD"),
+        ({"optimizer": "Adam", "optimizer_options": {"momentum": 0.9}}, "Adam refuses them"),
+        ({"schedule": "ReduceLROnPlateau"}, "training.schedule: unknown schedule"),
+        ({"schedule": "StepLR", "schedule_options": {}}, "StepLR refuses them"),
+    ],
+)
+def test_a_recipe_torch_refuses_is_refused_before_training_with_its_field(digits, changes, message):
+    base = {"schedule": None, "schedule_options": {}}
+    with pytest.raises(UsageError) as caught:
+        training.check_job(job(digits, **{**base, **changes}), digits)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_checkpoint_is_one_clear_line(tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(UsageError, match=r"x\.safetensors: cannot be read as a checkpoint"):
+        load_tensors(path)
+
+
+def test_an_interrupted_write_leaves_the_old_checkpoint_whole(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_tensors(path, {"a": torch.ones(3)}, {"n": 1})
+    with pytest.raises(TypeError):
+        save_tensors(path, {"a": torch.zeros(3)}, {"n": object()})
+    assert load_tensors(path)[1] == {"n": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.safetensors"]
