@@ -150,12 +150,12 @@ class ModelCard(FileCard):
         )
 
     def identity(self, dataset: str) -> dict[str, Any]:
-        """Everything about the card that decides a trained model's numbers on ``dataset``."""
+        """Everything about the card, but its network, that decides a trained model's numbers on ``dataset``."""
+        # Without defaults, so that a field that a later release adds leaves the identity of today's models alone.
         facts: dict[str, Any] = {
             "rule": self.rule,
             "rule_options": self.rule_options,
-            "network": self.network.model_dump(),
-            "recipe": self.recipe(dataset).model_dump(exclude={"notes"}),
+            "recipe": self.recipe(dataset).model_dump(exclude={"notes"}, exclude_defaults=True),
         }
         if is_file_reference(self.rule):
             source = referenced_file(self.rule, self.folder)
@@ -206,6 +206,8 @@ class AttackCard(FileCard):
     gradient: tuple[Component, ...] = ()
     update: Component = Component(component="plain")
     step: Component = Component(component="steepest")
+    target: Literal["random", "least_likely", "next"] | None = None
+    backward: tuple[str, ...] = Field(default=("straight_through", "tanh:1", "tanh:3"), min_length=1)
 
     @field_validator("step_size")
     @classmethod
@@ -218,10 +220,20 @@ class AttackCard(FileCard):
             raise ValueError(f"must be greater than 0 (got {value!r})")
         return value
 
+    @field_validator("backward")
+    @classmethod
+    def _stand_ins(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if not re.fullmatch(r"zero|straight_through|tanh:(?!0+(\.0*)?$)\d+(\.\d+)?", value):
+                raise ValueError(f"must hold 'zero', 'straight_through' or 'tanh:K' such as 'tanh:3' (got {value!r})")
+        return values
+
     @model_validator(mode="after")
     def _does_something(self) -> AttackCard:
         if self.steps == 0 and self.start is None:
             raise ValueError("an attack of 0 steps needs a [start], or it leaves every image as it is")
+        if self.steps == 0 and self.target is not None:
+            raise ValueError("an attack of 0 steps cannot aim at a target")
         return self
 
     def step_for(self, epsilon: float) -> float:
@@ -302,6 +314,8 @@ class SweepSpec(Card):
         for value in values:
             if value < 0:
                 raise ValueError(f"an epsilon must not be negative (got {value:g})")
+        # So that 3 * 0.1 and 0.3 are one epsilon, with one place in the store.
+        values = tuple(round(value, 12) for value in values)
         if len(set(values)) != len(values):
             raise ValueError(f"an epsilon is given twice (got {', '.join(f'{value:g}' for value in values)})")
         return tuple(sorted({0.0, *values}))

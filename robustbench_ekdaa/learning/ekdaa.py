@@ -29,7 +29,8 @@ class Ekdaa(LearningRule):
         gamma: size of the error kernels' updates relative to the weights'.
         error_kernels: how E starts; ``"random"`` draws it like a weight, ``"transpose"`` copies W (weight transport,
             which the rule exists to avoid; offered to measure what it is worth).
-        feedback_decay: weight decay of E. With gamma = 1 and the same decay on W and E, E aligns to W (Kolen-Pollack).
+        feedback_decay: weight decay of E; default: the weights'. With gamma = 1 and the same decay on W and E, E aligns
+            to W (Kolen and Pollack 1994; Akrout et al. 2019, arXiv:1904.05391).
         normalise_errors: divide an image's error map by its largest magnitude where that is above 1.
         target_activation: phi_t, a smooth stand-in in e_l = phi_t(h_l) - phi_t(h_l - beta d_l), for networks whose
             activation is flat almost everywhere (signum); default: the layer's own activation, as in the paper.
@@ -42,7 +43,7 @@ class Ekdaa(LearningRule):
         beta: Annotated[float, Field(gt=0)] = 0.9,
         gamma: Annotated[float, Field(ge=0)] = 0.1,
         error_kernels: Literal["random", "transpose"] = "random",
-        feedback_decay: Annotated[float, Field(ge=0)] = 0.0,
+        feedback_decay: Annotated[float, Field(ge=0)] | None = None,
         normalise_errors: bool = False,
         target_activation: Literal["tanh", "sigmoid", "relu", "leaky_relu", "elu", "softplus"] | None = None,
     ) -> None:
@@ -98,8 +99,8 @@ class Ekdaa(LearningRule):
 
     @property
     def feedback_options(self) -> dict[str, float]:
-        """Decay of the error kernels."""
-        return {"weight_decay": self.feedback_decay}
+        """Decay of the error kernels, where it differs from the weights'."""
+        return {} if self.feedback_decay is None else {"weight_decay": self.feedback_decay}
 
     def feedback_weights(self) -> dict[int, Tensor]:
         """Return the error kernels by block index."""

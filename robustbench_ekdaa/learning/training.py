@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..cards import ModelCard, content_hash
+from ..cards import ModelCard, NetworkSpec, content_hash
 from ..data.dataset import Dataset, Split
 from ..errors import TrainingDiverged, WorkFailed
-from ..networks import Network, build_network
+from ..networks import Network, build_network, network_blocks
 from ..progress import Progress, Silent, Task
 from ..randomness import keyed_generator
 from ..registry import RULES, build
@@ -58,6 +58,7 @@ class TrainingJob:
             {
                 "version": TRAINING_VERSION,
                 "card": self.card.identity(self.dataset),
+                "network": resolved_network(self.card.network),
                 "data": self.fingerprint,
                 "seed": self.seed,
                 "held_out": self.held_out,
@@ -68,6 +69,12 @@ class TrainingJob:
     def label(self) -> str:
         """What progress bars call it."""
         return f"{self.card.name} on {self.dataset}, seed {self.seed}"
+
+
+def resolved_network(spec: NetworkSpec) -> dict[str, Any]:
+    """Return a network's whole description, presets and defaults looked up, as plain data."""
+    blocks = [block.model_dump(mode="json", exclude_defaults=True) for block in network_blocks(spec)]
+    return {"blocks": blocks, "readout_bias": spec.bias}
 
 
 def checkpoint_path(run: Path, key: str) -> Path:

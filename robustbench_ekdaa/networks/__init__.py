@@ -1,7 +1,7 @@
 """Networks: ordered blocks of a layer, an activation and pooling; pure forward passes that return logits."""
 
 from .activations import ACTIVATIONS, Activation, signum_backward
-from .build import build_network, check_network
+from .build import build_network, check_network, network_blocks
 from .network import Block, Network, Trace
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "Trace",
     "build_network",
     "check_network",
+    "network_blocks",
     "signum_backward",
 ]

@@ -76,8 +76,11 @@ class Store:
     def _connect(self, create: bool) -> None:
         new = not self.path.exists() or self.path.stat().st_size == 0
         try:
-            address = f"{self.path.resolve().as_uri()}?mode={'rwc' if create else 'ro'}"
-            self._db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=30)
+            address = self.path.resolve().as_uri()
+            # A finished store can be read from a read-only folder only if SQLite is told that nobody writes to it.
+            finished = not self.path.with_name(self.path.name + "-wal").exists()
+            mode = "mode=rwc" if create else "mode=ro&immutable=1" if finished else "mode=ro"
+            self._db = sqlite3.connect(f"{address}?{mode}", uri=True, isolation_level=None, timeout=30)
             if create and new:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.executescript(

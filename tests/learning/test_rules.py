@@ -8,11 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustbench_ekdaa.cards import Block, NetworkSpec
+from robustbench_ekdaa.cards import Block, NetworkSpec, Recipe
 from robustbench_ekdaa.learning.alignment import angle, measure_alignment, true_gradients
 from robustbench_ekdaa.learning.backprop import Backprop
 from robustbench_ekdaa.learning.ekdaa import Ekdaa
 from robustbench_ekdaa.learning.frozen import FrozenConvolutions
+from robustbench_ekdaa.learning.optimisers import make_optimiser
 from robustbench_ekdaa.learning.rule import softmax_error
 from robustbench_ekdaa.networks import build_network
 from robustbench_ekdaa.randomness import keyed_generator
@@ -226,3 +227,11 @@ def test_angles_have_their_closed_form():
     assert angle(x, y) == pytest.approx(45)
     assert angle(x, -x) == pytest.approx(180)
     assert angle(x, torch.zeros(2)) is None
+
+
+def test_error_kernels_decay_as_the_weights_do_unless_told_otherwise():
+    recipe = Recipe(epochs=1, learning_rate=0.1, optimizer_options={"weight_decay": 0.5})
+    for options, decays in (({}, [0.5, 0.5]), ({"feedback_decay": 0.0}, [0.5, 0.0])):
+        rule = Ekdaa(**options)
+        bound(rule, NETWORKS["pooled"])
+        assert [group["weight_decay"] for group in make_optimiser(recipe, rule, "").param_groups] == decays

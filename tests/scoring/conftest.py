@@ -1,0 +1,42 @@
+"""A workspace whose models train in a second, so that whole sweeps can be run in tests."""
+
+import pytest
+
+from robustbench_ekdaa.cards import SweepSpec, Workspace
+
+CARD = """
+kind = "model"
+name = "{name}"
+rule = "{rule}"
+[network]
+blocks = [{{ layer = "conv", width = 4, pool = "max" }}]
+[training.default]
+epochs = 2
+batch_size = 64
+learning_rate = {rate}
+"""
+
+
+def write_card(folder, name, rule, rate=0.05):
+    (folder / "models").mkdir(exist_ok=True)
+    (folder / "models" / f"{name}.toml").write_text(CARD.format(name=name, rule=rule, rate=rate))
+
+
+@pytest.fixture()
+def workspace(tmp_path):
+    for name, rule in (("quick_bp", "backprop"), ("quick_ekdaa", "ekdaa")):
+        write_card(tmp_path, name, rule)
+    return Workspace(tmp_path)
+
+
+@pytest.fixture()
+def spec():
+    return SweepSpec(
+        datasets=("digits",),
+        models=("quick_bp", "quick_ekdaa"),
+        attacks=("fgsm", "bim", "noise"),
+        epsilons=(0, 0.1, 0.2),
+        images=60,
+        seeds=2,
+        batch_size=32,
+    )

@@ -1,0 +1,315 @@
+"""Sweeps: what is stored is true, nothing is done twice, nothing is lost."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from robustbench_ekdaa.cards import Workspace
+from robustbench_ekdaa.crafting import craft
+from robustbench_ekdaa.data import load_dataset
+from robustbench_ekdaa.errors import UsageError
+from robustbench_ekdaa.learning import TrainingJob, load_network
+from robustbench_ekdaa.networks import Network
+from robustbench_ekdaa.progress import Silent
+from robustbench_ekdaa.scoring.store import open_run
+from robustbench_ekdaa.scoring.sweep import run_sweep
+
+from .conftest import write_card
+
+
+class CountCalls:
+    """Counts forward passes of whole networks, and the image batches alive at each."""
+
+    def __init__(self, shape=None):
+        self.calls, self.alive, self.shape = 0, [], shape
+
+    def __enter__(self):
+        self.handle = register_module_forward_pre_hook(self.see)
+        return self
+
+    def __exit__(self, *_):
+        self.handle.remove()
+
+    def see(self, module, inputs):
+        if isinstance(module, Network):
+            self.calls += 1
+            if self.shape and self.calls % 5 == 0:  # looking through all objects takes a while
+                tensors = [thing for thing in gc.get_objects() if type(thing) is torch.Tensor]
+                self.alive.append(sum(tuple(tensor.shape) == self.shape for tensor in tensors))
+
+
+class Lines(Silent):
+    """Keeps the lines."""
+
+    def __init__(self):
+        self.lines = []
+
+    def line(self, text):
+        self.lines.append(text)
+
+
+def facts(run):
+    """All outcomes of a run as comparable data."""
+    (outcomes,) = open_run(run)
+    cells = {(cell.surrogate, cell.target, cell.attack, cell.epsilon): cell.predictions.tolist() for cell in outcomes.cells}
+    return cells, {key: said.tolist() for key, said in outcomes.clean.items()}
+
+
+def test_stored_outcomes_are_what_the_models_say_when_asked_by_hand(tmp_path, workspace, spec):
+    run_sweep(spec, tmp_path / "run", workspace=workspace)
+    (outcomes,) = open_run(tmp_path / "run")
+    digits = load_dataset("digits")
+    networks = {}
+    for name in spec.models:
+        for seed in range(2):
+            job = TrainingJob(workspace.models[name], "digits", digits.fingerprint, seed)
+            networks[job.key] = load_network(job, digits, tmp_path / "run")
+    assert set(networks) == set(outcomes.targets) == set(outcomes.surrogates)
+    images, labels = digits.test.images[outcomes.indices], digits.test.labels[outcomes.indices]
+    assert outcomes.labels.tolist() == labels.tolist()
+    assert len(outcomes.cells) == (4 * 2 + 1) * 2 * 4  # (surrogates x gradient attacks + noise) x epsilons x targets
+    for cell in outcomes.cells:
+        card = workspace.attacks[outcomes.attacks[cell.attack].name]
+        surrogates = [networks[cell.surrogate]] if cell.surrogate else []
+        # One batch of all images here, batches of 32 in the sweep: the draws belong to the images.
+        (crafted,) = craft(card, surrogates, images, labels, [cell.epsilon], seed=0, indices=outcomes.indices.tolist())
+        said = networks[cell.target](crafted.images).argmax(1).numpy()
+        assert np.mean(said != cell.predictions) <= 1 / 60  # float rounding may turn a tie
+    for key, said in outcomes.clean.items():
+        assert networks[key](images).argmax(1).tolist() == said.tolist()
+
+
+def test_a_finished_sweep_run_again_makes_no_model_call_and_says_that_all_is_stored(tmp_path, workspace, spec):
+    run_sweep(spec, tmp_path / "run", workspace=workspace)
+    before, lines = facts(tmp_path / "run"), Lines()
+    with CountCalls() as count:
+        summary = run_sweep(spec, tmp_path / "run", workspace=workspace, progress=lines)
+    assert count.calls == summary.trained == summary.crafted == 0
+    assert facts(tmp_path / "run") == before
+    assert "72 cells (72 stored already); to do: 0 trainings, 0 craftings, 0 cells" in lines.lines[0]
+
+
+def test_a_wider_sweep_does_only_what_is_new(tmp_path, workspace, spec):
+    run_sweep(spec, tmp_path / "run", workspace=workspace)
+    before = facts(tmp_path / "run")[0]
+    with CountCalls() as count:
+        run_sweep(spec.model_copy(update={"epsilons": (0.0, 0.1, 0.2, 0.3)}), tmp_path / "run", workspace=workspace)
+    batches = 2
+    # Per surrogate FGSM takes 1 gradient a batch and BIM 10, at the one new epsilon; every batch meets 4 targets.
+    assert count.calls == batches * (4 * (1 + 10) + (4 * 2 + 1) * 4)
+    after = facts(tmp_path / "run")[0]
+    assert {key: after[key] for key in before} == before
+    assert len(after) == len(before) * 3 // 2
+
+
+def test_crafting_is_done_once_however_many_targets_there_are(tmp_path, workspace, spec):
+    def calls(targets):
+        narrow = spec.model_copy(update={"surrogates": ("quick_bp",), "targets": targets, "attacks": ("bim",)})
+        run_sweep(narrow.model_copy(update={"epsilons": (0.0, 0.5)}), tmp_path / "run", workspace=workspace)
+        with CountCalls() as count:
+            run_sweep(narrow, tmp_path / f"run{len(targets)}", workspace=workspace)
+        return count.calls
+
+    one, two = calls(("quick_bp",)), calls(("quick_bp", "quick_ekdaa"))
+    # Training and test accuracy of 2 more models, their clean pass, and their scoring (2 surrogates, 2 epsilons).
+    gradients = 2 * 2 * (2 * 9 + 1)  # surrogates x batches x (2 epsilons of 10 steps that share the first)
+    epochs, probe, batches = 2, 2, 2
+    backprop_training = 2 * (epochs * (21 + probe) + 1)  # 21 batches, the alignment's two passes, the test images
+    assert one == backprop_training + 2 * batches + gradients + 2 * batches * 2 * 2
+    ekdaa_training = 2 * (epochs * 1 + 1)  # traced passes are not forward calls; the alignment's true gradient is one
+    assert two - one == ekdaa_training + 2 * batches + 2 * batches * 2 * 2
+
+
+def test_memory_grows_neither_with_epsilons_nor_with_targets(tmp_path, workspace, spec):
+    peaks = []
+    for number, (epsilons, models) in enumerate([(2, ("quick_bp",)), (12, ("quick_bp", "quick_ekdaa"))]):
+        wide = spec.model_copy(
+            update={"epsilons": tuple(0.02 * i for i in range(epsilons)), "models": models, "attacks": ("fgsm",)}
+        )
+        with CountCalls(shape=(32, 1, 8, 8)) as count:
+            run_sweep(wide, tmp_path / str(number), workspace=workspace)
+        peaks.append(max(count.alive))
+    assert peaks[0] == peaks[1]
+
+
+def test_a_sweep_killed_at_any_point_finishes_with_the_rows_of_an_undisturbed_one(tmp_path, workspace, spec):
+    script = (
+        "import sys; from robustbench_ekdaa.cards import SweepSpec, Workspace\n"
+        "from robustbench_ekdaa.scoring.sweep import run_sweep\n"
+        "print('ready', flush=True)\n"
+        "run_sweep(SweepSpec.model_validate_json(sys.argv[1]), sys.argv[2], workspace=Workspace(sys.argv[3]))\n"
+        "print('done', flush=True)"
+    )
+    arguments = [sys.executable, "-c", script, spec.model_dump_json(), str(tmp_path / "killed"), str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    started = time.perf_counter()
+    run_sweep(spec, tmp_path / "whole", workspace=workspace)
+    whole = time.perf_counter() - started
+    for share in (0.15, 0.4, 0.7):
+        process = subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(whole * share)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert subprocess.run(arguments, env=environment, capture_output=True, text=True).stdout.endswith("done\n")
+    killed, undisturbed = facts(tmp_path / "killed"), facts(tmp_path / "whole")
+    assert killed[0].keys() == undisturbed[0].keys()
+    # Another process may use another number of threads, so a tie may turn.
+    for key, said in undisturbed[0].items():
+        assert np.mean(np.array(said) != np.array(killed[0][key])) <= 2 / 60
+
+
+def test_one_diverged_model_is_reported_and_does_not_stop_the_others(tmp_path, workspace, spec):
+    write_card(tmp_path, "wild", "backprop", rate=3e38)
+    lines = Lines()
+    spec = spec.model_copy(update={"models": ("wild", "quick_bp"), "attacks": ("fgsm",), "seeds": 1})
+    summary = run_sweep(spec, tmp_path / "run", workspace=Workspace(tmp_path), progress=lines)
+    assert [(record.name, record.seed, record.metrics["epoch"]) for record in summary.failed] == [("wild", 0, 1)]
+    assert any("wild (seed 0) diverged in epoch 1" in line for line in lines.lines)
+    (outcomes,) = open_run(tmp_path / "run")
+    assert {outcomes.models[cell.target].name for cell in outcomes.cells} == {"quick_bp"}
+    assert [record.status for record in outcomes.models.values()] == ["failed", "trained"]
+    with CountCalls() as count:
+        assert len(run_sweep(spec, tmp_path / "run", workspace=Workspace(tmp_path)).failed) == 1
+    assert count.calls == 0
+
+
+def test_a_plugged_in_rule_that_raises_fails_alone_and_is_tried_again_once_mended(tmp_path, workspace, spec):
+    write_card(tmp_path, "broken", "mine.py:Mine")
+    (tmp_path / "models" / "mine.py").write_text(
+        "from robustbench_ekdaa.learning.backprop import Backprop\n"
+        "class Mine(Backprop):\n"
+        "    def compute_gradients(self, images, labels):\n"
+        "        raise IndexError('my mistake')\n"
+    )
+    spec = spec.model_copy(update={"models": ("broken", "quick_bp"), "attacks": ("fgsm",), "seeds": 1})
+    (failed,) = run_sweep(spec, tmp_path / "run", workspace=Workspace(tmp_path)).failed
+    assert failed.error == "broken (seed 0) failed in training: IndexError: my mistake"
+    (tmp_path / "models" / "mine.py").write_text(
+        "from robustbench_ekdaa.learning.backprop import Backprop\nclass Mine(Backprop):\n    pass\n"
+    )
+    assert run_sweep(spec, tmp_path / "run", workspace=Workspace(tmp_path)).failed == []
+    (outcomes,) = open_run(tmp_path / "run")
+    assert sorted(outcomes.models[key].name for key in outcomes.targets) == ["broken", "quick_bp"]
+
+
+def test_a_changed_card_makes_a_new_model_and_the_old_one_leaves_the_results(tmp_path, workspace, spec):
+    spec = spec.model_copy(update={"attacks": ("fgsm",), "seeds": 1})
+    run_sweep(spec, tmp_path / "run", workspace=workspace)
+    write_card(tmp_path, "quick_bp", "backprop", rate=0.01)
+    summary = run_sweep(spec, tmp_path / "run", workspace=Workspace(tmp_path))
+    assert summary.trained == 1
+    (outcomes,) = open_run(tmp_path / "run")
+    assert len(outcomes.targets) == 2
+    assert len(outcomes.cells) == 2 * 2 * 2
+    assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 3
+
+
+def test_surrogates_and_targets_may_differ(tmp_path, workspace, spec):
+    spec = spec.model_copy(update={"surrogates": ("quick_bp",), "targets": ("quick_ekdaa",), "models": ()})
+    run_sweep(spec, tmp_path / "run", workspace=workspace)
+    (outcomes,) = open_run(tmp_path / "run")
+    assert {outcomes.relation(cell.surrogate, cell.target) for cell in outcomes.cells} == {"cross-rule", "no surrogate"}
+    assert len(outcomes.clean) == 4  # the surrogates' too: the transfer rate needs to know what fooled them
+
+
+def test_more_images_extend_fewer(tmp_path, workspace, spec):
+    spec = spec.model_copy(update={"attacks": ("noise",), "seeds": 1})
+    for count in (40, 60):
+        run_sweep(spec.model_copy(update={"images": count}), tmp_path / str(count), workspace=workspace)
+    few, many = (open_run(tmp_path / str(count))[0] for count in (40, 60))
+    assert many.indices[:40].tolist() == few.indices.tolist()
+    for one, other in zip(few.cells, many.cells, strict=True):
+        assert other.predictions[:40].tolist() == one.predictions.tolist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": ("quick_pb",)}, "unknown model 'quick_pb'. Did you mean quick_bp"),
+        ({"attacks": ("mi_fgms",)}, "unknown attack 'mi_fgms'. Did you mean mi_fgsm"),
+        ({"datasets": ("digit",)}, "unknown data set 'digit'. Did you mean digits"),
+        ({"images": 100_000}, "images: digits has 500 test images (got 100000)"),
+    ],
+)
+def test_a_wrong_request_is_refused_before_anything_is_written(tmp_path, workspace, spec, changes, message):
+    with pytest.raises(UsageError) as caught:
+        run_sweep(spec.model_copy(update=changes), tmp_path / "run", workspace=workspace)
+    assert message in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_cards_of_the_same_content_are_refused(tmp_path, workspace, spec):
+    write_card(tmp_path, "twin", "backprop")
+    with pytest.raises(UsageError, match="models quick_bp and twin are the same model"):
+        run_sweep(
+            spec.model_copy(update={"models": ("quick_bp", "twin")}), tmp_path / "run", workspace=Workspace(tmp_path)
+        )
+
+
+def test_a_full_disk_is_one_clear_line_and_loses_nothing(tmp_path, workspace, spec):
+    """A file size limit stands in for the full disk: the write itself fails, as it would there."""
+    run_sweep(spec, tmp_path / "run", workspace=workspace)
+    before = facts(tmp_path / "run")
+    script = (
+        "import resource, signal, sys; from robustbench_ekdaa.cards import SweepSpec, Workspace\n"
+        "from robustbench_ekdaa.scoring.sweep import run_sweep\nfrom robustbench_ekdaa.errors import WorkFailed\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))\n"
+        "try: run_sweep(SweepSpec.model_validate_json(sys.argv[1]), sys.argv[2], workspace=Workspace(sys.argv[3]))\n"
+        "except WorkFailed as error: print(error)"
+    )
+    wide = spec.model_copy(update={"epsilons": tuple(0.01 * number for number in range(20))})
+    arguments = [sys.executable, "-c", script, wide.model_dump_json(), str(tmp_path / "run"), str(tmp_path)]
+    said = subprocess.run(arguments, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert said.stdout.count("\n") == 1, said.stderr
+    assert "could not be written" in said.stdout
+    assert "kept" in said.stdout
+    after = facts(tmp_path / "run")
+    assert {key: after[0][key] for key in before[0]} == before[0]
+    run_sweep(wide, tmp_path / "run", workspace=workspace)
+    assert len(facts(tmp_path / "run")[0]) == 9 * 19 * 4  # surrogates x attacks, epsilons above 0, targets
+
+
+def test_a_file_where_the_run_folder_should_be_is_refused(tmp_path, workspace, spec):
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(UsageError, match="cannot be used as a run folder"):
+        run_sweep(spec, tmp_path / "run", workspace=workspace)
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_a_file_that_is_no_store_is_refused_and_left_alone(tmp_path, workspace, spec):
+    (tmp_path / "run").mkdir()
+    for content in (b"not a database at all, but long enough to have a header" * 40,):
+        (tmp_path / "run" / "results.sqlite").write_bytes(content)
+        with pytest.raises(UsageError, match="not a results store of this tool"):
+            run_sweep(spec, tmp_path / "run", workspace=workspace)
+        with pytest.raises(UsageError, match="not a results store of this tool"):
+            open_run(tmp_path / "run")
+        assert (tmp_path / "run" / "results.sqlite").read_bytes() == content
+
+
+def test_an_empty_folder_holds_no_results(tmp_path):
+    with pytest.raises(UsageError, match="no results here"):
+        open_run(tmp_path)
+
+
+def test_results_are_read_from_a_read_only_copy(tmp_path, workspace, spec):
+    run_sweep(spec, tmp_path / "run", workspace=workspace)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoints", "logs", "results.sqlite"]
+    before = facts(tmp_path / "run")
+    (tmp_path / "run" / "results.sqlite").chmod(0o444)
+    (tmp_path / "run").chmod(0o555)
+    try:
+        assert facts(tmp_path / "run") == before
+    finally:
+        (tmp_path / "run").chmod(0o755)
+
