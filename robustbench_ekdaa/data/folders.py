@@ -116,9 +116,7 @@ def _listing(folder: Path, classes: Sequence[str], root: Path) -> _Listing:
     listing = _Listing([], [])
     for class_folder in _class_folders(folder, root):
         if class_folder.name not in classes:
-            raise UsageError(
-                f"{shown_path(class_folder)}: no class of that name in train (known: {', '.join(classes)})"
-            )
+            raise UsageError(f"{shown_path(class_folder)}: train has no class of that name")
         files = _visible(class_folder, root)
         if not files:
             raise UsageError(f"{shown_path(class_folder)}: holds no images. Remove the folder, or fill it.")

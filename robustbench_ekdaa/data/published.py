@@ -68,8 +68,8 @@ def read_published(published: Published, folder: Path) -> Arrays:
             f"{name}: is not on this computer. Run `robustbench-ekdaa data fetch {name}`, "
             f"or put {name}.npz in {shown_path(folder)}."
         )
-    place = shown_path(folder / published.files[0])
-    advice = f"Delete the file and run `robustbench-ekdaa data fetch {name}` again."
+    place = f"{name} in {shown_path((folder / published.files[0]).parent)}"
+    advice = f"Run `robustbench-ekdaa data fetch {name}` to get it anew."
     try:
         train, test = published.read(folder)
     except UsageError:

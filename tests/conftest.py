@@ -1,0 +1,37 @@
+"""Real data for all tests: the digits always, the others where they are, else skipped with the reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from robustbench_ekdaa.data import Dataset, dataset_status, load_dataset
+
+
+def _where_it_is(name: str, limit: int) -> Dataset:
+    status = dataset_status(name)
+    if not status.here:
+        pytest.skip(f"{name} is {status.where}")
+    return load_dataset(name, limit=limit)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist() -> Dataset:
+    """2,000 images of each split."""
+    return _where_it_is("fashion_mnist", 2000)
+
+
+@pytest.fixture(scope="session")
+def cifar10() -> Dataset:
+    """1,000 images of each split."""
+    return _where_it_is("cifar10", 1000)
+
+
+@pytest.fixture(scope="session")
+def svhn() -> Dataset:
+    """At most 1,000 images of each split."""
+    return _where_it_is("svhn", 1000)
