@@ -191,8 +191,22 @@ STEP_SIZE = re.compile(r"(?:(?P<factor>\d+(?:\.\d+)?) \* )?epsilon(?: / (?P<divi
 class AttackCard(FileCard):
     """A threat model and a recipe for adversarial images.
 
-    ``steps = 0`` with a start is noise. ``step_size`` is a number in pixels of [0, 1], or of the form
-    ``"epsilon"``, ``"epsilon / steps"``, ``"2.5 * epsilon / steps"``.
+    Attributes:
+        norm: how the size of a perturbation is measured.
+        steps: how many steps to take; 0 with a start is noise.
+        step_size: a number in pixels of [0, 1], or ``"epsilon"``, ``"epsilon / steps"``, ``"2.5 * epsilon / steps"``.
+        loss: what rises (or, towards a target, falls).
+        source: where gradients come from; every source but ``single`` takes several surrogates together.
+        start: where the attack begins (default: at the clean images).
+        input: what is done to the images before the networks see them, first thing first.
+        gradient: what is done around the gradient, each entry wrapping those before it.
+        update: from gradients to a direction.
+        step: from a direction to a move.
+        target: for a targeted attack, how each image's target class is chosen.
+        backward: what stands in for the derivative of activations that have none, such as signum: ``"zero"``,
+            ``"straight_through"``, ``"tanh:K"``. Each is tried, and each image keeps what fools its surrogate most.
+            Other surrogates are attacked once, with their own derivatives.
+
     """
 
     kind: Literal["attack"]

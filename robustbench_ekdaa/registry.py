@@ -212,12 +212,39 @@ COMPONENTS = {
             "logit_ratio": _PARTS + "criteria:logit_ratio",
         },
     ),
-    "source": Registry("gradient source", {"single": _PARTS + "sources:single"}),
+    "source": Registry(
+        "gradient source",
+        {
+            "single": _PARTS + "sources:single",
+            "ensemble_logits": _PARTS + "sources:ensemble_logits",
+            "ensemble_probabilities": _PARTS + "sources:ensemble_probabilities",
+            "ensemble_losses": _PARTS + "sources:ensemble_losses",
+            "variance_reduced": _PARTS + "sources:variance_reduced",
+        },
+    ),
     "start": Registry(
         "attack start", {"uniform": _PARTS + "starts:uniform", "random_sign": _PARTS + "starts:random_sign"}
     ),
-    "input": Registry("input transform", {}),
-    "gradient": Registry("gradient transform", {}),
+    "input": Registry(
+        "input transform",
+        {
+            "admix": _PARTS + "inputs:admix",
+            "diversity": _PARTS + "inputs:diversity",
+            "scale": _PARTS + "inputs:scale",
+            "spectrum": _PARTS + "inputs:spectrum",
+        },
+    ),
+    "gradient": Registry(
+        "gradient transform",
+        {
+            "kernel_smoothing": _PARTS + "gradients:kernel_smoothing",
+            "look_ahead": _PARTS + "gradients:look_ahead",
+            "sampling": _PARTS + "gradients:sampling",
+            "variance_tuning": _PARTS + "gradients:variance_tuning",
+        },
+    ),
     "update": Registry("attack update", {"plain": _PARTS + "updates:plain", "momentum": _PARTS + "updates:momentum"}),
-    "step": Registry("attack step", {"steepest": _PARTS + "steps:steepest"}),
+    "step": Registry(
+        "attack step", {"steepest": _PARTS + "steps:steepest", "patch_wise": _PARTS + "steps:patch_wise"}
+    ),
 }

@@ -1,6 +1,7 @@
 """Adversarial examples: threat models, gradients, and the components that attacks are composed of."""
 
-from .loop import Crafted, craft
+from .crafted import Crafted
+from .entry import craft
 from .recipe import build_recipe
 
 __all__ = ["Crafted", "build_recipe", "craft"]

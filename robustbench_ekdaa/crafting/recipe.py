@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
+from torch import Tensor
+
 from ..cards import AttackCard, Component
 from ..registry import COMPONENTS, build
 from .criteria import Criterion
-from .moment import Gradient, Start, Step, Update
+from .inputs import through
+from .moment import Gradient, Start, Step, Update, Wrapper
 from .sources import Source
 from .surrogates import Surrogate
 from .threat import THREATS, Threat
-
-Wrapper = Callable[[Gradient], Gradient]
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,19 @@ class Recipe:
     """An attack, ready to meet its surrogates.
 
     Attributes:
+        threat: the threat model.
+        steps: how many steps it takes.
+        step_for: epsilon -> the length of a step.
         start: where it begins; None for the clean images.
         gradient: surrogates -> the gradient to follow, with all its wrappers.
         update: from gradients to a direction.
         step: from a direction to a move.
+
     """
 
     threat: Threat
+    steps: int
+    step_for: Callable[[float], float]
     start: Start | None
     gradient: Callable[[Sequence[Surrogate]], Gradient]
     update: Update
@@ -41,11 +49,16 @@ def build_recipe(card: AttackCard) -> Recipe:
 
     def part(role: str, component: Component, field: str) -> Any:
         factory = COMPONENTS[role].get(component.component, card.folder)
-        return build(factory, component.options, card.at(field))
+        given = {"norm": card.norm} if "norm" in inspect.signature(factory).parameters else {}
+        return build(factory, component.options, card.at(field), **given)
 
     criterion: Criterion = part("loss", Component(component=card.loss), "loss")
+    goal = criterion if card.target is None else towards(criterion)
     source: Source = part("source", card.source, "source")
-    inputs: list[Wrapper] = [part("input", entry, f"input.{place}") for place, entry in enumerate(card.input)]
+    inputs = [
+        through(part("input", entry, f"input.{place}"), f"{place} {entry.component}")
+        for place, entry in enumerate(card.input)
+    ]
     around: list[Wrapper] = [part("gradient", entry, f"gradient.{place}") for place, entry in enumerate(card.gradient)]
 
     def transform(gradient: Gradient) -> Gradient:
@@ -53,12 +66,23 @@ def build_recipe(card: AttackCard) -> Recipe:
         return reduce(lambda inner, wrap: wrap(inner), reversed(inputs), gradient)
 
     def composed(surrogates: Sequence[Surrogate]) -> Gradient:
-        return reduce(lambda inner, wrap: wrap(inner), around, source(surrogates, criterion, transform))
+        return reduce(lambda inner, wrap: wrap(inner), around, source(surrogates, goal, transform))
 
     return Recipe(
         threat=THREATS[card.norm],
+        steps=card.steps,
+        step_for=card.step_for,
         start=part("start", card.start, "start") if card.start else None,
         gradient=composed,
         update=part("update", card.update, "update"),
         step=part("step", card.step, "step"),
     )
+
+
+def towards(criterion: Criterion) -> Criterion:
+    """Turn a loss to be raised into one whose rise leads to the labels, for targeted attacks."""
+
+    def lowered(logits: Tensor, labels: Tensor) -> Tensor:
+        return -criterion(logits, labels)
+
+    return lowered

@@ -6,16 +6,19 @@ A source is (surrogates, criterion, transform) -> gradient; ``transform`` is wha
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from ..errors import UsageError
 from .criteria import Criterion
-from .moment import Gradient, Loss, Moment, State
+from .moment import Gradient, Loss, Moment, State, Wrapper
 from .surrogates import Surrogate
+from .updates import mean_size_one
 
-Source = Callable[[Sequence[Surrogate], Criterion, Callable[[Gradient], Gradient]], Gradient]
+Source = Callable[[Sequence[Surrogate], Criterion, Wrapper], Gradient]
 
 
 def gradient_of(loss: Loss) -> Gradient:
@@ -31,17 +34,99 @@ def gradient_of(loss: Loss) -> Gradient:
     return gradient
 
 
+def loss_of(surrogate: Surrogate, criterion: Criterion) -> Loss:
+    """The loss of one surrogate."""
+    return lambda images, at: criterion(surrogate(images), at.labels)
+
+
 def single() -> Source:
     """The gradient of one surrogate's loss."""
 
-    def source(
-        surrogates: Sequence[Surrogate], criterion: Criterion, transform: Callable[[Gradient], Gradient]
-    ) -> Gradient:
+    def source(surrogates: Sequence[Surrogate], criterion: Criterion, transform: Wrapper) -> Gradient:
         if len(surrogates) != 1:
             raise UsageError(
                 f"the source 'single' takes one surrogate (got {len(surrogates)}); "
                 'for several, give the card [source] component = "ensemble_logits" or another ensemble'
             )
-        return transform(gradient_of(lambda images, at: criterion(surrogates[0](images), at.labels)))
+        return transform(gradient_of(loss_of(surrogates[0], criterion)))
+
+    return source
+
+
+def ensemble_logits() -> Source:
+    """The loss of the mean of all surrogates' logits (Dong et al., CVPR 2018, arXiv:1710.06081, equation 10)."""
+
+    def source(surrogates: Sequence[Surrogate], criterion: Criterion, transform: Wrapper) -> Gradient:
+        def loss(images: Tensor, at: Moment) -> Tensor:
+            return criterion(torch.stack([surrogate(images) for surrogate in surrogates]).mean(0), at.labels)
+
+        return transform(gradient_of(loss))
+
+    return source
+
+
+def ensemble_probabilities() -> Source:
+    """The loss of the mean of all surrogates' softmax outputs (Liu et al., ICLR 2017, arXiv:1611.02770, equation 4).
+
+    The criterion is given the logarithm of that mean: with cross-entropy it becomes -log of the mean probability.
+    """
+
+    def source(surrogates: Sequence[Surrogate], criterion: Criterion, transform: Wrapper) -> Gradient:
+        def loss(images: Tensor, at: Moment) -> Tensor:
+            logs = torch.stack([surrogate(images).log_softmax(1) for surrogate in surrogates])
+            return criterion(logs.logsumexp(0), at.labels)
+
+        return transform(gradient_of(loss))
+
+    return source
+
+
+def ensemble_losses() -> Source:
+    """The mean of all surrogates' losses (compared in Dong et al., CVPR 2018, arXiv:1710.06081, section 3.4)."""
+
+    def source(surrogates: Sequence[Surrogate], criterion: Criterion, transform: Wrapper) -> Gradient:
+        gradients = [gradient_of(loss_of(surrogate, criterion)) for surrogate in surrogates]
+
+        def mean(images: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
+            total = torch.zeros_like(images)
+            for gradient in gradients:
+                total += gradient(images, at, state)[0]
+            return total / len(gradients), state
+
+        return transform(mean)
+
+    return source
+
+
+def variance_reduced(*, rounds: Annotated[int, Field(ge=1)] = 4, decay: Annotated[float, Field(ge=0)] = 1.0) -> Source:
+    """The stochastic variance reduced ensemble (SVRE; Xiong et al., CVPR 2022, arXiv:2111.10752, algorithm 2).
+
+    From x, an inner attack takes rounds x surrogates steps. Each asks one surrogate k, drawn at random, for
+    g_k(x') - (g_k(x) - g(x)), where g is the gradient of the mean logits, and follows the momentum of these; that
+    momentum is the gradient handed on. g_k(x) is computed once per surrogate, and where x' = x the difference is g(x).
+
+    Args:
+        rounds: inner steps per surrogate; the authors' 16 for four surrogates are 4 rounds.
+        decay: of the inner momentum.
+    """
+
+    def source(surrogates: Sequence[Surrogate], criterion: Criterion, transform: Wrapper) -> Gradient:
+        together = ensemble_logits()(surrogates, criterion, transform)
+        each = [transform(gradient_of(loss_of(surrogate, criterion))) for surrogate in surrogates]
+
+        def reduced(images: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
+            overall = together(images, at.within("all"), {})[0]
+            here: dict[int, Tensor] = {}
+            inner, gathered = images, mean_size_one(overall)
+            for number, k in enumerate(at.choices("surrogate", rounds * len(each), len(each))[1:]):
+                inner = at.threat.ascend(inner, gathered, at.step_size)
+                inner = at.threat.project(inner, at.scene.images, at.epsilon)
+                if k not in here:
+                    here[k] = each[k](images, at.within(f"here {k}"), {})[0]
+                there = each[k](inner, at.within(f"inner {number}"), {})[0]
+                gathered = decay * gathered + mean_size_one(there - (here[k] - overall))
+            return gathered, state
+
+        return reduced
 
     return source

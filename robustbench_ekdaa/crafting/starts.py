@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from .moment import Moment, Start
-from .threat import FLOOR, column, unit
+from .threat import FLOOR, unit
 
 
-def _linf_ball(at: Moment, like: Tensor) -> Tensor:
-    return at.uniform("ball", like.shape[1:], like).mul_(2).sub_(1)
+def _linf_ball(at: Moment, shape: tuple[int, ...]) -> Tensor:
+    return at.uniform("ball", shape).mul_(2).sub_(1)
 
 
-def _l2_ball(at: Moment, like: Tensor) -> Tensor:
-    direction = unit(at.normal("ball", like.shape[1:], like))
-    return direction * column(at.uniform("radius", (), like) ** (1 / like[0].numel()))
+def _l2_ball(at: Moment, shape: tuple[int, ...]) -> Tensor:
+    direction = at.normal("ball", shape)
+    radius = at.uniform("radius", shape[:1]) ** (1 / prod(shape[1:]))
+    return unit(direction.flatten(0, 1)).view_as(direction) * radius[..., None, None, None]
 
 
-def _l1_ball(at: Moment, like: Tensor) -> Tensor:
+def _l1_ball(at: Moment, shape: tuple[int, ...]) -> Tensor:
     """Laplace numbers over their absolute sum and one more exponential (Barthe et al., Ann. Probab. 2005)."""
-    numbers = at.uniform("ball", like.shape[1:], like).mul_(2).sub_(1)
+    numbers = at.uniform("ball", shape).mul_(2).sub_(1)
     size = -(1 - numbers.abs()).clamp_min(FLOOR).log()
-    slack = -(1 - at.uniform("radius", (), like)).clamp_min(FLOOR).log()
-    return numbers.sign() * size / column(size.flatten(1).sum(1) + slack)
+    slack = -(1 - at.uniform("radius", shape[:1])).clamp_min(FLOOR).log()
+    return numbers.sign() * size / (size.flatten(2).sum(2) + slack)[..., None, None, None]
 
 
-BALLS: dict[str, Callable[[Moment, Tensor], Tensor]] = {"linf": _linf_ball, "l2": _l2_ball, "l1": _l1_ball}
+BALLS: dict[str, Callable[[Moment, tuple[int, ...]], Tensor]] = {"linf": _linf_ball, "l2": _l2_ball, "l1": _l1_ball}
 
 
-def in_unit_ball(at: Moment, like: Tensor) -> Tensor:
-    """One point per image, spread evenly over the unit ball of the threat model, in the shape of ``like``."""
-    return BALLS[at.threat.norm](at, like) if len(like) else like
+def in_unit_ball(at: Moment, copies: int = 1) -> Tensor:
+    """Points spread evenly over the unit ball of the threat model: (copies, N, C, H, W), each image with its own."""
+    shape = (copies, *at.scene.images.shape[1:])
+    return BALLS[at.threat.norm](at, shape).transpose(0, 1)
 
 
 def uniform(*, size: Annotated[float, Field(gt=0, le=1)] = 1.0) -> Start:
@@ -46,7 +48,7 @@ def uniform(*, size: Annotated[float, Field(gt=0, le=1)] = 1.0) -> Start:
     """
 
     def start(images: Tensor, at: Moment) -> Tensor:
-        return torch.add(images, in_unit_ball(at, images), alpha=size * at.epsilon)
+        return images.add(in_unit_ball(at)[0], alpha=size * at.epsilon)
 
     return start
 
@@ -59,6 +61,6 @@ def random_sign(*, size: Annotated[float, Field(gt=0, le=1)] = 0.5) -> Start:
     """
 
     def start(images: Tensor, at: Moment) -> Tensor:
-        return at.threat.ascend(images, at.normal("sign", images.shape[1:], images), size * at.epsilon)
+        return at.threat.ascend(images, at.normal("sign", images.shape[1:]), size * at.epsilon)
 
     return start

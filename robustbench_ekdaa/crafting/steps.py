@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import torch
+from pydantic import Field
 from torch import Tensor
 
+from ..errors import UsageError
+from .gradients import convolve
 from .moment import Moment, State, Step
 
 
@@ -12,5 +18,39 @@ def steepest() -> Step:
 
     def step(images: Tensor, direction: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
         return at.threat.ascend(images, direction, at.step_size), state
+
+    return step
+
+
+def patch_wise(
+    *,
+    norm: str,
+    amplification: Annotated[float, Field(gt=0)] = 10.0,
+    size: Annotated[int, Field(ge=3)] = 3,
+) -> Step:
+    """Take large steps; hand what leaves the ball to the pixels around (PI; Gao et al., ECCV 2020, arXiv:2007.06765).
+
+    a accumulates all that was wanted of a pixel; the part of a beyond epsilon, averaged over the pixel's neighbours
+    by the kernel W_p, moves it by another step (equations 4 to 6).
+
+    Args:
+        norm: the card's; the method is for l-infinity only.
+        amplification: beta of the paper: steps are that many times larger.
+        size: side of W_p, in pixels; odd.
+    """
+    if norm != "linf":
+        raise UsageError(f"patch_wise is a step of the linf norm (got {norm})")
+    if size % 2 == 0:
+        raise UsageError(f"patch_wise: size must be odd (got {size})")
+    around = torch.full((size, size), 1 / (size**2 - 1))
+    around[size // 2, size // 2] = 0
+
+    def step(images: Tensor, direction: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
+        length = amplification * at.step_size
+        move = length * direction.sign()
+        wanted = state["wanted"] + move if "wanted" in state else move
+        beyond = (wanted.abs() - at.epsilon).clamp_min(0) * wanted.sign()
+        spread = length * convolve(beyond, around).sign()
+        return images + move + spread, {**state, "wanted": wanted + spread}
 
     return step

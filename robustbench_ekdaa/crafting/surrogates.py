@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError, WorkFailed
+from ..networks import Block
+
+Precision = Literal["float32", "bfloat16"]
 
 
 @contextmanager
@@ -28,24 +33,33 @@ def borrowed(modules: Sequence[nn.Module]) -> Iterator[None]:
             parameter.requires_grad_(wanted)
 
 
+def lacks_derivative(module: nn.Module) -> bool:
+    """Whether a network has an activation whose derivative says nothing, such as signum."""
+    return any(isinstance(part, Block) and not part.phi.differentiable for part in module.modules())
+
+
 class Surrogate:
-    """A network that answers with logits (N, K), checked without waiting for the device.
+    """A network that answers with float32 logits (N, K), checked without waiting for the device.
 
     Args:
         module: the network.
         position: its place among the surrogates, for messages.
         largest_label: no label is larger than this.
+        precision: the type its layers compute in.
+
     """
 
-    def __init__(self, module: nn.Module, position: int, largest_label: int) -> None:
+    def __init__(self, module: nn.Module, position: int, largest_label: int, precision: Precision = "float32") -> None:
         self.module = module
         self.name = f"surrogate {position} ({type(module).__name__})"
         self.largest_label = largest_label
+        self.precision = precision
         self._finite: Tensor | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return float32 logits; raises UsageError when their shape cannot be right."""
-        logits: Tensor = self.module(images)
+        """Return logits; raises UsageError when their shape cannot be right."""
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            logits: Tensor = self.module(images)
         if logits.ndim != 2 or len(logits) != len(images):
             raise UsageError(
                 f"{self.name}: must answer {len(images)} images with logits of shape ({len(images)}, classes) "
@@ -67,3 +81,8 @@ class Surrogate:
                 f"{self.name}: some of its logits are NaN or infinite, so no gradient can be followed. "
                 "Its training probably diverged: check its accuracy, train it again with a lower learning rate."
             )
+
+
+def mean_logits(surrogates: Sequence[Surrogate], images: Tensor) -> Tensor:
+    """What the surrogates together say of images, (N, K)."""
+    return torch.stack([surrogate(images) for surrogate in surrogates]).mean(0)

@@ -22,12 +22,14 @@ class Threat:
         ascend: (images, direction, length) -> images moved by a step of that norm along which the linear function
             <direction, .> grows most. Where the direction is zero, nothing moves.
         project: (images, clean, epsilon) -> images inside the ball around clean and inside [0, 1].
+        of_ones: number of pixels -> the norm of a perturbation that changes each of them by 1.
     """
 
     norm: str
     size: Callable[[Tensor], Tensor]
     ascend: Callable[[Tensor, Tensor, float], Tensor]
     project: Callable[[Tensor, Tensor, float], Tensor]
+    of_ones: Callable[[int], float]
 
 
 def column(per_image: Tensor) -> Tensor:
@@ -108,7 +110,7 @@ def _l1_project(images: Tensor, clean: Tensor, epsilon: float) -> Tensor:
 
 
 THREATS = {
-    "linf": Threat("linf", _linf_size, _linf_ascend, _linf_project),
-    "l2": Threat("l2", _l2_size, _l2_ascend, _l2_project),
-    "l1": Threat("l1", _l1_size, _l1_ascend, _l1_project),
+    "linf": Threat("linf", _linf_size, _linf_ascend, _linf_project, lambda pixels: 1.0),
+    "l2": Threat("l2", _l2_size, _l2_ascend, _l2_project, lambda pixels: pixels**0.5),
+    "l1": Threat("l1", _l1_size, _l1_ascend, _l1_project, float),
 }

@@ -1,0 +1,138 @@
+"""Gradient transforms: what is done around the gradient of the loss before it becomes a direction.
+
+A card lists them in the order in which they are applied: each wraps all before it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from ..errors import UsageError
+from .moment import Gradient, Moment, State, Wrapper
+from .starts import in_unit_ball
+from .updates import mean_size_one
+
+
+def look_ahead(*, decay: Annotated[float, Field(ge=0)] = 1.0) -> Wrapper:
+    """Ask where momentum is about to lead (NI; Lin et al., ICLR 2020, arXiv:1908.06281, equation 6).
+
+    Args:
+        decay: that of the momentum it goes with.
+    """
+
+    def wrap(gradient: Gradient) -> Gradient:
+        def ahead(images: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
+            if "momentum" in state:
+                images = images.add(state["momentum"], alpha=decay * at.per_pixel(at.step_size))
+            return gradient(images, at, state)
+
+        return ahead
+
+    return wrap
+
+
+def variance_tuning(
+    *, neighbours: Annotated[int, Field(ge=1)] = 20, radius: Annotated[float, Field(gt=0)] = 1.5
+) -> Wrapper:
+    """Add how gradients nearby differed from the last one (VMI, VNI; Wang & He, CVPR 2021, arXiv:2103.15571).
+
+    The variance v(x) is the mean gradient at ``neighbours`` points in the ball of ``radius`` epsilons around x, minus
+    the gradient asked at x. It is computed when the next step needs it, never after the last. Neighbours know of no
+    momentum, so that after `look_ahead` they lie around x itself, as in the authors' code.
+
+    Args:
+        neighbours: N of the paper.
+        radius: beta of the paper.
+    """
+
+    def wrap(gradient: Gradient) -> Gradient:
+        def variance(images: Tensor, here: Tensor, at: Moment) -> Tensor:
+            total = torch.zeros_like(images)
+            for number, offset in enumerate(in_unit_ball(at.within("neighbours"), neighbours)):
+                nearby = images.add(offset, alpha=radius * at.epsilon)
+                total += gradient(nearby, at.within(f"neighbour {number}"), {})[0]
+            return total / neighbours - here
+
+        def tuned(images: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
+            here, after = gradient(images, at, state)
+            after = {**after, "variance": (images, here)}
+            if "variance" not in state:
+                return here, after
+            last_images, last_here = state["variance"]
+            return here + variance(last_images, last_here, at.at_step(at.step - 1)), after
+
+        return tuned
+
+    return wrap
+
+
+def sampling(*, samples: Annotated[int, Field(ge=2)] = 11, radius: Annotated[float, Field(gt=0)] = 7.0) -> Wrapper:
+    """Average along the line of the last average (EMI; Wang et al., BMVC 2021, arXiv:2103.10609, equations 8 and 9).
+
+    The points lie at equal distances from -radius to radius steps along the last average gradient. Before there is
+    one they coincide, and one gradient does.
+
+    Args:
+        samples: N of the paper.
+        radius: eta of the paper.
+    """
+
+    def wrap(gradient: Gradient) -> Gradient:
+        def averaged(images: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
+            if "average" not in state:
+                mean, after = gradient(images, at, state)
+            else:
+                mean, after = torch.zeros_like(images), state
+                for number, factor in enumerate(torch.linspace(-radius, radius, samples).tolist()):
+                    there = images.add(state["average"], alpha=factor * at.per_pixel(at.step_size))
+                    slope, after = gradient(there, at.within(f"sample {number}"), state)
+                    mean += slope
+            average = mean_size_one(mean)
+            return average, {**after, "average": average}
+
+        return averaged
+
+    return wrap
+
+
+def kernel_smoothing(
+    *, kernel: Literal["gaussian", "linear", "uniform"] = "gaussian", size: Annotated[int, Field(ge=1)] = 15
+) -> Wrapper:
+    """Smooth the gradient, as if the image were shifted (TI; Dong et al., CVPR 2019, arXiv:1904.02884, section 3.2).
+
+    Outside the image the gradient is zero; the kernel may be larger than the image.
+
+    Args:
+        kernel: the weights of the shifts; the Gaussian ends at three standard deviations.
+        size: side of the kernel, in pixels; odd.
+    """
+    if size % 2 == 0:
+        raise UsageError(f"kernel_smoothing: size must be odd, or the gradient would shift (got {size})")
+    place = torch.linspace(-1, 1, size) if size > 1 else torch.zeros(1)
+    profile = {
+        "gaussian": torch.exp(-0.5 * (3 * place) ** 2),
+        "linear": 1 - place.abs() * (size - 1) / (size + 1),
+        "uniform": torch.ones(size),
+    }[kernel]
+    weights = torch.outer(profile, profile) / profile.sum() ** 2
+
+    def wrap(gradient: Gradient) -> Gradient:
+        def smoothed(images: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
+            slope, state = gradient(images, at, state)
+            return convolve(slope, weights), state
+
+        return smoothed
+
+    return wrap
+
+
+def convolve(images: Tensor, weights: Tensor) -> Tensor:
+    """Convolve each channel with the same odd square kernel, with zeros outside, to the same size."""
+    channels, size = images.shape[1], len(weights)
+    stacked = weights.to(images).expand(channels, 1, size, size)
+    return F.conv2d(images, stacked, padding=size // 2, groups=channels)
