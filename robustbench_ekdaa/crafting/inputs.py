@@ -147,7 +147,7 @@ def spectrum(*, copies: Copies = 20, strength: Share = 0.5, noise: Annotated[flo
 @lru_cache(maxsize=64)
 def _cosines(length: int) -> Tensor:
     """Return the orthonormal DCT-II as a matrix: row k is the k-th cosine, sampled at the middle of each pixel."""
-    angle = torch.arange(length)[:, None] * (torch.arange(length) + 0.5) * (pi / length)
-    matrix = torch.cos(angle.double()) * sqrt(2 / length)
+    count = torch.arange(length, dtype=torch.float64)
+    matrix = torch.cos(count[:, None] * (count + 0.5) * (pi / length)) * sqrt(2 / length)
     matrix[0] /= sqrt(2)
     return matrix
