@@ -76,6 +76,8 @@ def read_folder(
 
 def _halves(root: Path, test_share: float | None) -> dict[str, Path]:
     train, test = root / "train", root / "test"
+    for half in (train, test):
+        _check_link(half, root)
     if train.is_dir() and test.is_dir():
         return {"train": train, "test": test}
     if test_share is None:
@@ -87,6 +89,11 @@ def _halves(root: Path, test_share: float | None) -> dict[str, Path]:
     return {"train": train if train.is_dir() else root}
 
 
+def _check_link(path: Path, root: Path) -> None:
+    if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+        raise UsageError(f"{shown_path(path)}: is a link that leads out of {shown_path(root)}. Copy it there instead.")
+
+
 def _visible(folder: Path, root: Path) -> list[Path]:
     """What lies in a folder, sorted, without hidden files; a link out of ``root`` is an error."""
     try:
@@ -94,12 +101,8 @@ def _visible(folder: Path, root: Path) -> list[Path]:
     except OSError as error:
         raise UsageError(f"{shown_path(folder)}: cannot be read ({error.strerror or error})") from None
     visible = [path for path in entries if not path.name.startswith(".") and path.name not in SYSTEM_FILES]
-    home = root.resolve()
     for path in visible:
-        if path.is_symlink() and not path.resolve().is_relative_to(home):
-            raise UsageError(
-                f"{shown_path(path)}: is a link that leads out of {shown_path(root)}. Copy it there instead."
-            )
+        _check_link(path, root)
     return visible
 
 

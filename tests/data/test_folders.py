@@ -116,6 +116,11 @@ def a_class_linked_out(root: Path) -> None:
     (root / "train" / "ant").symlink_to(root.parent / "outside", target_is_directory=True)
 
 
+def a_half_linked_out(root: Path) -> None:
+    (root / "test").rename(root.parent / "outside")
+    (root / "test").symlink_to(root.parent / "outside", target_is_directory=True)
+
+
 def a_transparent_picture(root: Path) -> None:
     save(root / "train" / "cat" / "9.png", np.dstack((colour(), np.full((6, 8), 100, np.uint8))))
 
@@ -158,6 +163,7 @@ WRONG = {
     ),
     "no test half": (lambda root: (root / "test").rename(root / "val"), "there is no folder 'test' in it"),
     "a link to a picture outside": (a_link_out, "train/cat/9.png: is a link that leads out of"),
+    "a link to a half outside": (a_half_linked_out, "pictures/test: is a link that leads out of"),
     "a link to a class outside": (a_class_linked_out, "train/ant: is a link that leads out of"),
 }
 
