@@ -50,13 +50,13 @@ def parse_epsilons(text: str) -> list[float]:
         if ":" not in text:
             return [float(Decimal(part)) for part in text.split(",")]
         start, stop, step = (Decimal(part) for part in text.split(":"))
+        if step > 0 and stop >= start and (stop - start) / step <= 10_000:
+            return [float(start + step * number) for number in range(int((stop - start) / step) + 1)]
     except (InvalidOperation, ValueError):
         raise UsageError(
             f"--epsilons: cannot read {text!r}. Write 0,0.05,0.1 or START:STOP:STEP such as 0:0.3:0.03"
         ) from None
-    if not (step > 0 and stop >= start) or (stop - start) / step > 10_000:
-        raise UsageError(f"--epsilons: {text!r} makes no list. START must not exceed STOP, and STEP must be above 0")
-    return [float(start + step * number) for number in range(int((stop - start) / step) + 1)]
+    raise UsageError(f"--epsilons: {text!r} makes no list. START must not exceed STOP, and STEP must be above 0")
 
 
 def command_line() -> str:

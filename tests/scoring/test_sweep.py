@@ -132,7 +132,7 @@ def test_memory_grows_neither_with_epsilons_nor_with_targets(tmp_path, workspace
     peaks = []
     for number, (epsilons, models) in enumerate([(2, ("quick_bp",)), (12, ("quick_bp", "quick_ekdaa"))]):
         wide = spec.model_copy(
-            update={"epsilons": tuple(0.02 * i for i in range(epsilons)), "models": models, "attacks": ("fgsm",)}
+            update={"epsilons": tuple(0.02 * i for i in range(epsilons)), "models": models, "attacks": ("fgsm",), "seeds": 1}
         )
         with CountCalls(shape=(32, 1, 8, 8)) as count:
             run_sweep(wide, tmp_path / str(number), workspace=workspace)
@@ -257,17 +257,18 @@ def test_two_cards_of_the_same_content_are_refused(tmp_path, workspace, spec):
 
 def test_a_full_disk_is_one_clear_line_and_loses_nothing(tmp_path, workspace, spec):
     """A file size limit stands in for the full disk: the write itself fails, as it would there."""
+    spec = spec.model_copy(update={"attacks": ("fgsm", "noise")})
     run_sweep(spec, tmp_path / "run", workspace=workspace)
     before = facts(tmp_path / "run")
     script = (
         "import resource, signal, sys; from robustbench_ekdaa.cards import SweepSpec, Workspace\n"
         "from robustbench_ekdaa.scoring.sweep import run_sweep\nfrom robustbench_ekdaa.errors import WorkFailed\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))\n"
         "try: run_sweep(SweepSpec.model_validate_json(sys.argv[1]), sys.argv[2], workspace=Workspace(sys.argv[3]))\n"
         "except WorkFailed as error: print(error)"
     )
-    wide = spec.model_copy(update={"epsilons": tuple(0.01 * number for number in range(20))})
+    wide = spec.model_copy(update={"epsilons": (0.0, *(0.1 * number for number in range(1, 10)))})
     arguments = [sys.executable, "-c", script, wide.model_dump_json(), str(tmp_path / "run"), str(tmp_path)]
     said = subprocess.run(arguments, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert said.stdout.count("\n") == 1, said.stderr
@@ -276,7 +277,7 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(tmp_path, workspace, sp
     after = facts(tmp_path / "run")
     assert {key: after[0][key] for key in before[0]} == before[0]
     run_sweep(wide, tmp_path / "run", workspace=workspace)
-    assert len(facts(tmp_path / "run")[0]) == 9 * 19 * 4  # surrogates x attacks, epsilons above 0, targets
+    assert len(facts(tmp_path / "run")[0]) == (4 + 1) * 9 * 4  # (surrogates and no surrogate) x epsilons x targets
 
 
 def test_a_file_where_the_run_folder_should_be_is_refused(tmp_path, workspace, spec):

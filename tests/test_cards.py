@@ -1,0 +1,171 @@
+"""Cards: what is wrong is named by file, field and reason; the content is the identity."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robustbench_ekdaa.cards import AttackCard, SweepSpec, Workspace, check, content_hash, read_card, read_sweep
+from robustbench_ekdaa.cli import parse_epsilons
+from robustbench_ekdaa.errors import UsageError
+
+MODEL = """kind = "model"
+name = "mine"
+rule = "backprop"
+[network]
+preset = "small_cnn"
+[training.default]
+epochs = 2
+learning_rate = 0.1
+"""
+
+
+def write(folder, text, name="mine", room="models"):
+    (folder / room).mkdir(exist_ok=True)
+    path = folder / room / f"{name}.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("learning_rate = 0.1", "learning_rate = -0.1", "training.default.learning_rate: must be greater than 0 (got -0.1)"),
+        ("learning_rate = 0.1", "", "training.default.learning_rate: is missing"),
+        ("epochs = 2", "epochs = 2.5", "training.default.epochs: must be a valid integer, got a number with a fractional"),
+        ("epochs = 2", "epoch = 2", "training.default.epochs: is missing"),
+        ("epochs = 2", "epochs = 2\nspeed = 3", "training.default.speed: unknown field"),
+        ('preset = "small_cnn"', "", "network: give either preset or blocks"),
+        ('name = "mine"', 'name = "other"', "name: must be the file's name, 'mine' (got 'other')"),
+        ('kind = "model"', 'kind = "modell"', "kind: must be one of model, attack, suite (got 'modell')"),
+        ('rule = "backprop"', "rule = backprop", "not valid TOML"),
+        ("learning_rate = 0.1", "learning_rate = nan", "training.default.learning_rate: must be a finite number (got nan)"),
+    ],
+)
+def test_a_bad_card_names_file_field_and_reason_in_one_line(tmp_path, monkeypatch, old, new, message):
+    monkeypatch.chdir(tmp_path)
+    assert old in MODEL
+    path = write(tmp_path, MODEL.replace(old, new))
+    with pytest.raises(UsageError, match=re.escape(message)) as caught:
+        read_card(path)
+    assert str(caught.value).startswith("models/mine.toml: " if path.is_absolute() else "")
+    assert "\n" not in str(caught.value)
+
+
+def test_every_card_of_the_package_reads_and_has_a_title_and_a_recipe_for_every_data_set():
+    workspace = Workspace()
+    for shelf in (workspace.models, workspace.attacks, workspace.suites):
+        assert shelf.names()
+        for name in shelf.names():
+            assert shelf[name].title, f"{name} has no title"
+    for name in workspace.models.names():
+        for dataset in ("digits", "fashion_mnist", "cifar10", "svhn", "anything else"):
+            assert workspace.models[name].recipe(dataset).epochs > 0
+    for name in workspace.suites.names():
+        assert workspace.expand_attacks([name])
+
+
+def test_an_unknown_name_answers_with_the_nearest_right_ones():
+    workspace = Workspace()
+    with pytest.raises(UsageError, match="unknown attack 'mi_fgms'. Did you mean mi_fgsm"):
+        workspace.expand_attacks(["mi_fgms"])
+    with pytest.raises(UsageError, match=r"unknown model 'ekda'. Did you mean ekdaa.* `robustbench-ekdaa list models`"):
+        workspace.models["ekda"]
+
+
+def test_a_workspaces_card_goes_before_the_packages(tmp_path):
+    write(tmp_path, MODEL.replace("mine", "backprop"), "backprop")
+    assert Workspace(tmp_path).models["backprop"].training["default"].epochs == 2
+    assert "ekdaa" in Workspace(tmp_path).models.names()
+
+
+def test_titles_and_order_are_no_part_of_the_identity_but_every_number_is(tmp_path):
+    def identity(text):
+        return content_hash(read_card(write(tmp_path, text)).identity("digits"))
+
+    assert identity(MODEL) == identity(MODEL + 'notes = "easy"\n') == identity('title = "Mine"\n' + MODEL)
+    assert identity(MODEL) == identity(MODEL + "batch_size = 64\n")  # the default, written out
+    assert identity(MODEL) != identity(MODEL.replace("0.1", "0.2"))
+
+
+def test_the_source_of_a_plugged_in_rule_is_part_of_the_identity(tmp_path):
+    card = MODEL.replace('rule = "backprop"', 'rule = "mine.py:Mine"')
+    path = write(tmp_path, card)
+    (tmp_path / "models" / "mine.py").write_text("class Mine: pass\n")
+    before = read_card(path).identity("digits")
+    (tmp_path / "models" / "mine.py").write_text("class Mine: beta = 2\n")
+    assert read_card(path).identity("digits") != before
+
+
+def test_reading_a_card_runs_no_code(tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Mine: pass\n")
+    path = write(tmp_path, MODEL.replace('rule = "backprop"', 'rule = "mine.py:Mine"'))
+    read_card(path).identity("digits")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [("epsilon", 0.3), ("epsilon / steps", 0.03), ("2.5 * epsilon / steps", 0.075), ("epsilon / 4", 0.075), (0.01, 0.01)],
+)
+def test_a_step_size_is_a_number_or_a_share_of_epsilon(text, at):
+    card = AttackCard(kind="attack", name="a", steps=10, step_size=text)
+    assert card.step_for(0.3) == pytest.approx(at)
+
+
+@pytest.mark.parametrize("text", ["epsilon * 2", "__import__('os')", "2epsilon", "", -1.0, 0])
+def test_a_step_size_of_another_form_is_refused(text):
+    with pytest.raises(UsageError, match="step_size: must be"):
+        check(AttackCard, {"kind": "attack", "name": "a", "step_size": text}, "card")
+
+
+@given(
+    start=st.integers(0, 50), count=st.integers(0, 200), step=st.integers(1, 50)
+)
+def test_an_epsilon_range_includes_both_ends_exactly(start, count, step):
+    values = parse_epsilons(f"{start / 100:.2f}:{(start + count * step) / 100:.2f}:{step / 100:.2f}")
+    assert values == [float(f"{(start + number * step) / 100:.2f}") for number in range(count + 1)]
+
+
+@pytest.mark.parametrize("text", ["", "a,b", "0.1,,0.2", "0:1", "0:1:0", "1:0:0.1", "0:1:-1", "0:1:1e-9", "nan:1:1"])
+def test_a_bad_epsilon_list_is_one_clear_line(text):
+    with pytest.raises(UsageError, match=r"^--epsilons: [^\n]+$"):
+        parse_epsilons(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epsilons": [-0.1]}, "sweep: epsilons: an epsilon must not be negative (got -0.1)"),
+        ({"epsilons": [0.1, 0.1]}, "sweep: epsilons: an epsilon is given twice"),
+        ({"epsilons": [float("inf")]}, "sweep: epsilons.0: must be a finite number"),
+        ({"epsilons": []}, "sweep: epsilons: must"),
+        ({"models": []}, "sweep: name at least one model: models is empty"),
+        ({"models": ["a"], "targets": []}, "sweep: name at least one model"),
+        ({"seeds": 0}, "sweep: seeds: must be greater than 0 (got 0)"),
+        ({"imagess": 5}, "sweep: imagess: unknown field"),
+    ],
+)
+def test_a_bad_sweep_names_its_field(change, message):
+    table = {"datasets": ["digits"], "models": ["backprop"], "attacks": ["fgsm"], "epsilons": [0.1], **change}
+    with pytest.raises(UsageError, match=re.escape(message)):
+        check(SweepSpec, table, "sweep")
+
+
+def test_epsilon_zero_is_always_there_and_float_noise_makes_no_second_epsilon():
+    table = {"datasets": ["digits"], "models": ["backprop"], "attacks": ["fgsm"], "epsilons": [3 * 0.1, 0.1]}
+    assert check(SweepSpec, table, "sweep").epsilons == (0.0, 0.1, 0.3)
+
+
+def test_a_sweep_file_reads_like_the_flags(tmp_path):
+    path = tmp_path / "sweep.toml"
+    path.write_text('datasets = ["digits"]\nmodels = ["ekdaa"]\nattacks = ["fgsm"]\nepsilons = [0, 0.1]\nimages = 7\n')
+    spec = read_sweep(path)
+    assert (spec.surrogate_names, spec.target_names, spec.images) == (("ekdaa",), ("ekdaa",), 7)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_sweep(path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_sweep(tmp_path / "absent.toml")
