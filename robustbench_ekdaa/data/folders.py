@@ -153,8 +153,8 @@ def _picture(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     from PIL import Image
 
     where = shown_path(path)
-    if path.is_dir():
-        raise UsageError(f"{where}: is a folder inside a class folder; images must lie in the class folder itself")
+    if not path.is_file():
+        raise UsageError(f"{where}: is not a file; images must lie in the class folder itself")
     try:
         with Image.open(path, formats=FORMATS) as picture:
             plain = _eight_bits(picture, where)

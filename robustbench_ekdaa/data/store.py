@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..cards import shown_path
 from ..errors import UsageError, unknown_name
-from ..progress import Progress
+from ..progress import Progress, Silent
 from ..registry import DATASETS
 from .archive import read_archive, write_archive
 from .arrays import Arrays
@@ -55,8 +55,12 @@ def import_dataset(
     arrays = _read(Path(source), published.classes if published else (), test_share, size, seed, progress)
     if title:
         arrays = dataclasses.replace(arrays, title=" ".join(title.split()))
-    write_archive(path, arrays)
-    return arrays.dataset(name, published.title if published else "")
+    dataset = arrays.dataset(name, published.title if published else "")
+    stored_title = "" if dataset.title == name else dataset.title
+    task = (progress or Silent()).task(f"writing {name}", 1)
+    write_archive(path, dataclasses.replace(arrays, title=stored_title))
+    task.advance()
+    return dataset
 
 
 def fetch_dataset(name: str) -> DatasetStatus:

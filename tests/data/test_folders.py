@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,8 @@ WRONG = {
     ),
     "transparency": (a_transparent_picture, "cat/9.png: has transparent pixels"),
     "an animation": (an_animation, "cat/9.gif: holds several pictures"),
-    "a folder in a class": (lambda root: (root / "train/cat/more").mkdir(), "cat/more: is a folder inside a class"),
+    "a folder in a class": (lambda root: (root / "train/cat/more").mkdir(), "cat/more: is not a file"),
+    "a pipe": (lambda root: os.mkfifo(root / "train/cat/9.png"), "cat/9.png: is not a file"),
     "an empty class": (an_empty_class, "train/ant: holds no images"),
     "a class of the test half only": (
         lambda root: save(root / "test/ant/1.png", grey()),
@@ -166,6 +168,10 @@ WRONG = {
     "a link to a half outside": (a_half_linked_out, "pictures/test: is a link that leads out of"),
     "a link to a class outside": (a_class_linked_out, "train/ant: is a link that leads out of"),
 }
+
+
+if not hasattr(os, "mkfifo"):
+    del WRONG["a pipe"]
 
 
 @pytest.mark.parametrize("name", WRONG)
