@@ -130,14 +130,20 @@ class Batch:
 
     def scene(self, attack: AttackCard, surrogates: Sequence[Surrogate], seed: int) -> Scene:
         """Set the scene; a targeted attack's targets are chosen by the clean logits."""
-        images = self.images.clone() if self.images.is_inference() else self.images
         draws = ImageDraws(seed, attack.name, self.indices)
-        goal = self.labels
+        images, labels = ordinary(self.images), ordinary(self.labels)
+        goal = labels
         if self.targets is not None:
-            goal = self.targets
+            goal = ordinary(self.targets)
         elif attack.target is not None and len(images):
-            goal = TARGETS[attack.target](mean_logits(surrogates, images), self.labels, draws)
-        return Scene(images, self.labels, goal, self.pool, draws, THREATS[attack.norm])
+            goal = TARGETS[attack.target](mean_logits(surrogates, images), labels, draws)
+        pool = ordinary(self.pool[0]), ordinary(self.pool[1])
+        return Scene(images, labels, goal, pool, draws, THREATS[attack.norm])
+
+
+def ordinary(tensor: Tensor) -> Tensor:
+    """Return a tensor that gradients can flow through, even if it was made in inference mode."""
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def check_arguments(
