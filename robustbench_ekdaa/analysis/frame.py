@@ -1,0 +1,139 @@
+"""The tidy table: one row per (surrogate, target, attack, epsilon), computed from stored outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import unknown_name
+from ..scoring.outcomes import Outcomes
+from .intervals import wilson_interval
+from .metrics import accuracy, attack_success_rate, common_images, mistake_agreement, transfer_rate
+from .transfer import Bools, Said, scored_targets
+
+TEXT, WHOLE, NUMBER = "string", "Int64", "float64"
+COLUMNS = {
+    "dataset": TEXT,
+    "surrogate": TEXT,
+    "surrogate_rule": TEXT,
+    "surrogate_seed": WHOLE,
+    "target": TEXT,
+    "target_rule": TEXT,
+    "target_seed": WHOLE,
+    "attack": TEXT,
+    "norm": TEXT,
+    "epsilon": NUMBER,
+    "n_images": WHOLE,
+    "clean_accuracy": NUMBER,
+    "accuracy": NUMBER,
+    "accuracy_low": NUMBER,
+    "accuracy_high": NUMBER,
+    "attack_success_rate": NUMBER,
+    "attack_success_rate_common": NUMBER,
+    "n_common": WHOLE,
+    "transfer_rate": NUMBER,
+    "mistake_agreement": NUMBER,
+    "relation": TEXT,
+}
+
+
+def tidy_frame(outcomes: Outcomes, common: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return one data set's tidy rows; see `Results.frame`."""
+    compared = _compared(outcomes, common)
+    clean = [outcomes.clean[key] for key in compared]
+    among = common_images(clean, outcomes.labels) if clean else np.zeros(len(outcomes.labels), bool)
+    targets = set(scored_targets(outcomes))
+    own = {
+        (surrogate, attack): dict(points)
+        for surrogate, target, attack, points in outcomes.curves()
+        if surrogate == target and surrogate is not None
+    }
+    order = {key: place for place, key in enumerate(outcomes.models)}
+    attacks = {key: place for place, key in enumerate(outcomes.attacks)}
+    curves = [curve for curve in outcomes.curves() if curve[1] in targets]
+    curves.sort(key=lambda curve: (order.get(curve[0] or "", len(order)), order[curve[1]], attacks[curve[2]]))
+    blocks = []
+    for surrogate, target, attack, points in curves:
+        counted = among if target in compared else None
+        blocks.append(_block(outcomes, surrogate, target, attack, points, counted, own.get((surrogate or "", attack))))
+    return _joined(blocks)
+
+
+def _compared(outcomes: Outcomes, common: Sequence[str] | None) -> list[str]:
+    """Return the keys of the models that the common images must be right for."""
+    targets = scored_targets(outcomes)
+    names = {outcomes.models[key].name for key in targets}
+    for name in common or ():
+        if name not in names:
+            raise unknown_name("model", name, names)
+    return [key for key in targets if common is None or outcomes.models[key].name in common]
+
+
+def _block(
+    outcomes: Outcomes,
+    surrogate: str | None,
+    target: str,
+    attack: str,
+    points: list[tuple[float, Said]],
+    among: Bools | None,
+    own: dict[float, Said] | None,
+) -> dict[str, Any]:
+    """Return the columns of one curve, E rows; what is the same in every row is a scalar."""
+    labels, clean, said = outcomes.labels, outcomes.clean[target], np.stack([part for _, part in points])
+    right = (said == labels).sum(-1)
+    low, high = wilson_interval(right, len(labels))
+    undefined = np.full(len(points), np.nan)
+    block: dict[str, Any] = {
+        "dataset": outcomes.dataset,
+        **_model_columns(outcomes, "surrogate", surrogate),
+        **_model_columns(outcomes, "target", target),
+        "attack": outcomes.attacks[attack].name,
+        "norm": outcomes.attacks[attack].norm,
+        "epsilon": np.array([epsilon for epsilon, _ in points]),
+        "n_images": len(labels),
+        "clean_accuracy": float(accuracy(clean, labels)),
+        "accuracy": accuracy(said, labels),
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "attack_success_rate": attack_success_rate(clean, said, labels),
+        "attack_success_rate_common": undefined,
+        "n_common": pd.NA,
+        "transfer_rate": undefined,
+        "mistake_agreement": undefined,
+        "relation": outcomes.relation(surrogate, target),
+    }
+    if among is not None:
+        block["attack_success_rate_common"] = attack_success_rate(clean, said, labels, among)
+        block["n_common"] = int(among.sum())
+    if surrogate is not None and own is not None:
+        nobody = np.full_like(labels, -1)
+        fooled = np.stack([own.get(epsilon, nobody) for epsilon, _ in points])
+        known = np.array([epsilon in own for epsilon, _ in points])
+        rate = transfer_rate(outcomes.clean[surrogate], fooled, clean, said, labels)
+        block["transfer_rate"] = np.where(known, rate, np.nan)
+        block["mistake_agreement"] = np.where(known, mistake_agreement(fooled, said, labels), np.nan)
+    return block
+
+
+def _model_columns(outcomes: Outcomes, role: str, key: str | None) -> dict[str, Any]:
+    if key is None:
+        return {role: pd.NA, f"{role}_rule": pd.NA, f"{role}_seed": pd.NA}
+    model = outcomes.models[key]
+    return {role: model.name, f"{role}_rule": model.rule, f"{role}_seed": model.seed}
+
+
+def _joined(blocks: list[dict[str, Any]]) -> pd.DataFrame:
+    """Put the blocks' columns under each other, with the same types whatever they hold."""
+    columns: dict[str, Any] = {}
+    lengths = [len(block["epsilon"]) for block in blocks]
+    for name, kind in COLUMNS.items():
+        if kind == NUMBER:
+            parts = [np.broadcast_to(block[name], length) for block, length in zip(blocks, lengths, strict=True)]
+            columns[name] = pd.Series(np.concatenate(parts) if parts else [], dtype=kind)
+        else:
+            values = [block[name] for block, length in zip(blocks, lengths, strict=True) for _ in range(length)]
+            columns[name] = pd.Series(values, dtype=kind)
+    return pd.DataFrame(columns)

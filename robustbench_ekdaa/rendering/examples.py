@@ -1,0 +1,200 @@
+"""What adversarial images look like: a row per attack, with the clean image, the change, and what targets say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..analysis.results import Results
+from ..analysis.summary import reference_epsilon
+from ..errors import UsageError
+from ..scoring.outcomes import Example, Outcomes
+from .style import GREY, NORMS, Look, caption, looks, new_figure, one_dataset, plain_text, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_CARDS = 4  # up to which every card's answers are listed
+LINE_LENGTH = 38  # characters that fit under two images
+Image = NDArray[np.float32]
+
+
+def plot_examples(
+    results: Results | Outcomes, *, epsilon: float | None = None, count: int = 2, dataset: str | None = None
+) -> Figure:
+    """Draw a few adversarial images of every attack.
+
+    Args:
+        results: what to draw.
+        epsilon: the perturbation size (default: the one nearest to half of the largest).
+        count: how many images, at most those that were kept.
+        dataset: which data set, when the results hold several.
+
+    Raises:
+        UsageError: when no images were kept, or none at this epsilon.
+    """
+    outcomes = one_dataset(results, dataset)
+    if not outcomes.examples or len(outcomes.images) == 0:
+        raise UsageError(f"{outcomes.dataset}: no adversarial images were kept in this run")
+    size = reference_epsilon(sorted({0.0, *(example.epsilon for example in outcomes.examples)}), epsilon)
+    shown = _one_per_attack([example for example in outcomes.examples if example.epsilon == size], outcomes)
+    count = min(count, len(outcomes.images), *(len(example.images) for example in shown))
+    styles = looks(results)
+    listed = len({outcomes.models[key].name for key in outcomes.targets}) <= MOST_CARDS
+    sheet = _Sheet.of(outcomes.images.shape[2:], count, len(shown), len(styles) if listed else 2)
+    factor = amplification([example.images[:count] - outcomes.images[:count] for example in shown])
+    for row, example in enumerate(shown):
+        for number in range(count):
+            panels = [sheet.add_panel(row, 3 * number + column) for column in range(3)]
+            _draw_triple(panels, outcomes, example, number, factor, styles, listed)
+            if row == 0:
+                for axes, title in zip(panels, ("clean", "adversarial", f"change ×{factor:g}"), strict=True):
+                    axes.set_title(title, fontsize=9, pad=4)
+            if number == 0:
+                record = outcomes.attacks[example.attack]
+                plain_text([panels[0].set_ylabel(shortened(record.title or record.name, 16), fontsize=9.5)])
+    _explain(sheet.figure, outcomes, shown, size, listed)
+    return sheet.figure
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """Where the images stand, in inches; fixed, so that long answers cannot push images apart."""
+
+    figure: Figure
+    width: float
+    height: float
+    row: float
+
+    LEFT, TOP, BOTTOM, GAP, BETWEEN, LINE = 0.5, 0.62, 0.42, 0.08, 0.3, 0.135
+
+    @classmethod
+    def of(cls, shape: Sequence[int], count: int, rows: int, lines: int) -> _Sheet:
+        width = 1.05
+        height = width * min(max(shape[0] / shape[1], 0.4), 2.5)
+        row = height + cls.LINE * lines + 0.22
+        across = cls.LEFT + count * (3 * width + 2 * cls.GAP + cls.BETWEEN)
+        figure = new_figure(max(across, 6.2), cls.TOP + cls.BOTTOM + rows * row)
+        figure.set_layout_engine("none")
+        return cls(figure, width, height, row)
+
+    def add_panel(self, row: int, column: int) -> Axes:
+        across, down = self.figure.get_size_inches()
+        left = self.LEFT + column * (self.width + self.GAP) + (column // 3) * (self.BETWEEN - self.GAP)
+        bottom = down - self.TOP - row * self.row - self.height
+        return self.figure.add_axes((left / across, bottom / down, self.width / across, self.height / down))
+
+
+def _one_per_attack(examples: Sequence[Example], outcomes: Outcomes) -> list[Example]:
+    """Keep one surrogate's images of every attack, in the order of the attacks."""
+    first: dict[str, Example] = {}
+    for example in examples:
+        if len(example.images):
+            first.setdefault(example.attack, example)
+    return [first[key] for key in outcomes.attacks if key in first]
+
+
+def amplification(changes: Sequence[Image]) -> float:
+    """Return the round factor that makes the largest of some changes fill at most half of the range of grey."""
+    largest = max((float(np.abs(change).max()) for change in changes if change.size), default=0.0)
+    rounds = [factor * power for power in (1, 10, 100, 1000) for factor in (1, 2, 5)]
+    return float(max((factor for factor in rounds if factor * largest <= 0.5 + 1e-6), default=1))
+
+
+def _draw_triple(
+    row: Sequence[Axes],
+    outcomes: Outcomes,
+    example: Example,
+    number: int,
+    factor: float,
+    styles: dict[str, Look],
+    listed: bool,
+) -> None:
+    clean, adversarial = outcomes.images[number], example.images[number]
+    for axes, image in zip(row, (clean, adversarial, 0.5 + factor * (adversarial - clean)), strict=True):
+        _draw_image(axes, image)
+    _note(row[0], [(f"is: {_class_name(outcomes, int(outcomes.labels[number]))}", GREY)])
+    _note(row[1], _answers(outcomes, example, number, styles, listed))
+
+
+def _draw_image(axes: Axes, image: Image) -> None:
+    """Draw one image (C, H, W) pixel by pixel, in grey or in colour."""
+    pixels = np.clip(image, 0, 1).transpose(1, 2, 0)
+    shade: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1} if pixels.shape[-1] == 1 else {}
+    axes.imshow(pixels[..., 0] if shade else pixels, interpolation="nearest", **shade)
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(color="#bbbbbb", linewidth=0.6)
+
+
+def _note(axes: Axes, lines: Sequence[tuple[str, str]]) -> None:
+    """Write coloured lines under an image."""
+    for place, (line, colour) in enumerate(lines):
+        text = axes.annotate(
+            shortened(line, LINE_LENGTH, 1),
+            (0, 0),
+            (0, -4 - 9.5 * place),
+            "axes fraction",
+            "offset points",
+            va="top",
+            fontsize=7,
+            color=colour,
+        )
+        plain_text([text])
+
+
+def _class_name(outcomes: Outcomes, number: int) -> str:
+    return shortened(outcomes.classes[number], 14, 1) if number < len(outcomes.classes) else "nothing (NaN)"
+
+
+def _answers(
+    outcomes: Outcomes, example: Example, number: int, styles: dict[str, Look], listed: bool
+) -> list[tuple[str, str]]:
+    """Say what the other models call one adversarial image: card by card, or in two lines for many cards."""
+    said: dict[str, Counter[int]] = {}
+    for cell in outcomes.cells:
+        where = (cell.surrogate, cell.attack, cell.epsilon)
+        if where == (example.surrogate, example.attack, example.epsilon) and cell.target != cell.surrogate:
+            name = outcomes.models[cell.target].name
+            said.setdefault(name, Counter())[int(cell.predictions[number])] += 1
+    if listed:
+        return [(f"{_brief(styles[name].label)}: {_tally(outcomes, said[name])}", styles[name].colour) for name in said]
+    total: Counter[int] = sum(said.values(), Counter())
+    right = total[int(outcomes.labels[number])]
+    return [
+        (f"right: {right} of {sum(total.values())} models", GREY),
+        (f"said: {_tally(outcomes, total)}", GREY),
+    ]
+
+
+def _brief(label: str) -> str:
+    return shortened(label, 14, 1)
+
+
+def _tally(outcomes: Outcomes, said: Counter[int]) -> str:
+    """Write answers with how often they were given, the most frequent first: ``4 ×2, 9``."""
+    ranked = sorted(said.items(), key=lambda item: (-item[1], item[0]))
+    parts = [_class_name(outcomes, number) + (f" ×{times}" if times > 1 else "") for number, times in ranked[:3]]
+    return ", ".join(parts) + (", …" if len(ranked) > 3 else "")
+
+
+def _explain(figure: Figure, outcomes: Outcomes, shown: Sequence[Example], size: float, listed: bool) -> None:
+    norms = " and ".join(dict.fromkeys(NORMS.get(outcomes.attacks[one.attack].norm, "") for one in shown))
+    text = figure.suptitle(
+        f"Adversarial images: {outcomes.title}, ε = {size:g} ({norms})", fontsize=11, x=0.01, ha="left"
+    )
+    surrogates = [outcomes.models[one.surrogate] for one in shown if one.surrogate is not None]
+    made = f"Crafted on {surrogates[0].title or surrogates[0].name}, seed {surrogates[0].seed}." if surrogates else ""
+    who = (
+        "Under each: what the other models say, by model card (×: how many of its seeds)."
+        if listed
+        else ("Under each: how many of the other models are still right, and what they say most.")
+    )
+    caption(figure, [made, who, "Change: grey is none."])
+    plain_text([text])

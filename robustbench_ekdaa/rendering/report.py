@@ -1,0 +1,238 @@
+"""The report of a run: a folder with a page, figures, tables and the data behind them."""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ..analysis.export import clear_errors, current_umask, export_frame
+from ..analysis.results import Results
+from ..analysis.summary import status_of
+from ..analysis.transfer import noise_attacks, transfer_grids
+from ..cards import shown_path
+from ..errors import UsageError
+from ..progress import Progress, Silent
+from ..scoring.outcomes import Outcomes
+from .caveats import caveats
+from .curves import plot_curves
+from .examples import plot_examples
+from .style import NORMS, looks, save_figure
+from .tables import display_frame, latex_table, markdown_table, percent
+from .transfer_matrix import plot_attack_matrices, plot_transfer_matrix
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MARKER = ".robustbench-ekdaa-report"  # lists the files of a report: what it does not list is not ours to replace
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure of a report: where it is, how it is drawn, and what a reader who cannot see it is told."""
+
+    stem: str
+    kind: str
+    alt: str
+    draw: Callable[[], Figure]
+
+
+def write_report(
+    results: Results, out: Path | str, *, command: str | None = None, progress: Progress | None = None
+) -> Path:
+    """Write a report folder: ``index.html``, ``figures/`` (PNG and PDF) and ``tables/`` (CSV, Markdown, LaTeX).
+
+    Everything is written beside the folder first and then moved, so that a failure leaves what was there. Only a
+    folder that is empty, or holds nothing but an earlier report, is replaced.
+
+    Args:
+        results: what to report.
+        out: the folder.
+        command: the command that made the run, shown to repeat it.
+        progress: gets one bar.
+
+    Returns:
+        the page's path.
+
+    Raises:
+        UsageError: for a folder that holds something else, or cannot be written.
+        WorkFailed: for a full disk.
+    """
+    folder = Path(out)
+    with clear_errors(folder), replacing_folder(folder.resolve()) as draft:
+        pictures = {one.dataset: list(_pictures(results, one)) for one in results.outcomes}
+        bar = (progress or Silent()).task("figures", sum(len(some) for some in pictures.values()))
+        (draft / "figures").mkdir()
+        for some in pictures.values():
+            for picture in some:
+                save_figure(picture.draw(), draft / "figures" / picture.stem)
+                bar.advance()
+        _write_tables(results, draft / "tables")
+        (draft / "index.html").write_text(_page(results, pictures, command), encoding="utf-8")
+    return folder / "index.html"
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder to fill; it takes the place of `folder` only when all went well."""
+    refuse_foreign(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+    try:
+        yield draft
+        written = sorted(path.relative_to(draft).as_posix() for path in draft.rglob("*") if path.is_file())
+        (draft / MARKER).write_text("\n".join(written) + "\n", encoding="utf-8")
+        draft.chmod(0o777 & ~current_umask())  # mkdtemp makes private folders
+        refuse_foreign(folder)
+        _swap(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise UsageError if a folder holds anything that no report wrote."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder")
+    marker = folder / MARKER
+    ours = set(marker.read_text(encoding="utf-8").splitlines()) | {MARKER} if marker.is_file() else set()
+    foreign = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if not path.is_dir() and path.relative_to(folder).as_posix() not in ours
+    )
+    if foreign:
+        raise UsageError(
+            f"{shown_path(folder)}: holds {foreign[0]}, which no report wrote; nothing was changed. "
+            "Choose another --out folder."
+        )
+
+
+def _swap(draft: Path, folder: Path) -> None:
+    """Put a finished folder in the place of another; if that fails, the other stays."""
+    if not folder.exists():
+        draft.rename(folder)
+        return
+    before = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".before", dir=folder.parent))
+    before.rmdir()
+    folder.rename(before)
+    try:
+        draft.rename(folder)
+    except OSError:
+        before.rename(folder)
+        raise
+    shutil.rmtree(before, ignore_errors=True)
+
+
+# -- figures and tables ----------------------------------------------------------------------------------------------
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.+-]", "_", name)
+
+
+def _pictures(results: Results, outcomes: Outcomes) -> Iterator[Picture]:
+    """List what can be drawn of one data set."""
+    name, slug = outcomes.dataset, _slug(outcomes.dataset)
+    grids = [grid for grid in transfer_grids(outcomes) if len(grid.epsilons) > 1]
+    if any(grid.counted.any() for grid in grids) or noise_attacks(outcomes):
+        alt = f"Accuracy against epsilon on {outcomes.title}, one panel per attack, one line per model card."
+        yield Picture(f"{slug}-curves", "curves", alt, partial(plot_curves, results, dataset=name))
+    for grid in grids:
+        alt = f"Heat map of every target's accuracy on images crafted on every surrogate, {outcomes.title}"
+        norm, suffix = grid.norm, f"-{_slug(grid.norm)}" if len(grids) > 1 else ""
+        yield Picture(
+            f"{slug}-transfer{suffix}",
+            "matrix",
+            f"{alt}, worst case over attacks ({NORMS.get(norm, norm)}).",
+            partial(plot_transfer_matrix, results, norm=norm, dataset=name),
+        )
+        if len(grid.attacks) > 1:
+            yield Picture(
+                f"{slug}-attacks{suffix}",
+                "attack matrix",
+                f"{alt}, one panel per attack ({NORMS.get(norm, norm)}).",
+                partial(plot_attack_matrices, results, norm=norm, dataset=name),
+            )
+    if len(outcomes.images) and any(len(example.images) for example in outcomes.examples):
+        alt = f"Clean and adversarial images of {outcomes.title} side by side, one row per attack."
+        yield Picture(f"{slug}-examples", "examples", alt, partial(plot_examples, results, dataset=name))
+
+
+def _write_tables(results: Results, folder: Path) -> None:
+    folder.mkdir()
+    export_frame(results.frame(), folder / "results.csv")
+    summary = results.summary()
+    export_frame(summary, folder / "summary.csv")
+    shown = display_frame(summary, _titles(results))
+    (folder / "summary.md").write_text(markdown_table(shown), encoding="utf-8")
+    (folder / "summary.tex").write_text(latex_table(shown), encoding="utf-8")
+
+
+def _titles(results: Results) -> dict[str, str]:
+    return {one.dataset: one.title for one in results.outcomes}
+
+
+# -- the page --------------------------------------------------------------------------------------------------------
+
+
+def _page(results: Results, pictures: dict[str, list[Picture]], command: str | None) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    from .. import __version__
+
+    environment = Environment(
+        loader=PackageLoader("robustbench_ekdaa.rendering", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    summary = results.summary()
+    sections = [_section(results, one, summary, pictures[one.dataset]) for one in results.outcomes]
+    specs = list(dict.fromkeys(json.dumps(one.spec, indent=2, ensure_ascii=False) for one in results.outcomes))
+    page: str = environment.get_template("report.html").render(
+        sections=sections, command=command, specs=specs, version=__version__
+    )
+    return page
+
+
+def _section(results: Results, outcomes: Outcomes, summary: pd.DataFrame, pictures: list[Picture]) -> dict[str, Any]:
+    """Collect what the page says about one data set, as plain data."""
+    rows = summary[summary["dataset"] == outcomes.dataset]
+    styles = looks(results)
+    shown = display_frame(rows, _titles(results)) if len(rows) else pd.DataFrame()
+    models = [
+        {**model, "clean_accuracy": percent(model["clean_accuracy"]), "colour": styles[model["model"]].colour}
+        for model in status_of(outcomes)
+    ]
+    return {
+        "anchor": _slug(outcomes.dataset),
+        "title": outcomes.title,
+        "images": len(outcomes.labels),
+        "classes": len(outcomes.classes),
+        "attacks": [record.title or record.name for record in outcomes.attacks.values()],
+        "epsilons": [f"{epsilon:g}" for epsilon in outcomes.epsilons],
+        "headings": [str(name).replace("ε = ", "ε\u00a0=\u00a0") for name in shown.columns],
+        "rows": [
+            {"colour": styles[model].colour, "status": status, "cells": dict(zip(shown.columns, cells, strict=True))}
+            for model, status, cells in zip(
+                rows["model"], rows["status"], shown.itertuples(index=False, name=None), strict=True
+            )
+        ],
+        "models": models,
+        "failed": [model for model in models if model["status"] == "failed"],
+        "caveats": caveats(outcomes, rows),
+        "pictures": [{"stem": one.stem, "kind": one.kind, "alt": one.alt} for one in pictures],
+    }

@@ -1,0 +1,125 @@
+"""What all figures share: one look per model card, plain text, sizes, and how they are saved."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..analysis.results import Results
+from ..errors import UsageError
+from ..scoring.outcomes import Outcomes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+# Okabe and Ito's colours for all kinds of colour vision, darkened where they would vanish on white, and four more.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#b8860b", "#7b3294", "#8c510a", "#4d4d4d", "#c2185b")
+DASHES = ("", (4, 1.5), (1, 1), (6, 1.5, 1, 1.5))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+# These are in nearly every report: their colours do not depend on what else is in it.
+KEPT = {"backprop": "#0072b2", "ekdaa": "#d55e00", "frozen": "#7f7f7f"}
+NORMS = {"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1"}
+GREY, FAINT = "#555555", "#d9d9d9"
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one model card is drawn, everywhere in a report."""
+
+    label: str
+    colour: str
+    dashes: Any
+    marker: str
+
+
+def looks(results: Results | Outcomes) -> dict[str, Look]:
+    """Return the look of every model card by name, in the order of the sweeps."""
+    several = results.outcomes if isinstance(results, Results) else [results]
+    titles: dict[str, str] = {}
+    for outcomes in several:
+        for key in dict.fromkeys((*outcomes.targets, *outcomes.surrogates, *outcomes.models)):
+            model = outcomes.models[key]
+            titles.setdefault(model.name, " ".join(model.title.split()).lstrip("_") or model.name)
+    free = [colour for colour in COLOURS if colour not in {KEPT[name] for name in titles if name in KEPT}]
+    others = [name for name in titles if name not in KEPT]
+    found = {}
+    for place, (name, title) in enumerate(titles.items()):
+        twin = sum(other == title for other in titles.values()) > 1
+        turn, colour = (0, KEPT[name]) if name in KEPT else divmod(others.index(name), len(free))
+        found[name] = Look(
+            f"{title} ({name})" if twin else title,
+            colour if isinstance(colour, str) else free[colour],
+            DASHES[turn % len(DASHES)],
+            MARKERS[place % len(MARKERS)],
+        )
+    return found
+
+
+def one_dataset(results: Results | Outcomes, dataset: str | None) -> Outcomes:
+    """Return the outcomes to draw; raises UsageError when it is not clear which data set's."""
+    if isinstance(results, Outcomes):
+        return results
+    if dataset is not None:
+        return results.on(dataset)
+    if len(results.outcomes) != 1:
+        raise UsageError(f"a figure shows one data set: say which (dataset=...): {', '.join(results.datasets)}")
+    return results.outcomes[0]
+
+
+def shortened(label: str, width: int, lines: int = 2) -> str:
+    """Break a label into lines of at most `width` characters; what does not fit ends in an ellipsis."""
+    if len(label) <= width:
+        return label
+    parts = textwrap.wrap(label, width) if lines > 1 else [label]
+    if len(parts) > lines or len(parts[-1]) > width:
+        parts = [*parts[: lines - 1], parts[lines - 1][: width - 1].rstrip() + "…"]
+    return "\n".join(parts)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches that belongs to no global state."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def plain_text(texts: Iterable[Text]) -> None:
+    """Draw titles as they are written: a dollar sign in a card's title starts no formula."""
+    for text in texts:
+        text.set_parse_math(False)
+
+
+def clean_axes(axes: Axes) -> None:
+    """Remove what carries no information."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(colors=GREY, labelsize=8, length=3)
+    axes.grid(True, color="#eeeeee", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def caption(figure: Figure, sentences: Sequence[str]) -> None:
+    """Say beneath a figure what it shows, so that it speaks for itself wherever it is put."""
+    width = int(figure.get_figwidth() * 18)
+    text = figure.supxlabel(
+        "\n".join(textwrap.wrap(" ".join(sentences), width)), x=0.01, ha="left", fontsize=7.5, color=GREY
+    )
+    text.set_parse_math(False)
+
+
+def save_figure(figure: Figure, stem: Path) -> None:
+    """Write STEM.png (150 dpi) and STEM.pdf; the same figure gives the same bytes."""
+    from matplotlib import rc_context
+
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # what was laid out once need not be for every file
+    with rc_context({"pdf.fonttype": 42}):  # type 42 keeps the text of a PDF searchable
+        figure.savefig(stem.with_name(stem.name + ".png"), dpi=150, metadata={"Software": None})
+        unchanging = {"CreationDate": None, "Producer": None, "Creator": None}
+        figure.savefig(stem.with_name(stem.name + ".pdf"), metadata=unchanging)

@@ -1,0 +1,104 @@
+"""Summaries as people read them: per cent, intervals, "> eps_max"; as Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from .style import NORMS
+
+NOTHING = "–"
+
+
+def display_frame(summary: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
+    """Turn `Results.summary()` into text.
+
+    Args:
+        summary: the rows.
+        titles: how data sets are called, by name.
+
+    Returns:
+        strings under the headings of a table; columns that say the same in every row are left out.
+    """
+    epsilons = sorted({float(size) for size in summary["epsilon"].dropna()})
+    one = f" at ε = {epsilons[0]:g}" if len(epsilons) == 1 else " at ε"
+    noise = bool(summary["noise_accuracy"].notna().any())
+    rows = []
+    for row in summary.to_dict("records"):
+        norm = "" if pd.isna(row["norm"]) else NORMS.get(row["norm"], row["norm"])
+        cells = {
+            "data set": titles.get(row["dataset"], row["dataset"]),
+            "norm": norm,
+            "model": row["title"],
+            "clean accuracy (%)": _with_spread(row["clean_accuracy"], row["clean_accuracy_sd"]),
+            "ε": _plain(row["epsilon"], "g"),
+            f"transfer robust accuracy{one} (%)": _with_interval(row),
+            f"noise accuracy{one} (%)": percent(row["noise_accuracy"]),
+            "area": _plain(row["area"], ".3f"),
+            "area / clean": _plain(row["area_relative"], ".3f"),
+            "ε₅₀": _half(row),
+            "seeds": str(row["n_seeds"]),
+            "note": row["note"],
+        }
+        rows.append(cells)
+    table = pd.DataFrame(rows, dtype=object)
+    constant = [name for name in ("data set", "norm") if table[name].nunique() < 2]
+    hidden = constant + (["ε"] if len(epsilons) < 2 else []) + ([] if noise else [f"noise accuracy{one} (%)"])
+    return table.drop(columns=hidden + ([] if table["note"].any() else ["note"]))
+
+
+def percent(share: float) -> str:
+    """Write a share in per cent with one digit after the point, without the sign."""
+    return NOTHING if math.isnan(share) else f"{100 * share:.1f}"
+
+
+def _with_spread(mean: float, deviation: float) -> str:
+    return percent(mean) if math.isnan(deviation) else f"{percent(mean)} ± {percent(deviation)}"
+
+
+def _with_interval(row: Mapping[Hashable, Any]) -> str:
+    mean, low, high = (row[f"transfer_accuracy{end}"] for end in ("", "_low", "_high"))
+    return percent(mean) if math.isnan(low) else f"{percent(mean)} [{percent(low)}, {percent(high)}]"
+
+
+def _plain(number: float, form: str) -> str:
+    return NOTHING if math.isnan(number) else format(number, form)
+
+
+def _half(row: Mapping[Hashable, Any]) -> str:
+    return f"> {row['eps_max']:g}" if math.isinf(row["eps_50"]) else _plain(row["eps_50"], ".3f")
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """Write a table of strings in Markdown."""
+    lines = [list(table.columns), ["---"] * len(table.columns), *table.itertuples(index=False)]
+    return "".join("| " + " | ".join(_markdown(cell) for cell in line) + " |\n" for line in lines)
+
+
+def _markdown(cell: str) -> str:
+    for mark in "\\|*_`<[":
+        cell = cell.replace(mark, "\\" + mark)
+    return " ".join(cell.split())
+
+
+# pandas escapes what LaTeX reserves; these letters need a command or mathematics.
+LATEX = {
+    "ε₅₀": r"$\varepsilon_{50}$",
+    "ε": r"$\varepsilon$",
+    "±": r"$\pm$",
+    "–": "--",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}
+LATEX |= {"ℓ∞": r"$\ell_\infty$", "ℓ2": r"$\ell_2$", "ℓ1": r"$\ell_1$"}
+
+
+def latex_table(table: pd.DataFrame) -> str:
+    """Write a table of strings in LaTeX (needs the package booktabs)."""
+    text = table.to_latex(index=False, escape=True, column_format="l" * len(table.columns))
+    for letter, command in LATEX.items():
+        text = text.replace(letter, command)
+    return text
