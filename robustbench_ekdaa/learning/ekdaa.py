@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..networks import ACTIVATIONS, Network, Trace
 from ..networks.build import glorot_
 from .layers import transmit_and_correlate
-from .rule import LearningRule, Step, cross_entropy, softmax_error
+from .rule import Agreement, LearningRule, Step, cross_entropy, softmax_error
 
 
 class Ekdaa(LearningRule):
@@ -105,6 +105,16 @@ class Ekdaa(LearningRule):
     def feedback_weights(self) -> dict[int, Tensor]:
         """Return the error kernels by block index."""
         return {index + 1: kernel.detach() for index, kernel in enumerate(self.kernels)}
+
+    @torch.no_grad()
+    def approach_backprop(self) -> Agreement | None:
+        """With E = W and a vanishing beta the directions tend to backprop's: e_l = beta phi'(h_l) d_l + O(beta^2)."""
+        if not all(block.phi.differentiable for block in self.network.block_list):
+            return None
+        self.beta, self.target_activation = 1e-3, None
+        for kernel, block in zip(self.kernels, self.network.block_list[1:], strict=True):
+            kernel.copy_(block.layer.weight)
+        return Agreement(deviation=2e-2, up_to_scale=True)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the error kernels."""

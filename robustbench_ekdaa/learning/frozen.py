@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,8 @@ from .rule import LearningRule, Step, cross_entropy, softmax_error
 
 class FrozenConvolutions(LearningRule):
     """Random features with a trained readout. A rule that does not beat this has not trained the layers below."""
+
+    exemptions: ClassVar[dict[str, str]] = {"beats frozen": "it is the frozen control"}
 
     @torch.no_grad()
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:

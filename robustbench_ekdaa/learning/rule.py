@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..networks import Network
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How nearly a rule's gradients agree with backprop's where theory says that they do.
+
+    Attributes:
+        deviation: the largest relative deviation of a parameter's gradient, in the l2 norm and in float64.
+        up_to_scale: whether only directions agree, each parameter's gradient by itself.
+
+    """
+
+    deviation: float
+    up_to_scale: bool = False
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,9 @@ class LearningRule:
     """
 
     network: Network
+
+    # Contract tests that do not hold for this rule, by name, with the reason: see `contract.py`.
+    exemptions: ClassVar[dict[str, str]] = {}
 
     def bind(self, network: Network, generator: torch.Generator) -> None:
         """Take the network to train and create feedback tensors; `generator` draws all that is random in them."""
@@ -55,6 +73,14 @@ class LearningRule:
     def feedback_weights(self) -> dict[int, Tensor]:
         """Return, by block index, the feedback that stands in for the block's weight, in the weight's shape."""
         return {}
+
+    def approach_backprop(self) -> Agreement | None:
+        """Move the bound rule, its options and its network to where theory says that its gradients are backprop's.
+
+        Used by the contract tests alone. Returns how near they must be, or None if there is no such place for this rule
+        on this network.
+        """
+        return None
 
     def after_step(self) -> None:
         """Run after each optimiser step."""

@@ -1,0 +1,103 @@
+"""What rules with feedback of their own share: drawing it, and sending an error back through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UsageError
+from ..networks import Block, Network, Trace
+from ..networks.build import glorot_
+from .layers import transmit_and_correlate
+
+
+def random_like(weight: Tensor, generator: torch.Generator) -> nn.Parameter:
+    """Draw fixed feedback in a weight's shape and from the distribution that weight was drawn from."""
+    return nn.Parameter(glorot_(weight.detach().clone(), generator), requires_grad=False)
+
+
+def send_back(network: Network, traces: Sequence[Trace], error: Tensor, feedback: Sequence[Tensor]) -> None:
+    """Fill all `.grad` by backprop's sweep, in which B_l carries the error down instead of W_l.
+
+    delta_l = (B_{l+1} applied backwards to delta_{l+1}, back through pooling) phi'(h_l);
+    dW_l = delta_l correlated with z_{l-1}.
+
+    Args:
+        network: whose gradients are filled.
+        traces: of its forward pass.
+        error: delta_L, the error of each image at the logits, (N, K).
+        feedback: B_2 ... B_L in the shapes of W_2 ... W_L; the first block sends nothing further down.
+
+    """
+    blocks = network.block_list
+    for index in range(len(blocks) - 1, 0, -1):
+        sent, _ = transmit_and_correlate(blocks[index], traces[index], error, feedback[index - 1])
+        assert sent is not None
+        error = through_activation(blocks[index - 1], sent, traces[index - 1])
+    transmit_and_correlate(blocks[0], traces[0], error, blocks[0].layer.weight, transmit=False)
+
+
+def transmit(block: Block, trace: Trace, error: Tensor) -> Tensor:
+    """Send an error at the layer's output h back through its own weight, to the shape the layer read."""
+    layer = block.layer
+    if not isinstance(layer, nn.Conv2d):
+        return error @ layer.weight
+    sent: Tensor = torch.ops.aten.convolution_backward(
+        error,
+        trace.inputs,
+        layer.weight,
+        None,
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        False,
+        [0, 0],
+        layer.groups,
+        [True, False, False],
+    )[0]
+    return sent
+
+
+# phi' times an error in one pass over memory; the other activations take two.
+_FUSED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "identity": lambda error, z: error,
+    "tanh": torch.ops.aten.tanh_backward,
+    "sigmoid": torch.ops.aten.sigmoid_backward,
+    "relu": lambda error, z: torch.ops.aten.threshold_backward(error, z, 0),
+}
+
+
+def through_activation(block: Block, signal: Tensor, trace: Trace) -> Tensor:
+    """Return delta, in the shape of h: a signal at a block's output, back through its pooling, times phi'(h)."""
+    signal = block.unpool(signal, trace)
+    fused = _FUSED.get(block.activation_name)
+    if fused is not None:
+        return fused(signal, trace.activation)
+    return signal * block.phi.derivative(trace.preactivation, trace.activation)
+
+
+def output_shapes(network: Network) -> list[torch.Size]:
+    """Return the shape of what each block hands to the next, pooled, without the batch; the readout's (K,) last."""
+    with torch.no_grad():
+        logits, traces = network.trace(network.mean.new_zeros((1, *network.image_shape)))
+    return [*(trace.incoming[1:] for trace in traces[1:]), logits.shape[1:]]
+
+
+def refuse_flat_activations(network: Network, rule: str) -> None:
+    """Raise UsageError for an activation whose derivative is zero: a rule that multiplies by it learns nothing."""
+    for name, block in zip(network.layer_names, network.block_list, strict=True):
+        if not block.phi.differentiable:
+            raise UsageError(
+                f"{rule} multiplies errors by the derivative of {name}'s {block.activation_name}, which is zero: that "
+                "layer would not learn. Choose another activation, or the rule ekdaa or straight-through."
+            )
+
+
+def random_projections(network: Network, generator: torch.Generator) -> nn.ParameterList:
+    """Draw, for every hidden block, a fixed random matrix (K, size of its output) from the classes to that output."""
+    *hidden, (classes,) = output_shapes(network)
+    return nn.ParameterList(
+        random_like(network.mean.new_empty((classes, shape.numel())), generator) for shape in hidden
+    )

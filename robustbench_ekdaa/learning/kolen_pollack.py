@@ -1,0 +1,41 @@
+"""Kolen and Pollack's rule (ICNN 1994), as Akrout et al. (NeurIPS 2019, arXiv:1904.05391) use it in deep networks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..networks import Network
+from .feedback_alignment import FeedbackAlignment
+from .rule import Step
+
+
+class KolenPollack(FeedbackAlignment):
+    """Feedback alignment whose feedback learns too: B gets W's own update and decays as W does.
+
+    delta_l as in feedback alignment, and::
+
+        dB_l = dW_l;   W <- (1 - lambda) W - eta dW,   B <- (1 - lambda) B - eta dB
+
+    so that W - B shrinks by (1 - lambda) a step and B becomes W, though no weight is ever carried over. lambda is the
+    recipe's weight decay, which B shares; without any decay B does not align.
+
+    Limits: that W and B see the very same update at their two ends is itself an assumption about the synapses.
+    """
+
+    def bind(self, network: Network, generator: torch.Generator) -> None:
+        """Draw B_2 ... B_L, to be learned."""
+        super().bind(network, generator)
+        self.feedback.requires_grad_(True)
+
+    def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
+        """Fill `.grad` of weights, biases and feedback."""
+        step = super().compute_gradients(images, labels)
+        for feedback, block in zip(self.feedback, self.network.block_list[1:], strict=True):
+            assert block.layer.weight.grad is not None
+            feedback.grad = block.layer.weight.grad.clone()  # dB_l = dW_l
+        return step
+
+    def feedback_parameters(self) -> list[nn.Parameter]:
+        """Return B_2 ... B_L."""
+        return list(self.feedback)

@@ -1,0 +1,93 @@
+"""PEPITA: error-driven input modulation (Dellaferrera and Kreiman, ICML 2022, arXiv:2201.11665)."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..errors import UsageError
+from ..networks import Network
+from .layers import transmit_and_correlate
+from .rule import Agreement, LearningRule, Step, cross_entropy, softmax_error
+
+
+class Pepita(LearningRule):
+    """A second forward pass, on an input that the error has changed, takes the place of the backward pass.
+
+    With x the normalised input, z = phi(h), F a fixed random matrix, and a bar on everything of the second pass::
+
+        e = softmax(h_L) - onehot(y);   xbar = x + F e
+        dW_1 = (z_1 - zbar_1) correlated with xbar;   dW_L = e correlated with zbar_{L-1} (batch means)
+
+    There is no derivative of phi anywhere, and no way back. F is drawn uniformly from [-b, b] with
+    b = scale sqrt(6 / size of x). Of a convolution with pooling, the maps before pooling are compared.
+
+    Args:
+        scale: size of F relative to a weight's; 0.05 in the paper.
+
+    Limits: defined here for at most one hidden block, as in the paper; deeper networks are refused.
+    """
+
+    def __init__(self, *, scale: Annotated[float, Field(gt=0)] = 0.05) -> None:
+        self.scale = scale
+
+    def bind(self, network: Network, generator: torch.Generator) -> None:
+        """Draw F^T, shape (K, size of x); raises UsageError for a network with more than one hidden block."""
+        hidden = len(network.block_list) - 1
+        if hidden > 1:
+            raise UsageError(
+                f"pepita is defined for one hidden block and a readout; this network has {hidden} hidden blocks. "
+                "Give it a network of one block, as the card pepita has."
+            )
+        super().bind(network, generator)
+        classes, pixels = network.block_list[-1].layer.weight.shape[0], math.prod(network.image_shape)
+        bound = self.scale * math.sqrt(6.0 / pixels)
+        numbers = torch.rand((classes, pixels), generator=generator)
+        self.feedback = nn.Parameter(((2 * numbers - 1) * bound).to(network.mean), requires_grad=False)
+
+    @torch.no_grad()
+    def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
+        """Fill `.grad` of weights and biases."""
+        logits, traces = self.network.trace(images)
+        e = softmax_error(logits, labels)  # (N, K)
+        # The network normalises its input, so F e is given in pixels here.
+        _, traces_bar = self.network.trace(images + self.network.deviation * (e @ self.feedback).reshape(images.shape))
+        *hidden, readout = self.network.block_list
+        for block, trace, trace_bar in zip(hidden, traces[:-1], traces_bar[:-1], strict=True):
+            difference = trace.activation - trace_bar.activation  # z_1 - zbar_1
+            transmit_and_correlate(block, trace_bar, difference, block.layer.weight, transmit=False)
+        transmit_and_correlate(readout, traces_bar[-1], e, readout.layer.weight, transmit=False)
+        return Step(cross_entropy(logits, labels), logits)
+
+    @torch.no_grad()
+    def approach_backprop(self) -> Agreement | None:
+        """With a vanishing F that W_1 turns into -W_2^T, the rule's directions tend to backprop's.
+
+        Then z_1 - zbar_1 = -phi' W_1 F e = c phi' W_2^T e to first order. That takes a linear W_1 of full row rank.
+        """
+        *hidden, readout = self.network.block_list
+        if not hidden:
+            self.feedback.zero_()
+            return Agreement(deviation=1e-12)
+        first = hidden[0].layer
+        if (
+            hidden[0].is_convolution
+            or first.weight.shape[0] > first.weight.shape[1]
+            or not hidden[0].phi.differentiable
+        ):
+            return None
+        self.feedback.copy_(-1e-6 * readout.layer.weight @ torch.linalg.pinv(first.weight).t())
+        return Agreement(deviation=1e-4, up_to_scale=True)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return F^T."""
+        return {"feedback": self.feedback.detach()}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take F^T back."""
+        self.feedback.copy_(state["feedback"])

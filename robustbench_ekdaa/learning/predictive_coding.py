@@ -1,0 +1,72 @@
+"""Predictive coding under the fixed prediction assumption (Whittington and Bogacz 2017; Rosenbaum 2022).
+
+Whittington and Bogacz, Neural Computation 29, 2017; Millidge, Tschantz and Buckley, arXiv:2006.04182; Rosenbaum,
+PLoS ONE 17, 2022, arXiv:2106.13082.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..networks import Network
+from .feedback import refuse_flat_activations, through_activation, transmit
+from .layers import transmit_and_correlate
+from .rule import Agreement, LearningRule, Step, cross_entropy, softmax_error
+
+
+class PredictiveCoding(LearningRule):
+    """Each layer holds a belief about its output; beliefs relax until prediction errors balance, then weights learn.
+
+    With f_l the map of block l (layer, activation, pooling), vhat_l = f_l(vhat_{l-1}) the forward pass, v_l the beliefs
+    and J_l the derivative of f_l at vhat_{l-1}::
+
+        v_l = vhat_l;   epsilon_L = softmax(h_L) - onehot(y)
+        repeat: epsilon_l = vhat_l - v_l;   v_l <- v_l + eta (epsilon_l - J_{l+1}^T epsilon_{l+1})
+        dW_l = (epsilon_l through f_l) correlated with vhat_{l-1} (batch mean)
+
+    so that each step is epsilon_l <- (1 - eta) epsilon_l + eta J_{l+1}^T epsilon_{l+1}. Unrolled, the error k blocks
+    below the logits is backprop's times P(Binomial(steps, eta) >= k): under this assumption the rule *is* backprop but
+    for a scale per layer, and with eta = 1 and steps >= depth it is backprop exactly (Rosenbaum, Theorem 1).
+
+    Args:
+        eta: step size of the beliefs.
+        steps: how often they move; with fewer steps than blocks the lowest blocks learn nothing.
+
+    Limits: needs W^T for the way back, as backprop does; the predictions do not follow the beliefs.
+    """
+
+    def __init__(
+        self, *, eta: Annotated[float, Field(gt=0, le=1)] = 0.1, steps: Annotated[int, Field(gt=0)] = 20
+    ) -> None:
+        self.eta, self.steps = eta, steps
+
+    def bind(self, network: Network, generator: torch.Generator) -> None:
+        """Take the network; there is no feedback to create."""
+        refuse_flat_activations(network, "predictive-coding")
+        super().bind(network, generator)
+
+    @torch.no_grad()
+    def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
+        """Fill `.grad` of weights and biases."""
+        blocks = self.network.block_list
+        logits, traces = self.network.trace(images)
+        epsilon = [torch.zeros_like(trace.inputs) for trace in traces[1:]]  # epsilon_l in the shape layer l + 1 reads
+        epsilon.append(softmax_error(logits, labels))  # epsilon_L  (N, K)
+        for _ in range(self.steps):
+            # Upwards, so that every layer hears what the one above said in the step before.
+            for index in range(len(blocks) - 1):
+                delta = through_activation(blocks[index + 1], epsilon[index + 1], traces[index + 1])
+                epsilon[index].lerp_(transmit(blocks[index + 1], traces[index + 1], delta), self.eta)
+        for block, trace, error in zip(blocks, traces, epsilon, strict=True):
+            delta = through_activation(block, error, trace)
+            transmit_and_correlate(block, trace, delta, block.layer.weight, transmit=False)
+        return Step(cross_entropy(logits, labels), logits)
+
+    def approach_backprop(self) -> Agreement:
+        """With eta = 1 and as many steps as blocks the rule is backprop."""
+        self.eta, self.steps = 1.0, len(self.network.block_list)
+        return Agreement(deviation=1e-5)

@@ -1,0 +1,40 @@
+"""Straight-through backprop for activations without a derivative (Bengio, Leonard and Courville, arXiv:1308.3432)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from ..networks import signum_backward
+from ..networks.activations import BackwardMode
+from .backprop import Backprop
+from .rule import Agreement, Step
+
+
+class StraightThrough(Backprop):
+    """Backprop that passes a stand-in where an activation has no derivative: what signum is compared with.
+
+    delta_l = (W_{l+1}^T delta_{l+1}) g(h_l), where for signum g(h) = 1 if abs(h) <= 1 and 0 elsewhere (Hubara et al.
+    2016, arXiv:1602.02830), or the derivative of tanh(k h); for all other activations g = phi'. The forward pass is
+    untouched.
+
+    Args:
+        stand_in: which g; ``"zero"`` is signum's own derivative, under which nothing below it learns.
+        k: steepness of the tanh.
+
+    """
+
+    def __init__(self, *, stand_in: BackwardMode = "straight_through", k: Annotated[float, Field(gt=0)] = 1.0) -> None:
+        self.stand_in, self.k = stand_in, k
+
+    def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
+        """Fill `.grad` by autograd with the stand-in."""
+        with signum_backward(self.stand_in, self.k):
+            return super().compute_gradients(images, labels)
+
+    def approach_backprop(self) -> Agreement:
+        """With no stand-in the rule is backprop; so it is wherever every activation has a derivative."""
+        self.stand_in = "zero"
+        return Agreement(deviation=1e-12)
