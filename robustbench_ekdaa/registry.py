@@ -176,8 +176,18 @@ RULES = Registry(
     "rule",
     {
         "backprop": "robustbench_ekdaa.learning.backprop:Backprop",
+        "dfa": "robustbench_ekdaa.learning.direct_feedback_alignment:DirectFeedbackAlignment",
+        "drtp": "robustbench_ekdaa.learning.drtp:DirectRandomTargetProjection",
         "ekdaa": "robustbench_ekdaa.learning.ekdaa:Ekdaa",
+        "ekdaa-release": "robustbench_ekdaa.learning.ekdaa_release:EkdaaRelease",
+        "fa": "robustbench_ekdaa.learning.feedback_alignment:FeedbackAlignment",
         "frozen": "robustbench_ekdaa.learning.frozen:FrozenConvolutions",
+        "kolen-pollack": "robustbench_ekdaa.learning.kolen_pollack:KolenPollack",
+        "pepita": "robustbench_ekdaa.learning.pepita:Pepita",
+        "predictive-coding": "robustbench_ekdaa.learning.predictive_coding:PredictiveCoding",
+        "predsim": "robustbench_ekdaa.learning.local_errors:LocalErrors",
+        "sign-symmetry": "robustbench_ekdaa.learning.sign_symmetry:SignSymmetry",
+        "straight-through": "robustbench_ekdaa.learning.straight_through:StraightThrough",
     },
     listing="robustbench-ekdaa list rules",
 )
