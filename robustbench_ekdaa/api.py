@@ -16,10 +16,11 @@ from .data import load_dataset as load_whole
 from .errors import WorkFailed
 from .learning import TrainingJob, load_network
 from .networks import Network
-from .progress import Progress
+from .progress import Progress, Silent
+from .scoring.executor import executor
 from .scoring.outcomes import ModelRecord
 from .scoring.store import Store, open_run
-from .scoring.sweep import choose_device, run_sweep, train_models
+from .scoring.sweep import choose_device, choose_workers, run_sweep, train_models
 
 
 def load_dataset(name: str, split: str = "test", limit: int | None = None) -> Split:
@@ -85,21 +86,16 @@ def train_many(
     *,
     held_out: float = 0.0,
     device: str = "auto",
+    workers: int | None = 1,
     progress: Progress | None = None,
     keep_going: bool = False,
 ) -> list[ModelRecord]:
     """Train several models with several seeds; see `train`. With `keep_going`, failed ones are records, not errors."""
-    from .progress import Silent
-
+    device = choose_device(device)
     jobs = [_job(model, dataset, seed, held_out) for model in models for seed in seeds]
-    with Store(Path(run), create=True) as store:
-        records = train_models(
-            [job for job, _ in jobs],
-            jobs[0][1],
-            store,
-            device=choose_device(device),
-            progress=progress or Silent(),
-        )
+    crew = executor(choose_workers(workers, device), progress or Silent())
+    with Store(Path(run), create=True) as store, crew as runner:
+        records = train_models([job for job, _ in jobs], jobs[0][1], store, device=device, runner=runner)
     failed = [record for record in records if record.status == "failed"]
     if failed and not keep_going:
         raise WorkFailed(failed[0].error)
@@ -152,6 +148,7 @@ def sweep(
     *,
     workspace: Workspace | None = None,
     device: str = "auto",
+    workers: int | None = 1,
     progress: Progress | None = None,
     command: str = "",
 ) -> Results:
@@ -162,12 +159,14 @@ def sweep(
         run: the run folder; finished work in it is never done again.
         workspace: where the cards are (default: the current folder).
         device: "auto", "cpu", "cuda", ...
+        workers: run jobs side by side in so many processes; None: one per core on a CPU. More than 1 needs a script
+            guarded by ``if __name__ == "__main__":``, as Python's multiprocessing does.
         progress: gets lines and bars (default: silent).
         command: what asked for it, kept for the report.
 
     """
     whole = spec if isinstance(spec, SweepSpec) else read_sweep(Path(spec))
-    run_sweep(whole, run, workspace=workspace, device=device, progress=progress, command=command)
+    run_sweep(whole, run, workspace=workspace, device=device, workers=workers, progress=progress, command=command)
     return open_results(run)
 
 

@@ -37,6 +37,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback o
 RunFolder = Annotated[Path, typer.Option("--run", help="The run folder: checkpoints, logs and results.sqlite.")]
 WorkspaceFolder = Annotated[Path, typer.Option("--workspace", help="The folder that holds models/ and attacks/.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Workers = Annotated[int | None, typer.Option(help="Jobs side by side (default: one per core on a CPU, one on a GPU).")]
 
 
 def parse_list(text: str | None) -> list[str] | None:
@@ -78,6 +79,7 @@ def start(version: Annotated[bool, typer.Option("--version", help="Show the vers
 def quickstart(
     out_folder: Annotated[Path, typer.Option("--out", help="Where the run and the report go.")] = Path("quickstart"),
     device: Device = "auto",
+    workers: Workers = None,
     debug: Debug = False,
 ) -> None:
     """Train, attack, score and report on the embedded digits, in about a minute."""
@@ -88,7 +90,7 @@ def quickstart(
         epsilons=tuple(parse_epsilons("0:0.4:0.05")),
         seeds=3,
     )
-    failed = do_sweep(spec, out_folder / "run", Workspace(), device)
+    failed = do_sweep(spec, out_folder / "run", Workspace(), device, workers)
     page = do_report(out_folder / "run", out_folder / "report")
     out.print(f"Report: {page}", highlight=False, soft_wrap=True)
     raise typer.Exit(1 if failed else 0)
@@ -188,6 +190,7 @@ def train(
     ] = 0.0,
     workspace: WorkspaceFolder = Path("."),
     device: Device = "auto",
+    workers: Workers = None,
     debug: Debug = False,
 ) -> None:
     """Train models; finished ones are kept, stopped ones go on."""
@@ -196,7 +199,15 @@ def train(
     cards = [Workspace(workspace).models[name] for name in dict.fromkeys(models)]
     with rich_progress(log) as progress:
         records = train_many(
-            cards, dataset, range(seeds), run, held_out=held_out, device=device, progress=progress, keep_going=True
+            cards,
+            dataset,
+            range(seeds),
+            run,
+            held_out=held_out,
+            device=device,
+            workers=workers,
+            progress=progress,
+            keep_going=True,
         )
     column = "held_out_accuracy" if held_out else "test_accuracy"
     show_rows(
@@ -239,6 +250,7 @@ def sweep(
     batch_size: Annotated[int | None, typer.Option(help="Images per crafting batch.")] = None,
     workspace: WorkspaceFolder = Path("."),
     device: Device = "auto",
+    workers: Workers = None,
     debug: Debug = False,
 ) -> None:
     """Train, attack and score what is missing; say what is stored already."""
@@ -257,19 +269,27 @@ def sweep(
     given = {key: value for key, value in flags.items() if value is not None}
     base = read_sweep(spec_file).model_dump(exclude_unset=True) if spec_file else {}
     spec = check(SweepSpec, {**base, **given}, "sweep")
-    failed = do_sweep(spec, run, Workspace(workspace), device)
+    failed = do_sweep(spec, run, Workspace(workspace), device, workers)
     out.print(f"Report it: {NAME} report {shlex.quote(str(run))} --out report", highlight=False, soft_wrap=True)
     raise typer.Exit(1 if failed else 0)
 
 
-def do_sweep(spec: SweepSpec, run: Path, workspace: Workspace, device: str) -> bool:
+def do_sweep(spec: SweepSpec, run: Path, workspace: Workspace, device: str, workers: int | None) -> bool:
     """Run a sweep with progress bars, print its summary, and return whether any model failed."""
     from .api import open_results
     from .rendering import summary_table
     from .scoring.sweep import run_sweep
 
     with rich_progress(log) as progress:
-        summary = run_sweep(spec, run, workspace=workspace, device=device, progress=progress, command=command_line())
+        summary = run_sweep(
+            spec,
+            run,
+            workspace=workspace,
+            device=device,
+            workers=workers,
+            progress=progress,
+            command=command_line(),
+        )
     out.print(summary_table(open_results(run)))
     for record in summary.failed:
         log.print(f"failed: {record.error}", highlight=False, markup=False, soft_wrap=True)

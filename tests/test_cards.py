@@ -31,16 +31,28 @@ def write(folder, text, name="mine", room="models"):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("learning_rate = 0.1", "learning_rate = -0.1", "training.default.learning_rate: must be greater than 0 (got -0.1)"),
+        (
+            "learning_rate = 0.1",
+            "learning_rate = -0.1",
+            "training.default.learning_rate: must be greater than 0 (got -0.1)",
+        ),
         ("learning_rate = 0.1", "", "training.default.learning_rate: is missing"),
-        ("epochs = 2", "epochs = 2.5", "training.default.epochs: must be a valid integer, got a number with a fractional"),
+        (
+            "epochs = 2",
+            "epochs = 2.5",
+            "training.default.epochs: must be a valid integer, got a number with a fractional",
+        ),
         ("epochs = 2", "epoch = 2", "training.default.epochs: is missing"),
         ("epochs = 2", "epochs = 2\nspeed = 3", "training.default.speed: unknown field"),
         ('preset = "small_cnn"', "", "network: give either preset or blocks"),
         ('name = "mine"', 'name = "other"', "name: must be the file's name, 'mine' (got 'other')"),
         ('kind = "model"', 'kind = "modell"', "kind: must be one of model, attack, suite (got 'modell')"),
         ('rule = "backprop"', "rule = backprop", "not valid TOML"),
-        ("learning_rate = 0.1", "learning_rate = nan", "training.default.learning_rate: must be a finite number (got nan)"),
+        (
+            "learning_rate = 0.1",
+            "learning_rate = nan",
+            "training.default.learning_rate: must be a finite number (got nan)",
+        ),
     ],
 )
 def test_a_bad_card_names_file_field_and_reason_in_one_line(tmp_path, monkeypatch, old, new, message):
@@ -68,7 +80,7 @@ def test_every_card_of_the_package_reads_and_has_a_title_and_a_recipe_for_every_
 
 def test_an_unknown_name_answers_with_the_nearest_right_ones():
     workspace = Workspace()
-    with pytest.raises(UsageError, match="unknown attack 'mi_fgms'. Did you mean mi_fgsm"):
+    with pytest.raises(UsageError, match=r"unknown attack 'mi_fgms'. Did you mean mi_fgsm"):
         workspace.expand_attacks(["mi_fgms"])
     with pytest.raises(UsageError, match=r"unknown model 'ekda'. Did you mean ekdaa.* `robustbench-ekdaa list models`"):
         workspace.models["ekda"]
@@ -108,7 +120,13 @@ def test_reading_a_card_runs_no_code(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "at"),
-    [("epsilon", 0.3), ("epsilon / steps", 0.03), ("2.5 * epsilon / steps", 0.075), ("epsilon / 4", 0.075), (0.01, 0.01)],
+    [
+        ("epsilon", 0.3),
+        ("epsilon / steps", 0.03),
+        ("2.5 * epsilon / steps", 0.075),
+        ("epsilon / 4", 0.075),
+        (0.01, 0.01),
+    ],
 )
 def test_a_step_size_is_a_number_or_a_share_of_epsilon(text, at):
     card = AttackCard(kind="attack", name="a", steps=10, step_size=text)
@@ -121,9 +139,7 @@ def test_a_step_size_of_another_form_is_refused(text):
         check(AttackCard, {"kind": "attack", "name": "a", "step_size": text}, "card")
 
 
-@given(
-    start=st.integers(0, 50), count=st.integers(0, 200), step=st.integers(1, 50)
-)
+@given(start=st.integers(0, 50), count=st.integers(0, 200), step=st.integers(1, 50))
 def test_an_epsilon_range_includes_both_ends_exactly(start, count, step):
     values = parse_epsilons(f"{start / 100:.2f}:{(start + count * step) / 100:.2f}:{step / 100:.2f}")
     assert values == [float(f"{(start + number * step) / 100:.2f}") for number in range(count + 1)]

@@ -210,8 +210,8 @@ class Store:
 
     def models(self) -> dict[str, ModelRecord]:
         """Return all models by key."""
-        rows = self._db.execute("SELECT * FROM models")
-        return {row[0]: ModelRecord(*row[:-1], json.loads(row[-1])) for row in rows}
+        rows: list[list[Any]] = [[*row[:-1], json.loads(row[-1])] for row in self._db.execute("SELECT * FROM models")]
+        return {row[0]: ModelRecord(*row) for row in rows}
 
     def commands(self) -> list[str]:
         """Return the commands of all sweeps, oldest first, each once."""
@@ -274,8 +274,10 @@ class Store:
         )
 
     def _attack(self, key: str) -> AttackRecord:
-        row = self._db.execute("SELECT key, name, title, norm, card FROM attacks WHERE key = ?", (key,)).fetchone()
-        return AttackRecord(*row[:-1], json.loads(row[-1]))
+        query = "SELECT key, name, title, norm, card FROM attacks WHERE key = ?"
+        *facts, card = self._db.execute(query, (key,)).fetchone()
+        whole: list[Any] = [*facts, json.loads(card)]
+        return AttackRecord(*whole)
 
     def _cells(self, image_set: str, roles: dict[str, list[Any]]) -> tuple[dict[str, NDArray[np.int64]], list[Cell]]:
         surrogates, targets, attacks = {"", *roles["surrogates"]}, set(roles["targets"]), set(roles["attacks"])

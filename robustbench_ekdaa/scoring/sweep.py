@@ -11,15 +11,15 @@ import torch
 
 from ..cards import SweepSpec, Workspace
 from ..data import Dataset, load_dataset
-from ..errors import TrainingDiverged, UsageError, WorkFailed
-from ..learning import TrainingJob, load_network, train
+from ..errors import UsageError
+from ..learning import TrainingJob
 from ..learning.training import check_job, checkpoint_path
-from ..networks import Network
 from ..progress import Progress, Silent
-from .jobs import SHOWN_IMAGES, craft_and_score, predict_all
+from .executor import Executor, executor, usable_cores
+from .jobs import SHOWN_IMAGES, CraftAndScore, Crafting, PredictClean, TrainModel
 from .outcomes import AttackRecord, ModelRecord
-from .plan import CLEAN, SweepPlan, plan_sweep
-from .store import Store
+from .plan import CLEAN, CraftJob, SweepPlan, plan_sweep
+from .store import Key, Store
 
 
 def choose_device(device: str) -> str:
@@ -34,6 +34,13 @@ def choose_device(device: str) -> str:
     return device
 
 
+def choose_workers(workers: int | None, device: str) -> int:
+    """Return the number of workers: as asked, or one per core on a CPU and one on a GPU."""
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers: must be at least 1 (got {workers})")
+    return workers or (usable_cores() if device == "cpu" else 1)
+
+
 @dataclass
 class Summary:
     """What a sweep did.
@@ -42,7 +49,6 @@ class Summary:
         trained: models trained now.
         crafted: crafting jobs done now.
         failed: models that could not be trained, now or before.
-
     """
 
     trained: int = 0
@@ -56,7 +62,7 @@ def train_models(
     store: Store,
     *,
     device: str,
-    progress: Progress,
+    runner: Executor,
     on_trained: Callable[[ModelRecord], None] = lambda record: None,
 ) -> list[ModelRecord]:
     """Train what the run does not hold yet; a model that fails is recorded and does not stop the others.
@@ -65,45 +71,24 @@ def train_models(
 
     Returns:
         the records of all jobs, in order.
-
     """
     known = store.models()
-    for job in jobs:
-        if not (job.key in known and known[job.key].error) and not checkpoint_path(store.run, job.key).exists():
-            check_job(job, dataset)
-    records = []
-    for job in jobs:
-        before = known.get(job.key)
-        settled = before and (
-            before.error if before.metrics.get("diverged") else checkpoint_path(store.run, job.key).exists()
-        )
-        if before and settled and before.title == job.card.label:
-            records.append(before)
-            continue
-        record = _train_one(job, dataset, store.run, device, progress)
+    records = {job.key: known[job.key] for job in jobs if _settled(job, known.get(job.key), store.run)}
+    missing = [job for job in {job.key: job for job in jobs}.values() if job.key not in records]
+    for job in missing:
+        check_job(job, dataset)
+    for position, record in runner.run([TrainModel(job, store.run, device) for job in missing]):
         store.add_model(record)
-        records.append(record)
+        records[missing[position].key] = record
         on_trained(record)
-    return records
+    return [records[job.key] for job in jobs]
 
 
-def _train_one(job: TrainingJob, dataset: Dataset, run: Path, device: str, progress: Progress) -> ModelRecord:
-    about = (job.key, job.card.name, job.card.label, job.card.rule_name, job.dataset, job.seed)
-    try:
-        facts = train(job, dataset, run, device=device, progress=progress)
-    except TrainingDiverged as error:
-        progress.line(f"failed: {error}")
-        return ModelRecord(*about, status="failed", error=str(error), metrics={"diverged": True, "epoch": error.epoch})
-    except (UsageError, WorkFailed):
-        raise
-    except Exception as error:
-        # A plugged-in rule may raise anything; the other models' results must not be lost to it.
-        message = f"{job.card.name} (seed {job.seed}) failed in training: {type(error).__name__}: {error}"
-        progress.line(f"failed: {message}")
-        return ModelRecord(*about, status="failed", error=message)
-    return ModelRecord(
-        *about, metrics={key: value for key, value in facts.items() if key not in ("identity", "layers")}
-    )
+def _settled(job: TrainingJob, record: ModelRecord | None, run: Path) -> bool:
+    """Whether there is nothing to do: trained and as its card calls it today, or bound to diverge."""
+    if record is None or (record.name, record.title) != (job.card.name, job.card.label):
+        return False
+    return bool(record.metrics.get("diverged")) or checkpoint_path(run, job.key).exists()
 
 
 def run_sweep(
@@ -112,6 +97,7 @@ def run_sweep(
     *,
     workspace: Workspace | None = None,
     device: str = "auto",
+    workers: int | None = 1,
     progress: Progress | None = None,
     command: str = "",
 ) -> Summary:
@@ -122,78 +108,123 @@ def run_sweep(
         run: the run folder.
         workspace: where the cards are (default: the current folder and the package's own).
         device: "auto", "cpu", "cuda", ...
+        workers: jobs run side by side in so many processes; None: one per core on a CPU. See `scoring.executor`.
         progress: gets lines and bars.
         command: the command that asked for it, kept for reports.
 
     Raises:
         UsageError: before anything is computed, for whatever in the request is wrong.
         WorkFailed: when the run folder cannot be written; all that was stored stays.
-
     """
     workspace, progress, device = workspace or Workspace(), progress or Silent(), choose_device(device)
+    workers = choose_workers(workers, device)
     plans = [plan_sweep(spec, workspace, load_dataset(name)) for name in spec.datasets]
     summary = Summary()
-    with Store(Path(run), create=True) as store:
+    with Store(Path(run), create=True) as store, executor(workers, progress) as runner:
         for plan in plans:
-            _run_plan(plan, store, device, progress, command, summary)
+            _Driver(plan, store, runner, device, progress, summary).run(command)
     return summary
 
 
-def _run_plan(plan: SweepPlan, store: Store, device: str, progress: Progress, command: str, summary: Summary) -> None:
-    stored = store.stored(plan.images.key)
-    announce(plan, store, stored, progress)
-    _record_sweep(plan, store, command)
+@dataclass
+class _Driver:
+    """One data set's part of a sweep. It alone writes to the store."""
 
-    def count(record: ModelRecord) -> None:
-        summary.trained += record.status == "trained"
+    plan: SweepPlan
+    store: Store
+    runner: Executor
+    device: str
+    progress: Progress
+    summary: Summary
 
-    records = train_models(plan.models, plan.dataset, store, device=device, progress=progress, on_trained=count)
-    failed = {record.key for record in records if record.status == "failed"}
-    summary.failed += [record for record in records if record.status == "failed"]
-    _predict_clean(plan, store, stored, failed, device, progress)
-    jobs = plan.craft_jobs(stored, failed)
-    networks: dict[str, Network] = {}
-    images, labels = plan.dataset.test.images[plan.images.indices], plan.dataset.test.labels[plan.images.indices]
-    overall = progress.task(f"attacks on {plan.dataset.name}", len(jobs)) if jobs else None
-    for job in jobs:
-        _load(
-            networks, [job.surrogate, *(target for _, targets in job.wanted for target in targets)], plan, store, device
+    def run(self, command: str) -> None:
+        """Train, predict, craft and score what is missing."""
+        stored = self.store.stored(self.plan.images.key)
+        announce(self.plan, self.store, stored, self.progress)
+        self._record(command)
+        failed = self._train()
+        self._predict_clean(stored, failed)
+        self._craft(self.plan.craft_jobs(stored, failed))
+
+    def _record(self, command: str) -> None:
+        dataset, indices = self.plan.dataset, self.plan.images.indices
+        labels, shown = dataset.test.labels[indices].numpy(), dataset.test.images[indices[:SHOWN_IMAGES]].numpy()
+        self.store.add_sweep(
+            (dataset.fingerprint, dataset.name, dataset.title, dataset.classes),
+            (self.plan.images.key, indices.numpy(), labels, shown),
+            [
+                AttackRecord(key, card.name, card.label, card.norm, card.model_dump(mode="json"))
+                for key, card in self.plan.attacks
+            ],
+            self.plan.spec.model_dump(mode="json"),
+            self.plan.roles(),
+            command,
         )
-        crafted = craft_and_score(
-            job,
-            networks,
-            images,
-            labels,
-            plan.images.indices.tolist(),
-            seed=plan.spec.seed,
-            device=device,
-            batch_size=plan.spec.batch_size,
-            progress=progress,
+
+    def _train(self) -> set[str]:
+        """Train, and return the keys of the models that failed."""
+
+        def count(record: ModelRecord) -> None:
+            self.summary.trained += record.status == "trained"
+
+        records = train_models(
+            self.plan.models,
+            self.plan.dataset,
+            self.store,
+            device=self.device,
+            runner=self.runner,
+            on_trained=count,
         )
+        failed = [record for record in records if record.status == "failed"]
+        self.summary.failed += failed
+        return {record.key for record in failed}
+
+    def _predict_clean(self, stored: set[Key], failed: set[str]) -> None:
+        """Pass the clean images through every model once; surrogates too: the transfer rate asks what fooled them."""
+        plan = self.plan
+        missing = [job for job in plan.models if (*CLEAN, job.key) not in stored and job.key not in failed]
+        jobs = [
+            PredictClean(job, plan.images.indices, self.store.run, self.device, plan.spec.batch_size) for job in missing
+        ]
+        for position, said in self.runner.run(jobs):
+            self.store.add_outcomes(plan.images.key, [((*CLEAN, missing[position].key), said)])
+
+    def _craft(self, jobs: Sequence[CraftJob]) -> None:
+        if not jobs:
+            return
+        plan, spec = self.plan, self.plan.spec
+        bar = self.progress.task(f"attacks on {plan.dataset.name}", len(jobs))
         # One surrogate's pictures are enough to show an attack.
-        shown = job.surrogate is None or job.surrogate.key == plan.surrogates[0].key
-        store.add_outcomes(
-            plan.images.key,
-            [
-                ((job.surrogate_key, job.attack_key, epsilon, target), predictions)
-                for epsilon, result in crafted.items()
-                for target, predictions in result.predictions.items()
-            ],
-            [
-                (
-                    (job.surrogate_key, job.attack_key, epsilon),
-                    result.facts(len(images)),
-                    result.shown if shown else None,
-                )
-                for epsilon, result in crafted.items()
-            ],
-        )
-        summary.crafted += 1
-        if overall:
-            overall.advance()
+        pictured = {"", plan.surrogates[0].key}
+        work = [
+            CraftAndScore(
+                job,
+                plan.images.indices,
+                spec.seed,
+                self.store.run,
+                self.device,
+                spec.batch_size,
+                job.surrogate_key in pictured,
+            )
+            for job in jobs
+        ]
+        for position, crafted in self.runner.run(work):
+            self._store(jobs[position], crafted)
+            self.summary.crafted += 1
+            bar.advance()
+
+    def _store(self, job: CraftJob, crafted: dict[float, Crafting]) -> None:
+        """Store one crafting job's outcomes, all or nothing."""
+        outcomes, craftings = [], []
+        for epsilon, result in crafted.items():
+            place = (job.surrogate_key, job.attack_key, epsilon)
+            craftings.append((place, result.facts(len(self.plan.images.indices)), result.shown))
+            for target, parts in result.predictions.items():
+                outcomes.append(((*place, target), np.concatenate(parts)))
+        self.store.add_outcomes(self.plan.images.key, outcomes, craftings)
 
 
-def announce(plan: SweepPlan, store: Store, stored: set[tuple[str, str, float, str]], progress: Progress) -> None:
+def announce(plan: SweepPlan, store: Store, stored: set[Key], progress: Progress) -> None:
     """Say what is stored already and what is to be done."""
     untrained = sum(not checkpoint_path(store.run, job.key).exists() for job in plan.models)
     failed = {key for key, record in store.models().items() if record.metrics.get("diverged")}
@@ -205,54 +236,3 @@ def announce(plan: SweepPlan, store: Store, stored: set[tuple[str, str, float, s
         f"({len(plan.models) - untrained} trained already), {total} cells ({total - cells} stored already); "
         f"to do: {untrained} trainings, {len(jobs)} craftings, {cells} cells"
     )
-
-
-def _record_sweep(plan: SweepPlan, store: Store, command: str) -> None:
-    dataset, indices = plan.dataset, plan.images.indices
-    store.add_sweep(
-        (dataset.fingerprint, dataset.name, dataset.title, dataset.classes),
-        (
-            plan.images.key,
-            indices.numpy(),
-            dataset.test.labels[indices].numpy(),
-            dataset.test.images[indices[:SHOWN_IMAGES]].numpy(),
-        ),
-        [
-            AttackRecord(key, card.name, card.label, card.norm, card.model_dump(mode="json"))
-            for key, card in plan.attacks
-        ],
-        plan.spec.model_dump(mode="json"),
-        plan.roles(),
-        command,
-    )
-
-
-def _load(
-    networks: dict[str, Network], jobs: Sequence[TrainingJob | None], plan: SweepPlan, store: Store, device: str
-) -> None:
-    for job in jobs:
-        if job is not None and job.key not in networks:
-            networks[job.key] = load_network(job, plan.dataset, store.run, device)
-
-
-def _predict_clean(
-    plan: SweepPlan,
-    store: Store,
-    stored: set[tuple[str, str, float, str]],
-    failed: set[str],
-    device: str,
-    progress: Progress,
-) -> None:
-    """Pass the clean images through every model once; surrogates too, since the transfer rate asks what fooled them."""
-    missing = [job for job in plan.models if (*CLEAN, job.key) not in stored and job.key not in failed]
-    if not missing:
-        return
-    images = plan.dataset.test.images[plan.images.indices]
-    bar = progress.task("clean images", len(missing))
-    outcomes = []
-    for job in missing:
-        network = load_network(job, plan.dataset, store.run, device)
-        predictions = predict_all(network, images, device, plan.spec.batch_size)
-        outcomes.append(((*CLEAN, job.key), predictions.astype(np.int64)))
-        bar.advance()
-    store.add_outcomes(plan.images.key, outcomes)

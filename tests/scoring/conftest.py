@@ -22,14 +22,14 @@ def write_card(folder, name, rule, rate=0.05):
     (folder / "models" / f"{name}.toml").write_text(CARD.format(name=name, rule=rule, rate=rate))
 
 
-@pytest.fixture()
+@pytest.fixture
 def workspace(tmp_path):
     for name, rule in (("quick_bp", "backprop"), ("quick_ekdaa", "ekdaa")):
         write_card(tmp_path, name, rule)
     return Workspace(tmp_path)
 
 
-@pytest.fixture()
+@pytest.fixture
 def spec():
     return SweepSpec(
         datasets=("digits",),

@@ -59,7 +59,9 @@ class Lines(Silent):
 def facts(run):
     """All outcomes of a run as comparable data."""
     (outcomes,) = open_run(run)
-    cells = {(cell.surrogate, cell.target, cell.attack, cell.epsilon): cell.predictions.tolist() for cell in outcomes.cells}
+    cells = {
+        (cell.surrogate, cell.target, cell.attack, cell.epsilon): cell.predictions.tolist() for cell in outcomes.cells
+    }
     return cells, {key: said.tolist() for key, said in outcomes.clean.items()}
 
 
@@ -132,12 +134,28 @@ def test_memory_grows_neither_with_epsilons_nor_with_targets(tmp_path, workspace
     peaks = []
     for number, (epsilons, models) in enumerate([(2, ("quick_bp",)), (12, ("quick_bp", "quick_ekdaa"))]):
         wide = spec.model_copy(
-            update={"epsilons": tuple(0.02 * i for i in range(epsilons)), "models": models, "attacks": ("fgsm",), "seeds": 1}
+            update={
+                "epsilons": tuple(0.02 * i for i in range(epsilons)),
+                "models": models,
+                "attacks": ("fgsm",),
+                "seeds": 1,
+            }
         )
         with CountCalls(shape=(32, 1, 8, 8)) as count:
             run_sweep(wide, tmp_path / str(number), workspace=workspace)
         peaks.append(max(count.alive))
-    assert peaks[0] == peaks[1]
+    assert peaks[1] <= peaks[0] + 1  # sampled; ten more epsilons kept would show as ten more
+
+
+def wait_until_all_are_gone(group):
+    """Wait until no process of a group is left: workers must not outlive their driver."""
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    raise AssertionError("worker processes outlived their driver by ten seconds")
 
 
 def test_a_sweep_killed_at_any_point_finishes_with_the_rows_of_an_undisturbed_one(tmp_path, workspace, spec):
@@ -145,26 +163,24 @@ def test_a_sweep_killed_at_any_point_finishes_with_the_rows_of_an_undisturbed_on
         "import sys; from robustbench_ekdaa.cards import SweepSpec, Workspace\n"
         "from robustbench_ekdaa.scoring.sweep import run_sweep\n"
         "print('ready', flush=True)\n"
-        "run_sweep(SweepSpec.model_validate_json(sys.argv[1]), sys.argv[2], workspace=Workspace(sys.argv[3]))\n"
+        "run_sweep(SweepSpec.model_validate_json(sys.argv[1]), sys.argv[2], workspace=Workspace(sys.argv[3]),\n"
+        "          workers=2)\n"
         "print('done', flush=True)"
     )
     arguments = [sys.executable, "-c", script, spec.model_dump_json(), str(tmp_path / "killed"), str(tmp_path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     started = time.perf_counter()
     run_sweep(spec, tmp_path / "whole", workspace=workspace)
     whole = time.perf_counter() - started
-    for share in (0.15, 0.4, 0.7):
-        process = subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True)
+    for share in (0.3, 0.6, 0.9):
+        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert process.stdout.readline() == "ready\n"
         time.sleep(whole * share)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert subprocess.run(arguments, env=environment, capture_output=True, text=True).stdout.endswith("done\n")
-    killed, undisturbed = facts(tmp_path / "killed"), facts(tmp_path / "whole")
-    assert killed[0].keys() == undisturbed[0].keys()
-    # Another process may use another number of threads, so a tie may turn.
-    for key, said in undisturbed[0].items():
-        assert np.mean(np.array(said) != np.array(killed[0][key])) <= 2 / 60
+        wait_until_all_are_gone(process.pid)
+    assert subprocess.run(arguments, capture_output=True, text=True).stdout.endswith("done\n")
+    # Two workers there, one process here: a job computes on one thread wherever it runs, so the bits are the same.
+    assert facts(tmp_path / "killed") == facts(tmp_path / "whole")
 
 
 def test_one_diverged_model_is_reported_and_does_not_stop_the_others(tmp_path, workspace, spec):
@@ -270,7 +286,7 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(tmp_path, workspace, sp
     )
     wide = spec.model_copy(update={"epsilons": (0.0, *(0.1 * number for number in range(1, 10)))})
     arguments = [sys.executable, "-c", script, wide.model_dump_json(), str(tmp_path / "run"), str(tmp_path)]
-    said = subprocess.run(arguments, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    said = subprocess.run(arguments, capture_output=True, text=True)
     assert said.stdout.count("\n") == 1, said.stderr
     assert "could not be written" in said.stdout
     assert "kept" in said.stdout
@@ -313,4 +329,3 @@ def test_results_are_read_from_a_read_only_copy(tmp_path, workspace, spec):
         assert facts(tmp_path / "run") == before
     finally:
         (tmp_path / "run").chmod(0o755)
-

@@ -1,0 +1,74 @@
+"""Executors: the same results from any number of workers, and a worker's death in plain words."""
+
+import os
+import signal
+import time
+from functools import partial
+
+import pytest
+import torch
+
+from robustbench_ekdaa.errors import UsageError, WorkFailed
+from robustbench_ekdaa.progress import Silent
+from robustbench_ekdaa.scoring.executor import executor
+from robustbench_ekdaa.scoring.sweep import choose_device, choose_workers
+
+
+def square(number, progress):
+    bar = progress.task(f"square {number}", 1)
+    bar.advance(1, "done")
+    return number**2, os.getpid(), torch.get_num_threads()
+
+
+def die(progress):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def complain(progress):
+    raise UsageError("one line")
+
+
+class Watcher(Silent):
+    def __init__(self):
+        self.seen = []
+
+    def task(self, label, total):
+        self.seen.append((label, total))
+        return self
+
+    def advance(self, amount=1, note=None):
+        self.seen.append((amount, note))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_jobs_run_on_one_thread_each_and_report_progress(workers):
+    threads, watcher = torch.get_num_threads(), Watcher()
+    with executor(workers, watcher) as runner:
+        results = dict(runner.run([partial(square, number) for number in range(4)]))
+        deadline = time.perf_counter() + 10
+        while len(watcher.seen) < 8 and time.perf_counter() < deadline:
+            time.sleep(0.01)
+    assert {position: result[0] for position, result in results.items()} == {0: 0, 1: 1, 2: 4, 3: 9}
+    assert {result[2] for result in results.values()} == {1}
+    assert ({result[1] for result in results.values()} == {os.getpid()}) == (workers == 1)
+    assert sorted(label for label, _ in watcher.seen if label != 1) == [f"square {number}" for number in range(4)]
+    assert watcher.seen.count((1, "done")) == 4
+    assert torch.get_num_threads() == threads
+
+
+def test_a_workers_death_is_one_clear_line_and_its_errors_are_its_own():
+    with pytest.raises(WorkFailed, match="a worker process died.*fewer --workers"), executor(2, Silent()) as runner:
+        list(runner.run([die]))
+    with pytest.raises(UsageError, match="one line"), executor(2, Silent()) as runner:
+        list(runner.run([complain]))
+
+
+def test_devices_and_workers_that_cannot_be_are_refused():
+    with pytest.raises(UsageError, match="device 'cuda:99' cannot be used here"):
+        choose_device("cuda:99")
+    with pytest.raises(UsageError, match="device 'gpu' cannot be used here"):
+        choose_device("gpu")
+    with pytest.raises(UsageError, match="--workers: must be at least 1"):
+        choose_workers(0, "cpu")
+    assert choose_workers(None, "cuda") == 1
+    assert choose_workers(None, "cpu") >= 1
