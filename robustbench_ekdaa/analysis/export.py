@@ -24,7 +24,7 @@ def clear_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         message = f"{shown_path(path)}: could not be written ({error.strerror or error})"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
             raise WorkFailed(f"{message}; nothing that was there is lost. Free some space and try again.") from None
         raise UsageError(f"{message}; nothing was changed. Choose another --out.") from None
 

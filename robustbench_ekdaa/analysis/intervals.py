@@ -46,8 +46,8 @@ def wilson_interval(count: ArrayLike, total: ArrayLike, confidence: float = 0.95
         centre = (rate + square / (2 * trials)) / (1 + square / trials)
         inside = rate * (1 - rate) * square / trials + (square / (2 * trials)) ** 2
         half = np.sqrt(inside) / (1 + square / trials)
-    # Rounding may leave the ends of 0 and of all successes a hair outside.
-    return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
+    # The interval always holds the share itself; at 0 and 1 rounding would leave it a hair outside.
+    return np.clip(centre - half, 0.0, rate), np.clip(centre + half, rate, 1.0)
 
 
 def resample_images(right: NDArray[np.bool_], generator: np.random.Generator, draws: int = DRAWS) -> Floats:

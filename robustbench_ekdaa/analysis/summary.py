@@ -183,7 +183,7 @@ def noise_accuracy(outcomes: Outcomes, targets: Sequence[str], norm: str, epsilo
 def spread(values: Sequence[float] | Floats) -> float:
     """Return the standard deviation over training seeds (n - 1 below); NaN for fewer than two.
 
-    >>> spread([0.8, 0.9, 1.0])
+    >>> round(spread([0.8, 0.9, 1.0]), 6)
     0.1
     """
     defined = np.asarray(values, np.float64)

@@ -158,16 +158,16 @@ class TransferGrid:
     def replicates(self, epsilon: float, generator: np.random.Generator, draws: int = DRAWS) -> Floats:
         """Bootstrap each target card's worst-case transfer accuracy over images and training seeds, (B, cards).
 
-        A model counts as often as surrogate as it does as target; see `intervals.resample_seeds`.
+        Surrogates' and targets' seeds are drawn apart. Drawn together, a pair of equal seeds would count too often;
+        such models share their first weights, and fool each other more easily than others.
         """
         right = self.right(epsilon)
         rows = right.reshape(-1, right.shape[-1])
         values = resample_images(rows, generator, draws).reshape(draws, *self._shape)
-        seeds = [self.outcomes.models[key].seed for key in (*self.surrogates, *self.targets)]
-        counts = resample_seeds(seeds, generator, draws)
-        return self.over_seeds(
-            self.over_surrogates(values, counts[:, : len(self.surrogates)]), counts[:, len(self.surrogates) :]
-        )
+        models = self.outcomes.models
+        surrogates = resample_seeds([models[key].seed for key in self.surrogates], generator, draws)
+        targets = resample_seeds([models[key].seed for key in self.targets], generator, draws)
+        return self.over_seeds(self.over_surrogates(values, surrogates), targets)
 
 
 def mean_of_defined(values: Floats, axis: int) -> Floats:

@@ -73,7 +73,7 @@ def _panels(outcomes: Outcomes, frame: pd.DataFrame) -> list[tuple[str, str, str
             panels.append((grid.norm, WORST_CASE, f"Worst case of the {len(names)} attacks"))
     for key in noise_attacks(outcomes):
         record = outcomes.attacks[key]
-        panels.append((record.norm, record.name, f"{record.title or record.name}, no attack"))
+        panels.append((record.norm, record.name, record.title or record.name))
     drawn = set(zip(frame["norm"], frame["attack"], strict=True))
     marked = [(norm, name, f"{title} ({NORMS.get(norm, norm)})" if several else title) for norm, name, title in panels]
     return [panel for panel in marked if panel[:2] in drawn]

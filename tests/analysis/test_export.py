@@ -1,0 +1,85 @@
+"""Exports read back to the same numbers, and a failure loses nothing."""
+
+import json
+import resource
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from robustbench_ekdaa.analysis.export import export_frame
+from robustbench_ekdaa.analysis.results import Results
+from robustbench_ekdaa.errors import UsageError, WorkFailed
+
+
+@contextmanager
+def no_file_larger_than(size):
+    """Make writes fail as on a full disk, for this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def frame(real):
+    return Results([real]).frame()
+
+
+def test_csv_and_parquet_read_back_to_the_same_numbers(frame, tmp_path):
+    assert export_frame(frame, tmp_path / "rows.csv", "csv") == len(frame)
+    back = pd.read_csv(tmp_path / "rows.csv").astype(frame.dtypes.to_dict())
+    pd.testing.assert_frame_equal(back, frame, check_exact=True)
+    export_frame(frame, tmp_path / "rows.parquet", "parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "rows.parquet"), frame, check_exact=True)
+
+
+def test_json_is_a_list_of_rows_with_null_for_what_is_missing(frame, tmp_path):
+    export_frame(frame, tmp_path / "rows.json", "json")
+    rows = json.loads((tmp_path / "rows.json").read_text(), parse_constant=pytest.fail)
+    assert len(rows) == len(frame)
+    assert list(rows[0]) == list(frame.columns)
+    for name in ("accuracy", "transfer_rate", "target_seed"):
+        expected = [None if pd.isna(value) else value for value in frame[name]]
+        assert [row[name] for row in rows] == expected
+
+
+def test_an_infinite_number_has_no_form_in_json(tmp_path):
+    export_frame(pd.DataFrame({"eps_50": [0.1, np.inf]}), tmp_path / "rows.json", "json")
+    assert json.loads((tmp_path / "rows.json").read_text()) == [{"eps_50": 0.1}, {"eps_50": None}]
+
+
+def test_folders_are_made_and_an_older_export_is_replaced(frame, tmp_path):
+    path = tmp_path / "a" / "b" / "rows.csv"
+    export_frame(frame.head(3), path)
+    export_frame(frame.head(5), str(path))
+    assert len(pd.read_csv(path)) == 5
+    assert [one.name for one in path.parent.iterdir()] == ["rows.csv"]
+
+
+def test_an_unknown_format_is_answered_with_the_known_ones(frame, tmp_path):
+    with pytest.raises(UsageError, match="Did you mean parquet"):
+        export_frame(frame, tmp_path / "rows", "parkuet")
+
+
+@pytest.mark.parametrize("place", ["file/rows.csv", "folder"])
+def test_a_path_that_cannot_be_written_is_one_line_and_changes_nothing(frame, tmp_path, place):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError) as told:
+        export_frame(frame, tmp_path / place)
+    assert "\n" not in str(told.value)
+    assert place in str(told.value)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_full_disk_leaves_the_older_export_and_no_rubbish(frame, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("older")
+    with no_file_larger_than(4096), pytest.raises(WorkFailed, match="nothing that was there is lost"):
+        export_frame(frame, path)
+    assert path.read_text() == "older"
+    assert list(tmp_path.iterdir()) == [path]

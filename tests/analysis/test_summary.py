@@ -1,0 +1,229 @@
+"""The summary: which pairs count and how they weigh, on cases small enough to compute by hand and on a real run."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from robustbench_ekdaa.analysis.results import WORST_CASE, Results
+from robustbench_ekdaa.errors import UsageError
+
+from ..made_outcomes import make_outcomes, random_outcomes, without
+
+LABELS = np.zeros(4, int)
+RIGHT = np.zeros(4, int)
+
+
+def wrong_on(*images):
+    """Answers that are wrong on some of the four images."""
+    return [1 if image in images else 0 for image in range(4)]
+
+
+def summary_of(outcomes, epsilon=None):
+    return Results([outcomes]).summary(epsilon).set_index("model")
+
+
+def two_cards(said, **fields):
+    """Card a with seeds 0 and 1, card b with seed 0; all right on the clean images."""
+    models = [("a", 0), ("a", 1), ("b", 0)]
+    keys = [f"{name}{seed}" for name, seed in models]
+    whole = {(s, t, "fgsm", 0.1): RIGHT for s in keys for t in keys}
+    return make_outcomes(models, LABELS, dict.fromkeys(keys, RIGHT), {**whole, **said}, **fields)
+
+
+def test_every_surrogate_card_weighs_the_same_whatever_its_seeds():
+    outcomes = two_cards(
+        {
+            ("a0", "b0", "fgsm", 0.1): wrong_on(0, 1),  # 1/2
+            ("a1", "b0", "fgsm", 0.1): wrong_on(0, 1, 2, 3),  # 0
+            ("a1", "a0", "fgsm", 0.1): wrong_on(0),  # 3/4
+            ("b0", "a0", "fgsm", 0.1): wrong_on(0, 1, 2),  # 1/4
+            ("a0", "a1", "fgsm", 0.1): wrong_on(),  # 1
+            ("b0", "a1", "fgsm", 0.1): wrong_on(1, 2),  # 1/2
+        }
+    )
+    summary = summary_of(outcomes)
+    # b: only card a attacks it: (1/2 + 0) / 2. a, seed 0: (3/4 + 1/4) / 2; seed 1: (1 + 1/2) / 2.
+    assert summary.loc["b", "transfer_accuracy"] == pytest.approx(0.25)
+    assert summary.loc["a", "transfer_accuracy"] == pytest.approx((0.5 + 0.75) / 2)
+    assert summary.loc["a", "transfer_accuracy_sd"] == pytest.approx(np.std([0.5, 0.75], ddof=1))
+
+
+def test_a_model_attacked_on_itself_is_in_no_mean():
+    fooled = {(key, key, "fgsm", 0.1): wrong_on(0, 1, 2, 3) for key in ("a0", "a1", "b0")}
+    assert (summary_of(two_cards(fooled))["transfer_accuracy"] == 1).all()
+
+
+def test_the_worst_case_is_taken_per_image_and_pair_before_any_mean():
+    said = {("a0", "b0", "fgsm", 0.1): wrong_on(0, 1)}
+    keys = ["a0", "a1", "b0"]
+    said |= {(s, t, "bim", 0.1): RIGHT for s in keys for t in keys}
+    said |= {("a0", "b0", "bim", 0.1): wrong_on(1, 2)}
+    # On a0 only image 3 survives both attacks; the minimum of the means would be 1/2.
+    assert summary_of(two_cards(said)).loc["b", "transfer_accuracy"] == pytest.approx((1 / 4 + 1) / 2)
+
+
+def test_noise_is_in_no_worst_case_and_has_its_own_column():
+    noise = {(None, key, "noise", 0.1): wrong_on(0, 1, 2, 3) for key in ("a0", "a1")}
+    noise |= {(None, "b0", "noise", 0.1): wrong_on(0)}
+    summary = summary_of(two_cards(noise))
+    assert (summary["transfer_accuracy"] == 1).all()
+    assert summary["noise_accuracy"].tolist() == [0, 0.75]
+
+
+def test_norms_are_never_mixed():
+    keys = ["a0", "a1", "b0"]
+    said = {(s, t, "fgsm2", 0.1): wrong_on(0, 1, 2, 3) for s in keys for t in keys}
+    outcomes = two_cards(said, attacks={"fgsm": "linf", "fgsm2": "l2"})
+    summary = Results([outcomes]).summary().set_index(["norm", "model"])
+    assert summary.loc[("linf", "b"), "transfer_accuracy"] == 1
+    assert summary.loc[("l2", "b"), "transfer_accuracy"] == 0
+
+
+def test_area_and_eps_50_belong_to_the_same_curve():
+    models, keys = [("a", 0), ("b", 0)], ["a0", "b0"]
+    said = {
+        (s, t, "fgsm", epsilon): wrong_on(*range(count))
+        for s in keys
+        for t in keys
+        for epsilon, count in ((0.1, 1), (0.2, 3), (0.4, 4))
+    }
+    row = summary_of(make_outcomes(models, LABELS, dict.fromkeys(keys, RIGHT), said)).loc["a"]
+    heights = [1, 0.75, 0.25, 0]
+    assert row["area"] == pytest.approx((0.1 * 0.875 + 0.1 * 0.5 + 0.2 * 0.125) / 0.4)
+    assert row["eps_50"] == pytest.approx(0.15)
+    assert row["epsilon"] == 0.2  # half of the largest
+    assert row["transfer_accuracy"] == heights[2]
+
+
+def test_a_real_runs_summary_equals_plain_loops_over_images_and_pairs(real):
+    summary = summary_of(real, 0.3)
+    said = {(cell.surrogate, cell.target, cell.attack, cell.epsilon): cell.predictions for cell in real.cells}
+
+    def pair(surrogate, target):
+        survived = 0
+        for image, label in enumerate(real.labels):
+            answers = [said[surrogate, target, attack, 0.3][image] for attack in ("fgsm", "bim")]
+            survived += all(answer == label for answer in [real.clean[target][image], *answers])
+        return survived / len(real.labels)
+
+    mlp = [(pair("mlp1", "mlp0") + pair("linear0", "mlp0")) / 2, (pair("mlp0", "mlp1") + pair("linear0", "mlp1")) / 2]
+    linear = (pair("mlp0", "linear0") + pair("mlp1", "linear0")) / 2
+    assert summary.loc["mlp", "transfer_accuracy"] == pytest.approx(np.mean(mlp))
+    assert summary.loc["linear", "transfer_accuracy"] == pytest.approx(linear)
+    assert 0 < linear < summary.loc["linear", "clean_accuracy"]
+
+
+def test_intervals_hold_the_estimate_and_shrink_with_more_images():
+    few = Results([random_outcomes(images=50, seeds=1)]).summary()
+    many = Results([random_outcomes(images=2000, seeds=1)]).summary()
+    for table in (few, many):
+        inside = table["transfer_accuracy"].between(table["transfer_accuracy_low"], table["transfer_accuracy_high"])
+        assert inside.all()
+    width = [table["transfer_accuracy_high"] - table["transfer_accuracy_low"] for table in (few, many)]
+    # The width falls as the root of the number of images, here by a factor of 6.3.
+    assert (width[0] / width[1]).between(4.5, 9).all()
+
+
+def test_the_bootstrap_is_centred_on_the_estimate_also_when_equal_seeds_fool_each_other_more():
+    """Equal seeds share their first weights: their pairs must not count more in the draws than in the mean."""
+    models = [(name, seed) for name in "ab" for seed in range(3)]
+    labels, right = np.zeros(200, int), np.zeros(200, int)
+    clean = {f"{name}{seed}": right for name, seed in models}
+    said = {
+        (s, t, "fgsm", 0.1): (np.arange(200) < (160 if s[-1] == t[-1] else 40)).astype(int)
+        for s in clean
+        for t in clean
+    }
+    from robustbench_ekdaa.analysis.intervals import keyed
+    from robustbench_ekdaa.analysis.transfer import transfer_grids
+
+    (grid,) = transfer_grids(make_outcomes(models, labels, clean, said))
+    drawn = grid.replicates(0.1, keyed("centre"), 4000)
+    np.testing.assert_allclose(drawn.mean(0), grid.curve()[1], atol=0.01)
+
+
+def test_the_same_outcomes_give_the_same_summary_bit_by_bit():
+    one, other = (Results([random_outcomes()]).summary() for _ in range(2))
+    assert one.equals(other)
+
+
+def test_one_seed_is_flagged_and_its_interval_is_over_images_alone():
+    summary = Results([random_outcomes(seeds=1)]).summary()
+    assert (summary["note"] == "one seed: no claim").all()
+    assert summary["transfer_accuracy_sd"].isna().all()
+    assert (summary["transfer_accuracy_high"] > summary["transfer_accuracy_low"]).all()
+
+
+def test_a_failed_seed_is_told_and_enters_no_mean():
+    whole = random_outcomes(cards=2, seeds=3)
+    summary = summary_of(without(whole, "ekdaa2"))
+    assert summary.loc["ekdaa", "n_seeds"] == 2
+    assert summary.loc["ekdaa", "note"] == "1 of 3 seeds failed"
+    clean = [(whole.clean[key] == whole.labels).mean() for key in ("ekdaa0", "ekdaa1")]
+    assert summary.loc["ekdaa", "clean_accuracy"] == pytest.approx(np.mean(clean))
+
+
+def test_a_card_whose_models_all_failed_is_listed_without_numbers():
+    hurt = without(without(random_outcomes(cards=2, seeds=2), "ekdaa0"), "ekdaa1")
+    row = summary_of(hurt).loc["ekdaa"]
+    assert row["status"] == "failed"
+    assert row[["clean_accuracy", "transfer_accuracy", "area"]].isna().all()
+
+
+def test_an_attack_that_is_not_finished_on_all_pairs_is_left_out():
+    whole = random_outcomes(noise=False)
+    half = replace(
+        whole, cells=tuple(cell for cell in whole.cells if not (cell.attack == "bim" and cell.surrogate != "backprop0"))
+    )
+    only = replace(whole, cells=tuple(cell for cell in whole.cells if cell.attack == "fgsm"))
+    columns = ["transfer_accuracy", "area", "eps_50"]
+    assert summary_of(half)[columns].equals(summary_of(only)[columns])
+
+
+def test_epsilons_that_not_all_attacks_have_are_left_out_of_the_curve():
+    whole = random_outcomes(noise=False)
+    part = replace(
+        whole, cells=tuple(cell for cell in whole.cells if cell.attack == "fgsm" or cell.epsilon in (0.2, 0.4))
+    )
+    worst = Results([part]).curves().query("attack == @WORST_CASE", local_dict={"WORST_CASE": WORST_CASE})
+    assert sorted(worst["epsilon"].unique()) == [0, 0.2, 0.4]
+    with pytest.raises(UsageError, match=r"Choose one of 0\.2, 0\.4"):
+        Results([part]).summary(0.3)
+
+
+def test_a_surrogate_card_that_never_attacked_a_target_is_named():
+    whole = random_outcomes(noise=False)
+    part = replace(
+        whole,
+        cells=tuple(
+            cell
+            for cell in whole.cells
+            if not (cell.surrogate.startswith("frozen") and cell.target.startswith("ekdaa"))
+        ),
+    )
+    assert summary_of(part)["note"].tolist() == ["", "not attacked from frozen", ""]
+
+
+def test_a_target_attacked_on_itself_alone_has_no_transfer_accuracy():
+    outcomes = make_outcomes([("a", 0)], LABELS, {"a0": RIGHT}, {("a0", "a0", "fgsm", 0.1): wrong_on(0)})
+    row = summary_of(outcomes).loc["a"]
+    assert np.isnan(row["transfer_accuracy"])
+    assert "no other model attacked it" in row["note"]
+
+
+def test_results_without_any_attack_still_tell_clean_accuracy():
+    bare = replace(random_outcomes(), cells=())
+    summary = Results([bare]).summary()
+    assert summary["clean_accuracy"].notna().all()
+    assert summary["transfer_accuracy"].isna().all()
+
+
+def test_curves_hold_one_row_per_target_attack_and_epsilon(real):
+    curves = Results([real]).curves()
+    assert set(curves["attack"]) == {"fgsm", "bim", WORST_CASE, "noise"}
+    assert len(curves) == 4 * 3 * 5
+    worst = curves[curves["attack"] == WORST_CASE].set_index(["model", "seed", "epsilon"])["accuracy"]
+    for attack in ("fgsm", "bim"):
+        under = curves[curves["attack"] == attack].set_index(["model", "seed", "epsilon"])["accuracy"]
+        assert (worst <= under + 1e-12).all()

@@ -1,0 +1,254 @@
+"""The report: complete, escaped, and never at the cost of what was there."""
+
+import re
+import resource
+import shutil
+import subprocess
+from contextlib import contextmanager
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from robustbench_ekdaa.analysis.results import Results
+from robustbench_ekdaa.errors import UsageError, WorkFailed
+from robustbench_ekdaa.rendering import write_report
+from robustbench_ekdaa.rendering.caveats import caveats
+from robustbench_ekdaa.rendering.report import MARKER
+
+from ..made_outcomes import make_outcomes, random_outcomes, without
+
+EVIL = '<script>alert("x")</script>'
+
+
+class Page(HTMLParser):
+    """Collects a page's tags, links and text."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.links, self.anchors, self.alts, self.words = [], [], [], [], []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.tags.append(tag)
+        self.links += [found[name] for name in ("href", "src") if name in found]
+        self.anchors += [found["id"]] if "id" in found else []
+        self.alts += [found.get("alt")] if tag == "img" else []
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@contextmanager
+def no_file_larger_than(size):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture(scope="module")
+def results(real):
+    hurt = without(random_outcomes(cards=2, seeds=2, titles={"ekdaa": EVIL}), "ekdaa1", error=f"diverged {EVIL}")
+    return Results([real, replace(hurt, dataset="cifar10", title="CIFAR-10 (JPEG)")])
+
+
+@pytest.fixture(scope="module")
+def folder(results, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report") / "deep" / "report"
+    assert write_report(results, out, command=f"robustbench-ekdaa sweep {EVIL}") == out / "index.html"
+    return out
+
+
+def test_every_link_of_the_page_leads_somewhere_inside_the_folder(folder):
+    page = Page(folder / "index.html")
+    assert len(page.links) > 20
+    for link in page.links:
+        assert not re.match(r"[a-z]+:|//", link), link
+        assert link[1:] in page.anchors if link.startswith("#") else (folder / link).is_file(), link
+
+
+def test_the_page_runs_nothing_and_every_word_of_a_card_is_escaped(folder):
+    page = Page(folder / "index.html")
+    assert not {"script", "iframe", "link", "object"} & set(page.tags)
+    assert page.text.count(EVIL) >= 3  # as text: the title, the error, the command
+    assert "<script" not in (folder / "index.html").read_text()
+    assert all(page.alts)
+
+
+def test_the_page_says_what_a_reader_needs(folder):
+    text = Page(folder / "index.html").text
+    for part in (
+        "CIFAR-10 (JPEG)",
+        "How to read this",
+        "ε₅₀",
+        "White-box A model attacked on itself",
+        "It is no attack",
+        "fewer than 3 training seeds",
+        "These could not be trained",
+        "1 of 2 seeds failed",
+        '"epsilons"',
+    ):
+        assert part in text, part
+
+
+def test_the_tables_hold_the_results(folder, results):
+    rows = pd.read_csv(folder / "tables" / "results.csv")
+    frame = results.frame()
+    assert list(rows.columns) == list(frame.columns)
+    assert (rows["accuracy"] == frame["accuracy"]).all()
+    summary = pd.read_csv(folder / "tables" / "summary.csv")
+    assert summary["area"].tolist() == results.summary()["area"].tolist()
+    lines = (folder / "tables" / "summary.md").read_text().splitlines()
+    assert len(lines) == 2 + len(summary)
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+    latex = (folder / "tables" / "summary.tex").read_text()
+    assert r"\textless{}script\textgreater{}" in latex
+    assert r"$\varepsilon_{50}$" in latex
+
+
+def test_every_figure_is_there_as_png_and_pdf(folder):
+    stems = {path.stem for path in (folder / "figures").iterdir()}
+    assert stems == {
+        f"{name}-{kind}" for name in ("digits", "cifar10") for kind in ("curves", "transfer", "attacks", "examples")
+    }
+    for stem in stems:
+        assert (folder / "figures" / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
+        with Image.open(folder / "figures" / f"{stem}.png") as image:
+            assert round(image.info["dpi"][0]) == 150
+
+
+def test_a_report_is_replaced_as_a_whole(tmp_path):
+    out = tmp_path / "report"
+    write_report(Results([random_outcomes(cards=2, seeds=1, attacks=("fgsm",))]), out)
+    assert (out / "figures" / "made-curves.png").is_file()
+    write_report(unattacked(), out, command="second")
+    write_report(unattacked(), tmp_path / "fresh", command="second")
+    ours, fresh = (
+        {path.relative_to(one).as_posix(): path.read_bytes() for path in one.rglob("*") if path.is_file()}
+        for one in (out, tmp_path / "fresh")
+    )
+    assert ours == fresh
+    assert {path.name for path in tmp_path.iterdir()} == {"report", "fresh"}
+
+
+def unattacked(**made):
+    """Results that need no figures, for tests of the folder alone."""
+    return Results([replace(random_outcomes(**made), cells=(), examples=())])
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path):
+    mine, report = tmp_path / "mine", tmp_path / "report"
+    mine.mkdir()
+    (mine / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds notes\.txt, which no report wrote"):
+        write_report(unattacked(), mine)
+    write_report(unattacked(), report)
+    (report / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"notes\.txt"):
+        write_report(unattacked(), report)
+    assert (report / "notes.txt").read_text() == (mine / "notes.txt").read_text() == "mine"
+    (tmp_path / "file").write_text("mine")
+    for place in ("file", "file/report"):
+        with pytest.raises(UsageError) as told:
+            write_report(unattacked(), tmp_path / place)
+        assert "\n" not in str(told.value)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_full_disk_leaves_the_older_report_and_no_rubbish(tmp_path):
+    out = tmp_path / "report"
+    write_report(unattacked(), out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with no_file_larger_than(8_000), pytest.raises(WorkFailed):
+        write_report(unattacked(cards=5), out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_an_empty_folder_is_filled_and_the_marker_lists_what_is_in_it(tmp_path):
+    write_report(unattacked(), tmp_path)
+    listed = set((tmp_path / MARKER).read_text().splitlines())
+    there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert there == listed | {MARKER}
+
+
+def test_a_run_in_which_everything_failed_has_a_page_that_says_so(tmp_path):
+    outcomes = random_outcomes(cards=2, seeds=1)
+    for key in list(outcomes.models):
+        outcomes = without(outcomes, key, error=f"{key} diverged in epoch 3")
+    text = Page(write_report(Results([replace(outcomes, examples=())]), tmp_path / "report")).text
+    assert "backprop0 diverged in epoch 3" in text
+    assert "ekdaa0 diverged in epoch 3" in text
+
+
+def test_strange_data_set_names_stay_inside_the_folder(tmp_path):
+    outcomes = replace(random_outcomes(cards=2, seeds=1, attacks=("fgsm",)), dataset="../../up & away", examples=())
+    page = write_report(Results([outcomes]), tmp_path / "report")
+    assert all((page.parent / link).is_file() for link in Page(page).links if not link.startswith("#"))
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+def test_progress_counts_the_figures(tmp_path):
+    class Counting:
+        def __init__(self):
+            self.total = self.done = 0
+
+        def task(self, label, total):
+            self.total += total
+            return self
+
+        def advance(self, amount=1, note=None):
+            self.done += amount
+
+        def line(self, text):
+            raise AssertionError(text)
+
+    progress = Counting()
+    few = replace(random_outcomes(cards=2, seeds=1, attacks=("fgsm",)), examples=())
+    write_report(Results([few]), tmp_path / "report", progress=progress)
+    assert progress.done == progress.total == 2
+
+
+def test_caveats_are_found_in_the_outcomes():
+    fine = random_outcomes(seeds=3, images=400)
+    table = Results([fine]).summary()
+    assert [sentence for sentence in caveats(fine, table) if "Clean accuracies" not in sentence] == []
+    partly = replace(fine, cells=fine.cells[: len(fine.cells) // 2])
+    assert "are missing" in " ".join(caveats(partly, table))
+    assert "no outcomes yet of BIM, NOISE" in " ".join(
+        caveats(replace(fine, cells=tuple(cell for cell in fine.cells if cell.attack == "fgsm")), table)
+    )
+    one_rule = replace(fine, cells=tuple(cell for cell in fine.cells if (cell.surrogate or "").startswith("ekdaa")))
+    one_rule = replace(one_rule, surrogates=("ekdaa0", "ekdaa1", "ekdaa2"))
+    assert "All surrogates were trained with one rule (ekdaa)" in " ".join(caveats(one_rule, table))
+    labels = [0] * 10
+    clean = {"a0": [0] * 10, "b0": [0] * 8 + [1] * 2}
+    unequal = make_outcomes([("a", 0), ("b", 0)], labels, clean, {("a0", "b0", "fgsm", 0.1): labels})
+    found = " ".join(caveats(unequal, Results([unequal]).summary()))
+    assert "differ by up to 20.0 points" in found
+    assert "Every model card: fewer than 3 training seeds" in found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 500])
+def test_a_browser_shows_the_page_without_scrolling_sideways(folder, tmp_path, width):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium on this machine")
+    # The page's own width, written by the browser's layout into the title by a script of this test only.
+    probe = tmp_path / "probe.html"
+    script = "<script>onload=()=>document.body.dataset.wide=document.documentElement.scrollWidth</script>"
+    probe.write_text((folder / "index.html").read_text().replace("</head>", f"{script}</head>"))
+    shutil.copytree(folder / "figures", tmp_path / "figures")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--dump-dom"]
+    command = [browser, *flags, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},2000"]
+    shown = subprocess.run([*command, probe.as_uri()], capture_output=True, text=True, timeout=120, check=False).stdout
+    (wide,) = re.findall(r'data-wide="(\d+)"', shown)
+    assert int(wide) <= width
