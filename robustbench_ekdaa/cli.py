@@ -16,7 +16,7 @@ from rich.table import Table
 
 from .cards import SweepSpec, Workspace, check, read_sweep
 from .errors import UsageError, WorkFailed, unknown_name
-from .progress import rich_progress
+from .progress import shown_progress
 
 NAME = "robustbench-ekdaa"
 app = typer.Typer(
@@ -197,7 +197,7 @@ def train(
     from .api import train_many
 
     cards = [Workspace(workspace).models[name] for name in dict.fromkeys(models)]
-    with rich_progress(log) as progress:
+    with shown_progress(log) as progress:
         records = train_many(
             cards,
             dataset,
@@ -280,7 +280,7 @@ def do_sweep(spec: SweepSpec, run: Path, workspace: Workspace, device: str, work
     from .rendering import summary_table
     from .scoring.sweep import run_sweep
 
-    with rich_progress(log) as progress:
+    with shown_progress(log) as progress:
         summary = run_sweep(
             spec,
             run,
@@ -315,7 +315,7 @@ def do_report(run: Path, folder: Path) -> Path:
     results = open_results(run)
     with Store(run) as store:
         commands = store.commands()
-    with rich_progress(log) as progress:
+    with shown_progress(log) as progress:
         return write_report(results, folder, command="\n".join(commands), progress=progress)
 
 
@@ -332,6 +332,36 @@ def export(
 
     rows = export_frame(open_results(run).frame(), out_file, form)
     out.print(f"{out_file}: {rows} rows", highlight=False, soft_wrap=True)
+
+
+@app.command("check-rule", epilog=f"Example: `{NAME} check-rule models/my_rule.py:MyRule --option scale=0.1`")
+def check_rule(
+    rule: Annotated[str, typer.Argument(help="A known rule, or FILE.py:CLASS. The file's code is run.")],
+    option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, as in a card; may be repeated.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Test whether a learning rule is what its name says, leaves the network alone, and learns."""
+    from .data import load_dataset
+    from .learning.contract import check_rule as check_contract
+    from .learning.contract import rule_maker
+
+    findings = list(check_contract(rule_maker(rule, parse_options(option or [])), load_dataset("digits")))
+    show_rows([{"test": finding.test, "verdict": finding.verdict, "found": finding.found} for finding in findings])
+    raise typer.Exit(1 if any(finding.verdict == "failed" for finding in findings) else 0)
+
+
+def parse_options(texts: list[str]) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` with JSON values, or plain words; raises UsageError."""
+    options: dict[str, Any] = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not key or not separator:
+            raise UsageError(f"--option: cannot read {text!r}. Write KEY=VALUE, such as beta=0.5")
+        try:
+            options[key] = json.loads(value)
+        except json.JSONDecodeError:
+            options[key] = value
+    return options
 
 
 @app.command(epilog=f"Example: `{NAME} init my-benchmark`")
@@ -353,21 +383,11 @@ def init(
 
 def main() -> None:
     """Run the command line; errors become one line and an exit code: 2 wrong usage, 1 the work failed."""
-    import click
-
     debug = "--debug" in sys.argv
     try:
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
-    except click.ClickException as error:
-        if error.exit_code == 2 and not error.format_message():
-            sys.exit(2)
-        fail(error.format_message(), 2)
-    except (UsageError, WorkFailed) as error:
-        if debug:
-            raise
-        fail(str(error), 2 if isinstance(error, UsageError) else 1)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         fail("stopped; everything finished before is kept. Run the same command again to go on.", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -375,6 +395,11 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, (UsageError, WorkFailed)):
+            fail(str(error), 2 if isinstance(error, UsageError) else 1)
+        # What the command line's parser says; its classes live in click or in typer, depending on typer's version.
+        if hasattr(error, "format_message"):
+            fail(f"{error.format_message()} `{NAME} --help` shows what there is.", 2)
         fail(f"{type(error).__name__}: {error}. This is a fault of the tool; run again with --debug to see where.", 1)
 
 

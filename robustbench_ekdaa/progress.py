@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress as RichBars
 
 
 class Task(Protocol):
@@ -43,9 +44,36 @@ class Silent:
         """Print nothing."""
 
 
+class _NotedTask:
+    def __init__(self, label: str, total: int, console: Console) -> None:
+        self.label, self.left, self.console, self.note = label, total, console, ""
+
+    def advance(self, amount: int = 1, note: str | None = None) -> None:
+        self.left -= amount
+        self.note = self.note if note is None else note
+        if self.left <= 0 < self.left + amount and self.note:
+            self.console.print(f"{self.label}: {self.note}", markup=False, highlight=False, soft_wrap=True)
+
+
+class _Lines:
+    """For a log file or a pipe: no bars, a line for each finished task that has something to say."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def task(self, label: str, total: int) -> Task:
+        return _NotedTask(label, total, self.console)
+
+    def line(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 @contextmanager
-def rich_progress(console: Console) -> Iterator[Progress]:
-    """Draw bars on ``console`` with rich: label, bar, done of total, time left, note; finished bars disappear."""
+def shown_progress(console: Console) -> Iterator[Progress]:
+    """Draw bars on a terminal with rich: label, bar, done of total, time left, note; elsewhere print lines."""
+    if not console.is_terminal:
+        yield _Lines(console)
+        return
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichBars
 
@@ -57,24 +85,27 @@ def rich_progress(console: Console) -> Iterator[Progress]:
         TextColumn("{task.fields[note]}", markup=False),
     )
     with RichBars(*columns, console=console, transient=True) as bars:
+        yield _Bars(bars)
 
-        class Bar:
-            def __init__(self, label: str, total: int) -> None:
-                self.identity = bars.add_task(label, total=total, note="")
 
-            def advance(self, amount: int = 1, note: str | None = None) -> None:
-                if note is None:
-                    bars.update(self.identity, advance=amount)
-                else:
-                    bars.update(self.identity, advance=amount, note=note)
-                if bars.tasks and bars._tasks[self.identity].finished:
-                    bars.update(self.identity, visible=False)
+class _Bars:
+    def __init__(self, bars: RichBars) -> None:
+        self.bars = bars
 
-        class Drawn:
-            def task(self, label: str, total: int) -> Task:
-                return Bar(label, total)
+    def task(self, label: str, total: int) -> Task:
+        return _Bar(self.bars, label, total)
 
-            def line(self, text: str) -> None:
-                bars.console.print(text, markup=False, highlight=False)
+    def line(self, text: str) -> None:
+        self.bars.console.print(text, markup=False, highlight=False)
 
-        yield Drawn()
+
+class _Bar:
+    def __init__(self, bars: RichBars, label: str, total: int) -> None:
+        self.bars, self.left = bars, total
+        self.identity = bars.add_task(label, total=total, note="")
+
+    def advance(self, amount: int = 1, note: str | None = None) -> None:
+        self.left -= amount
+        if note is not None:
+            self.bars.update(self.identity, note=note)
+        self.bars.update(self.identity, advance=amount, visible=self.left > 0)

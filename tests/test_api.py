@@ -1,0 +1,69 @@
+"""The Python interface."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+import robustbench_ekdaa as rb
+from robustbench_ekdaa.errors import UsageError, WorkFailed
+
+from .scoring.conftest import write_card
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import sys, robustbench_ekdaa; print([name for name in ('torch', 'pandas', 'art') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_every_public_name_is_there():
+    assert all(getattr(rb, name) is not None for name in rb.__all__)
+    assert set(rb.__all__) <= set(dir(rb))
+    with pytest.raises(AttributeError, match="no attribute 'swep'"):
+        rb.swep  # noqa: B018
+
+
+def test_the_whole_job_in_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_card(tmp_path, "quick_bp", "backprop")
+    write_card(tmp_path, "quick_ekdaa", "ekdaa")
+    test = rb.load_dataset("digits", "test", 30)
+    assert test.images.shape == (30, 1, 8, 8)
+    record = rb.train("quick_ekdaa", "digits", seed=0, run="run")
+    assert record.metrics["test_accuracy"] > 0.3
+    model = rb.load_model("quick_ekdaa", "digits", seed=0, run="run")
+    assert isinstance(model, nn.Module)
+    adversarial = rb.craft("fgsm", model, test.images, test.labels, [0, 0.1, 0.2])
+    assert adversarial.shape == (3, 30, 1, 8, 8)
+    assert torch.equal(adversarial[0], test.images)
+    spec = rb.SweepSpec(
+        datasets=["digits"], models=["quick_bp", "quick_ekdaa"], attacks=["fgsm"], epsilons=[0, 0.2], images=40, seeds=1
+    )
+    results = rb.sweep(spec, "run")
+    assert len(results.frame()) == 2 * 2 * 2
+    assert len(rb.open_results("run").summary()) == 2
+    assert rb.plot_curves(results).axes
+    assert rb.plot_transfer_matrix(results).axes
+
+
+def test_an_attack_runs_on_any_module_and_leaves_it_as_it_was():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(27, 4), nn.Dropout(0.5)).train()
+    images, labels = torch.rand(5, 3, 3, 3), torch.arange(5) % 4
+    (one,) = rb.craft("bim", model, images, labels, [0.1])
+    assert model.training
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+    assert (one - images).abs().max() <= 0.1 + 1e-6
+
+
+def test_a_model_that_was_never_trained_is_one_clear_line(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read as a checkpoint"):
+        rb.load_model("backprop", "digits", run=tmp_path)
+
+
+def test_a_diverging_training_raises(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_card(tmp_path, "wild", "backprop", rate=3e38)
+    with pytest.raises(WorkFailed, match=r"wild \(seed 0\) diverged"):
+        rb.train("wild", "digits", run="run")

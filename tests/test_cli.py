@@ -1,0 +1,243 @@
+"""The command line as its user meets it: what it prints, what it writes, and how it fails."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from robustbench_ekdaa.cli import main
+
+from .scoring.conftest import write_card
+
+SWEEP = (
+    "sweep --dataset digits --models quick_bp,quick_ekdaa --attacks fgsm,noise --epsilons 0:0.2:0.1 "
+    "--images 40 --seeds 2"
+)
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch, capsys):
+    """Run a command in an empty folder; returns (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("ROBUSTBENCH_EKDAA_DATA", str(tmp_path / "data"))
+
+    def run(command):
+        monkeypatch.setattr(sys, "argv", ["robustbench-ekdaa", *command.split()])
+        with pytest.raises(SystemExit) as left:
+            main()
+        printed = capsys.readouterr()
+        return left.value.code, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def ran(cli, tmp_path):
+    """The same, in a workspace where a small sweep has been run."""
+    for name, rule in (("quick_bp", "backprop"), ("quick_ekdaa", "ekdaa")):
+        write_card(tmp_path, name, rule)
+    code, _, error = cli(f"{SWEEP} --run runs/a --workers 1")
+    assert code == 0, error
+    return cli
+
+
+def test_help_answers_in_well_under_a_second_and_every_command_shows_an_example(cli):
+    fastest = []
+    for _ in range(3):
+        started = time.perf_counter()
+        said = subprocess.run(
+            [sys.executable, "-X", "importtime", "-c", "from robustbench_ekdaa.cli import main; main()", "--help"],
+            capture_output=True,
+            text=True,
+        )
+        fastest.append(time.perf_counter() - started)
+    # What makes it slow is importing these; the time itself depends on the machine.
+    assert not re.search(r"\| +(torch|pandas|matplotlib|art|foolbox)\n", said.stderr)
+    commands = re.findall(r"^│ (\w[\w-]*) ", said.stdout, re.MULTILINE)
+    assert {"quickstart", "list", "data", "train", "sweep", "report", "export", "init"} <= set(commands)
+    for command in [*(name for name in commands if name != "data"), "data status", "data fetch", "data import"]:
+        code, out, _ = cli(f"{command} --help")
+        assert code == 0
+        assert "Example: " in out, command
+        assert "--debug" in out, command
+
+
+@pytest.mark.parametrize("what", ["models", "rules", "networks", "attacks", "datasets"])
+def test_lists_are_tables_for_people_and_json_for_programs(cli, what):
+    code, out, _ = cli(f"list {what}")
+    assert code == 0
+    code, text, _ = cli(f"list {what} --json")
+    rows = json.loads(text)
+    names = {row["name"] for row in rows}
+    expected = {
+        "models": {"backprop", "ekdaa", "frozen"},
+        "rules": {"backprop", "ekdaa", "frozen"},
+        "networks": {"small_cnn", "lenet", "ekdaa_cnn"},
+        "attacks": {"fgsm", "bim", "pgd", "mi_fgsm", "noise"},
+        "datasets": {"digits", "fashion_mnist", "cifar10", "svhn"},
+    }[what]
+    assert expected <= names
+    assert all(name in out for name in expected)
+
+
+def test_a_sweep_is_run_reported_and_exported(ran, tmp_path):
+    code, out, error = ran(f"{SWEEP} --run runs/a")
+    assert (code, "to do: 0 trainings, 0 craftings, 0 cells" in " ".join(error.split())) == (0, True)
+    assert "quick_ekdaa" in out
+    code, out, _ = ran("report runs/a --out reports/a")
+    page = (tmp_path / "reports" / "a" / "index.html").read_text()
+    assert code == 0
+    assert "reports/a/index.html" in out
+    assert "robustbench-ekdaa sweep --dataset digits" in page
+    frames = {}
+    for form in ("csv", "parquet", "json"):
+        code, out, _ = ran(f"export runs/a --format {form} --out rows.{form}")
+        assert code == 0
+    frames = [pd.read_csv("rows.csv"), pd.read_parquet("rows.parquet"), pd.read_json("rows.json")]
+    assert len(frames[0]) == len(frames[1]) == len(frames[2]) == (4 + 1) * 3 * 4
+    assert {"dataset", "surrogate", "target", "attack", "epsilon", "accuracy", "relation"} <= set(frames[0])
+
+
+def test_a_sweep_file_is_overridden_by_flags(ran, tmp_path):
+    (tmp_path / "sweep.toml").write_text(
+        'datasets = ["digits"]\nmodels = ["quick_bp"]\nattacks = ["noise"]\nepsilons = [0, 0.1]\nimages = 30\nseeds = 1\n'
+    )
+    code, _, error = ran("sweep sweep.toml --run runs/b --images 20 --workers 1")
+    assert code == 0
+    assert "20 test images" in error
+
+
+def test_training_prints_accuracies_and_finds_finished_models(ran):
+    code, out, _ = ran("train quick_bp --dataset digits --seeds 2 --run runs/a")
+    assert code == 0
+    assert len(re.findall(r"quick_bp\s+\d\s+\d+\.\d\d %\s+\d+\.\d\d %", out)) == 2
+    code, out, _ = ran("train quick_bp --dataset digits --seeds 1 --held-out 0.2 --run runs/held --workers 1")
+    assert code == 0
+    assert "held out accuracy" in " ".join(out.split())
+
+
+def test_a_failed_model_makes_exit_code_1_but_the_rest_is_there(cli, tmp_path):
+    write_card(tmp_path, "quick_bp", "backprop")
+    write_card(tmp_path, "wild", "backprop", rate=3e38)
+    command = "sweep --dataset digits --models wild,quick_bp --attacks fgsm --epsilons 0.1 --images 20 --seeds 1"
+    code, out, error = cli(f"{command} --run runs/a --workers 1")
+    assert code == 1
+    assert "wild (seed 0) diverged in epoch 1" in error
+    assert "quick_bp" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("list attack", "unknown list 'attack'. Did you mean attacks"),
+        (
+            "sweep --dataset digits --models ekda --attacks fgsm --epsilons 0.1 --run r",
+            "unknown model 'ekda'. Did you mean",
+        ),
+        ("sweep --dataset digits --models ekdaa --attacks mi_fgms --epsilons 0.1 --run r", "Did you mean mi_fgsm"),
+        ("sweep --dataset digit --models ekdaa --attacks fgsm --epsilons 0.1 --run r", "Did you mean digits"),
+        (
+            "sweep --dataset digits --models ekdaa --attacks fgsm --epsilons abc --run r",
+            "--epsilons: cannot read 'abc'",
+        ),
+        (
+            "sweep --dataset digits --models ekdaa --attacks fgsm --epsilons 0:1 --run r",
+            "--epsilons: cannot read '0:1'",
+        ),
+        ("sweep --dataset digits --models ekdaa --attacks fgsm --epsilons -0.1 --run r", "must not be negative"),
+        ("sweep --dataset digits --models , --attacks fgsm --epsilons 0.1 --run r", "models is empty"),
+        ("sweep --dataset digits --models ekdaa --attacks fgsm --run r", "sweep: epsilons: is missing"),
+        ("sweep absent.toml --run r", "absent.toml: cannot be read"),
+        ("sweep --dataset digits --models ekdaa --attacks fgsm --epsilons 0.1 --device tpu --run r", "device 'tpu'"),
+        (
+            "sweep --dataset fashion_mnist --models ekdaa --attacks fgsm --epsilons 0.1 --run r",
+            "data fetch fashion_mnist",
+        ),
+        ("report nowhere --out x", "nowhere: no results here"),
+        ("export nowhere --out x.csv", "nowhere: no results here"),
+        ("train nobody --dataset digits --run r", "unknown model 'nobody'"),
+        ("data import absent.npz --name mine", "absent.npz"),
+        ("data import absent.npz --name ../mine", "../mine"),
+        ("init .", "is not an empty folder"),
+        (
+            "sweep --workspace nowhere --dataset digits --models ekdaa --attacks fgsm --epsilons 0.1 --run r",
+            "no such folder",
+        ),
+        ("swep", "No such command"),
+        ("train", "models"),
+    ],
+)
+def test_wrong_usage_is_one_clear_line_and_exit_code_2_and_writes_nothing(cli, tmp_path, command, message):
+    if command == "init .":
+        (tmp_path / "mine").write_text("")
+    before = sorted(tmp_path.rglob("*"))
+    code, _, error = cli(command)
+    assert code == 2, error
+    assert message in error
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_debug_shows_the_traceback(cli):
+    with pytest.raises(Exception, match="unknown list 'nothing'") as caught:
+        cli("list nothing --debug")
+    assert type(caught.value).__name__ == "UsageError"
+
+
+def test_an_exported_format_nobody_knows_is_refused(ran):
+    code, _, error = ran("export runs/a --format xls --out rows.xls")
+    assert code == 2
+    assert error.count("\n") == 1
+    assert "csv" in error
+
+
+def test_a_data_set_of_ones_own_is_imported_trained_and_attacked(cli, tmp_path):
+    """Colour, not square, three classes: brightness of one channel tells them apart."""
+    generator = np.random.default_rng(0)
+
+    def half(count):
+        labels = np.arange(count) % 3
+        images = generator.integers(0, 60, (count, 12, 9, 3), dtype=np.uint8)
+        images[np.arange(count), :, :, labels] += 120
+        return images, labels
+
+    (images, labels), (test_images, test_labels) = half(300), half(60)
+    arrays = {"train_images": images, "train_labels": labels, "test_images": test_images, "test_labels": test_labels}
+    np.savez("mine.npz", **arrays)
+    code, out, error = cli("data import mine.npz --name mine --title Channels")
+    assert code == 0, error
+    assert "300 training and 60 test images 3x12x9, 3 classes" in out
+    write_card(tmp_path, "quick_bp", "backprop")
+    command = (
+        "sweep --dataset mine --models quick_bp --attacks fgsm --epsilons 0,0.3 --seeds 1 --run runs/m --workers 1"
+    )
+    code, _, error = cli(command)
+    assert code == 0, error
+    assert "Channels: 60 test images" in error
+    cli("export runs/m --out rows.csv")
+    rows = pd.read_csv("rows.csv")
+    assert rows.loc[rows.epsilon == 0, "accuracy"].item() > 0.9
+    code, out, _ = cli("data status")
+    assert re.search(r"mine\s+Channels", out)
+
+
+def test_a_new_workspace_trains_sweeps_and_plots_its_own_rule_without_touching_the_package(cli, tmp_path, monkeypatch):
+    code, out, _ = cli("init bench")
+    assert code == 0
+    assert "cd bench" in out
+    monkeypatch.chdir(tmp_path / "bench")
+    assert len((tmp_path / "bench" / "models" / "my_rule.py").read_text().splitlines()) <= 35
+    code, out, error = cli("sweep sweep.toml --run runs/first --seeds 1 --images 60 --workers 1")
+    assert code == 0, error
+    cli("report runs/first --out reports/first")
+    cli("export runs/first --out rows.csv")
+    rows = pd.read_csv("rows.csv")
+    clean = rows[rows.epsilon == 0].groupby("target").accuracy.mean()
+    assert clean["my_rule"] > 0.85
+    assert "My rule" in (tmp_path / "bench" / "reports" / "first" / "index.html").read_text()
