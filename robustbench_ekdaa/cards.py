@@ -188,6 +188,17 @@ class Component(BaseModel):
 STEP_SIZE = re.compile(r"(?:(?P<factor>\d+(?:\.\d+)?) \* )?epsilon(?: / (?P<divisor>steps|\d+(?:\.\d+)?))?")
 
 
+def length_at(length: float | str, epsilon: float, steps: int = 1) -> float:
+    """Return a length in pixels that may be written in epsilons: a number, or a text that `STEP_SIZE` matches."""
+    if not isinstance(length, str):
+        return float(length)
+    form = STEP_SIZE.fullmatch(length)
+    assert form is not None
+    divisor = form["divisor"]
+    count = 1.0 if divisor is None else float(max(steps, 1)) if divisor == "steps" else float(divisor)
+    return float(form["factor"] or 1.0) * epsilon / count
+
+
 class AttackCard(FileCard):
     """A threat model and a recipe for adversarial images.
 
@@ -206,6 +217,7 @@ class AttackCard(FileCard):
         backward: what stands in for the derivative of activations that have none, such as signum: ``"zero"``,
             ``"straight_through"``, ``"tanh:K"``. Each is tried, and each image keeps what fools its surrogate most.
             Other surrogates are attacked once, with their own derivatives.
+        adapter: an attack of another library; then steps, loss, source and all other components are not given.
 
     """
 
@@ -220,8 +232,9 @@ class AttackCard(FileCard):
     gradient: tuple[Component, ...] = ()
     update: Component = Component(component="plain")
     step: Component = Component(component="steepest")
-    target: Literal["random", "least_likely", "next"] | None = None
+    target: Literal["random", "least_likely", "runner_up", "next"] | None = None
     backward: tuple[str, ...] = Field(default=("straight_through", "tanh:1", "tanh:3"), min_length=1)
+    adapter: Component | None = None
 
     @field_validator("step_size")
     @classmethod
@@ -248,17 +261,15 @@ class AttackCard(FileCard):
             raise ValueError("an attack of 0 steps needs a [start], or it leaves every image as it is")
         if self.steps == 0 and self.target is not None:
             raise ValueError("an attack of 0 steps cannot aim at a target")
+        own = {"steps", "step_size", "loss", "source", "start", "input", "gradient", "update", "step"}
+        given = sorted(own & self.model_fields_set)
+        if self.adapter is not None and given:
+            raise ValueError(f"an [adapter] runs another library's attack; {given[0]} has no meaning beside it")
         return self
 
     def step_for(self, epsilon: float) -> float:
         """Return the step size in pixels at one epsilon."""
-        if not isinstance(self.step_size, str):
-            return float(self.step_size)
-        form = STEP_SIZE.fullmatch(self.step_size)
-        assert form is not None
-        divisor = form["divisor"]
-        count = 1.0 if divisor is None else float(max(self.steps, 1)) if divisor == "steps" else float(divisor)
-        return float(form["factor"] or 1.0) * epsilon / count
+        return length_at(self.step_size, epsilon, self.steps)
 
     @property
     def uses_surrogate(self) -> bool:
@@ -276,8 +287,8 @@ class AttackCard(FileCard):
         Fields at their defaults are left out, so that a new kind of field leaves old cards who they were.
         """
         facts = self.model_dump(exclude={"title", "paper", "notes", "kind"}, exclude_defaults=True)
-        single = [self.source, self.update, self.step, *([self.start] if self.start else [])]
-        for part in (*single, *self.input, *self.gradient):
+        optional = [part for part in (self.start, self.adapter) if part is not None]
+        for part in (self.source, self.update, self.step, *optional, *self.input, *self.gradient):
             if is_file_reference(part.component):
                 source = referenced_file(part.component, self.folder)
                 facts.setdefault("files", {})[source.name] = hashlib.sha256(source.read_bytes()).hexdigest()

@@ -254,7 +254,9 @@ COMPONENTS = {
         },
     ),
     "update": Registry("attack update", {"plain": _PARTS + "updates:plain", "momentum": _PARTS + "updates:momentum"}),
-    "step": Registry(
-        "attack step", {"steepest": _PARTS + "steps:steepest", "patch_wise": _PARTS + "steps:patch_wise"}
+    "adapter": Registry(
+        "attack adapter",
+        {"foolbox": _PARTS + "foolbox_adapter:foolbox_attack", "art": _PARTS + "art_adapter:art_attack"},
     ),
+    "step": Registry("attack step", {"steepest": _PARTS + "steps:steepest", "patch_wise": _PARTS + "steps:patch_wise"}),
 }

@@ -1,7 +1,6 @@
 """Adversarial examples: threat models, gradients, and the components that attacks are composed of."""
 
 from .crafted import Crafted
-from .entry import craft
-from .recipe import build_recipe
+from .entry import build_attempt, craft
 
-__all__ = ["Crafted", "build_recipe", "craft"]
+__all__ = ["Crafted", "build_attempt", "craft"]

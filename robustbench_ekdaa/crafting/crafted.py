@@ -43,4 +43,8 @@ def worst(candidates: Sequence[Crafted], strengths: Sequence[Tensor]) -> Crafted
     for number, candidate in enumerate(candidates[1:], start=1):
         images = torch.where((choice == number).view(-1, 1, 1, 1), candidate.images, images)
     flat = torch.stack([candidate.zero_gradient for candidate in candidates]).all(0)
-    return Crafted(candidates[0].epsilon, images, flat)
+    found = [candidate.smallest for candidate in candidates if candidate.smallest is not None]
+    asked = [candidate.queries for candidate in candidates if candidate.queries is not None]
+    smallest = torch.stack(found).amin(0) if found else None
+    queries = torch.stack(asked).sum(0) if asked else None
+    return Crafted(candidates[0].epsilon, images, flat, smallest, queries)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,10 @@ from ..networks import signum_backward
 from ..randomness import ImageDraws
 from .crafted import Crafted, unchanged, worst
 from .criteria import margin
+from .libraries import Attempt
 from .loop import follow
 from .moment import Scene
-from .recipe import build_recipe
+from .recipe import build_part, build_recipe
 from .surrogates import Precision, Surrogate, borrowed, lacks_derivative, mean_logits
 from .targets import TARGETS
 from .threat import THREATS
@@ -61,7 +63,7 @@ def craft(
     positions = list(range(len(images))) if indices is None else [int(index) for index in indices]
     batch = Batch(images, labels, positions, pool or (images, labels), targets)
     check_arguments(attack, surrogates, batch, epsilons)
-    recipe = build_recipe(attack)
+    attempt = build_attempt(attack)
     watched = [Surrogate(module, place, batch.largest_label, precision) for place, module in enumerate(surrogates)]
     modes = attack.backward if any(map(lacks_derivative, surrogates)) else ("zero",)
     radii = [float(epsilon) for epsilon in epsilons]
@@ -69,13 +71,13 @@ def craft(
     def batches() -> Iterator[Crafted]:
         with computing(surrogates):
             scene = batch.scene(attack, watched, seed)
-        attempts = [follow(recipe, watched, scene, [radius for radius in radii if radius > 0]) for _ in modes]
+        attempts = [attempt(watched, scene, [radius for radius in radii if radius > 0]) for _ in modes]
         for radius in radii:
             if radius == 0:
                 yield unchanged(images)
                 continue
             with computing(surrogates):
-                candidates = [advance(attempt, mode) for attempt, mode in zip(attempts, modes, strict=True)]
+                candidates = [advance(running, mode) for running, mode in zip(attempts, modes, strict=True)]
                 crafted = strongest(candidates, watched, scene, targeted=attack.target is not None)
             for surrogate in watched:
                 surrogate.verify()
@@ -85,6 +87,14 @@ def craft(
     return batches()
 
 
+def build_attempt(card: AttackCard) -> Attempt:
+    """Build what a card describes: a composition, or another library's attack."""
+    if card.adapter is not None:
+        attempt: Attempt = build_part(card, "adapter", card.adapter, "adapter")
+        return attempt
+    return partial(follow, build_recipe(card))
+
+
 @contextmanager
 def computing(surrogates: Sequence[nn.Module]) -> Iterator[None]:
     """Compute with borrowed surrogates, whatever gradient mode the caller is in."""
@@ -92,7 +102,7 @@ def computing(surrogates: Sequence[nn.Module]) -> Iterator[None]:
         yield
 
 
-def advance(attempt: Iterator[Crafted], mode: str) -> Crafted:
+def advance(running: Iterator[Crafted], mode: str) -> Crafted:
     """Take the next batch of an attempt, with what stands in for the derivative of signum."""
     kind, _, steepness = mode.partition(":")
     stand_in: AbstractContextManager[None] = nullcontext()
@@ -101,7 +111,7 @@ def advance(attempt: Iterator[Crafted], mode: str) -> Crafted:
     elif kind == "tanh":
         stand_in = signum_backward("tanh", float(steepness))
     with stand_in:
-        return next(attempt)
+        return next(running)
 
 
 def strongest(candidates: list[Crafted], surrogates: Sequence[Surrogate], scene: Scene, *, targeted: bool) -> Crafted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 from torch import Tensor
@@ -44,14 +44,19 @@ class Recipe:
     step: Step
 
 
+def build_part(card: AttackCard, role: str, component: Component, field: str) -> Any:
+    """Build one component of a card; one that has to know the norm, or whether there is a target, is told."""
+    factory = COMPONENTS[role].get(component.component, card.folder)
+    known = {"norm": card.norm, "targeted": card.target is not None}
+    asked = inspect.signature(factory).parameters
+    return build(
+        factory, component.options, card.at(field), **{name: value for name, value in known.items() if name in asked}
+    )
+
+
 def build_recipe(card: AttackCard) -> Recipe:
     """Build all components of a card; raises UsageError naming file, field and reason."""
-
-    def part(role: str, component: Component, field: str) -> Any:
-        factory = COMPONENTS[role].get(component.component, card.folder)
-        given = {"norm": card.norm} if "norm" in inspect.signature(factory).parameters else {}
-        return build(factory, component.options, card.at(field), **given)
-
+    part = partial(build_part, card)
     criterion: Criterion = part("loss", Component(component=card.loss), "loss")
     goal = criterion if card.target is None else towards(criterion)
     source: Source = part("source", card.source, "source")

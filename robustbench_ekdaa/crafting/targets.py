@@ -24,9 +24,19 @@ def least_likely(logits: Tensor, labels: Tensor, draws: ImageDraws) -> Tensor:
     return logits.scatter(1, labels[:, None], torch.inf).argmin(1)
 
 
+def runner_up(logits: Tensor, labels: Tensor, draws: ImageDraws) -> Tensor:
+    """The class the surrogates find likeliest besides the true one: the nearest to be mistaken for."""
+    return logits.scatter(1, labels[:, None], -torch.inf).argmax(1)
+
+
 def next_class(logits: Tensor, labels: Tensor, draws: ImageDraws) -> Tensor:
     """The class after the true one, in the data set's order."""
     return (labels + 1) % logits.shape[1]
 
 
-TARGETS: dict[str, TargetRule] = {"random": random_other, "least_likely": least_likely, "next": next_class}
+TARGETS: dict[str, TargetRule] = {
+    "random": random_other,
+    "least_likely": least_likely,
+    "runner_up": runner_up,
+    "next": next_class,
+}

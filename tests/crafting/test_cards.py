@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from robustbench_ekdaa.cards import AttackCard, SuiteCard, Workspace
-from robustbench_ekdaa.crafting import build_recipe, craft
+from robustbench_ekdaa.crafting import build_attempt, craft
 from robustbench_ekdaa.crafting.threat import THREATS
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.registry import COMPONENTS
 
 WORKSPACE = Workspace()
-GRADIENT_CARDS = [name for name in WORKSPACE.attacks.names() if WORKSPACE.attacks[name].steps <= 20]
+COMPOSED = {name: WORKSPACE.attacks[name] for name in WORKSPACE.attacks.names()}
+GRADIENT_CARDS = [name for name, attack in COMPOSED.items() if attack.adapter is None and attack.steps <= 20]
 RADIUS = {"linf": 0.1, "l2": 0.8, "l1": 5.0}
 
 
@@ -116,7 +117,7 @@ def test_a_suite_card_needs_attacks():
 )
 def test_a_card_with_a_wrong_component_is_refused_with_its_field(card, fields, words):
     with pytest.raises(UsageError) as caught:
-        build_recipe(card(**fields))
+        build_attempt(card(**fields))
     assert words in str(caught.value)
 
 

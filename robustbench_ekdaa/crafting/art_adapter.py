@@ -1,0 +1,129 @@
+"""Attacks of the Adversarial Robustness Toolbox (ART) as cards: AutoPGD, Square and other query attacks, and more."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..cards import STEP_SIZE, length_at
+from ..errors import UsageError, unknown_name
+from .libraries import Attempt, Library, Part, Shown, smallest_first, within_each_ball
+
+NORMS: dict[str, float] = {"linf": np.inf, "l2": 2, "l1": 1}
+
+
+def art_attack(
+    *,
+    norm: str,
+    targeted: bool,
+    attack: str,
+    options: dict[str, Any] | None = None,
+    probabilities: bool = False,
+    batched: bool = False,
+) -> Attempt:
+    """Run a class of `art.attacks.evasion` (Nicolae et al., arXiv:1807.01069).
+
+    An attack with an ``eps`` is run for each epsilon; any other looks for a small perturbation, whose norm decides.
+
+    Args:
+        norm: the card's norm.
+        targeted: whether the card has a target.
+        attack: the class's name, such as ``"SquareAttack"``.
+        options: arguments of its constructor; a length may be written in epsilons, ``eps_step = "2 * epsilon"``.
+        probabilities: whether to show it softmax outputs, which SimBA wants, rather than logits.
+        batched: whether whole batches may be given to it; only for attacks without randomness.
+
+    """
+    kind = _attack_class(attack)
+    accepted = inspect.signature(kind).parameters
+    for name in options or {}:
+        if name not in accepted:
+            raise UsageError(f"art {attack}: {unknown_name('option', name, accepted)}")
+    if targeted and "targeted" not in accepted:
+        raise UsageError(f"art {attack}: knows no targets; leave target out of its card")
+    known = {"norm": NORMS[norm], "targeted": targeted, "verbose": False}
+    fixed = {**{name: value for name, value in known.items() if name in accepted}, **(options or {})}
+
+    def run(shown: Shown, part: Part, epsilon: float | None) -> Tensor:
+        network: nn.Module = nn.Sequential(shown, nn.Softmax(1)) if probabilities else shown
+        given = fixed if epsilon is None else {**_in_pixels(fixed, epsilon), "eps": epsilon}
+        if "batch_size" in accepted:
+            given = {"batch_size": len(part.images), **given}
+        # Label types differ between ART's attacks; a one-hot of floats suits them all.
+        wanted = nn.functional.one_hot(part.labels, part.classes).float().cpu().numpy()
+        with _quiet():
+            made = kind(_classifier(network.eval(), part), **given).generate(part.images.cpu().numpy(), wanted)
+        return torch.from_numpy(np.asarray(made, np.float32))
+
+    library = Library(f"art {attack}", run, batched)
+    return within_each_ball(library) if "eps" in accepted else smallest_first(library, targeted=targeted)
+
+
+def _attack_class(name: str) -> Any:
+    from art.attacks import evasion
+    from art.attacks.attack import EvasionAttack
+
+    known = {
+        key: value
+        for key, value in vars(evasion).items()
+        if inspect.isclass(value) and issubclass(value, EvasionAttack)
+    }
+    if name not in known:
+        raise unknown_name("ART attack", name, known)
+    if name == "GeoDA":
+        _give_matrices_back_to_geoda()
+    return known[name]
+
+
+def _give_matrices_back_to_geoda() -> None:
+    """GeoDA calls np.mat, which NumPy 2 no longer has: let that one module of ART see a NumPy that does."""
+    from art.attacks.evasion import geometric_decision_based_attack as module
+
+    class NumpyWithMat:
+        mat = staticmethod(np.asmatrix)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(np, name)
+
+    if not hasattr(np, "mat"):
+        module.np = NumpyWithMat()
+
+
+def _in_pixels(options: dict[str, Any], epsilon: float) -> dict[str, Any]:
+    """Turn lengths written in epsilons into numbers."""
+    return {
+        name: length_at(value, epsilon) if isinstance(value, str) and STEP_SIZE.fullmatch(value) else value
+        for name, value in options.items()
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep ART from logging that an image could not be attacked: its size says so."""
+    logger = logging.getLogger("art")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _classifier(network: nn.Module, part: Part) -> Any:
+    from art.estimators.classification import PyTorchClassifier
+
+    return PyTorchClassifier(
+        network,
+        loss=nn.CrossEntropyLoss(),
+        input_shape=tuple(part.images.shape[1:]),
+        nb_classes=part.classes,
+        clip_values=(0.0, 1.0),
+        device_type="gpu" if part.images.is_cuda else "cpu",
+    )

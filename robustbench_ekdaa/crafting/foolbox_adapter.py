@@ -1,0 +1,75 @@
+"""Attacks of Foolbox as cards: its PGD family, minimal-norm attacks and decision-based attacks."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import UsageError, unknown_name
+from .libraries import Attempt, Library, Part, Shown, smallest_first, within_each_ball
+
+
+def foolbox_attack(
+    *, norm: str, targeted: bool, attack: str, options: dict[str, Any] | None = None, batched: bool = False
+) -> Attempt:
+    """Run a class of `foolbox.attacks` (Rauber et al., JOSS 2020).
+
+    Args:
+        norm: the card's norm.
+        targeted: whether the card has a target.
+        attack: the class's name, such as ``"L2DeepFoolAttack"``.
+        options: arguments of its constructor.
+        batched: whether whole batches may be given to it; only for attacks without randomness.
+
+    """
+    from foolbox.attacks.base import MinimizationAttack
+    from foolbox.criteria import Misclassification, TargetedMisclassification
+    from foolbox.models.pytorch import PyTorchModel
+
+    made = _instance(attack, norm, options or {})
+    goal = TargetedMisclassification if targeted else Misclassification
+
+    def run(shown: Shown, part: Part, epsilon: float | None) -> Tensor:
+        model = PyTorchModel(shown.eval(), bounds=(0, 1), device=part.images.device)
+        limit = {} if epsilon is None else {"epsilon": epsilon}
+        try:
+            result: Tensor = made.run(model, part.images, goal(part.labels), **limit)
+        except ValueError as error:
+            if "init_attack failed" not in str(error):
+                raise
+            return part.images  # no starting point was found: nothing to return but the image itself
+        return result
+
+    library = Library(f"foolbox {attack}", run, batched)
+    if isinstance(made, MinimizationAttack):
+        return smallest_first(library, targeted=targeted)
+    return within_each_ball(library)
+
+
+def _instance(attack: str, norm: str, options: dict[str, Any]) -> Any:
+    """Build the attack, with the card's distance where it leaves a choice; raises UsageError when they do not fit."""
+    import foolbox.attacks
+    from foolbox import distances
+    from foolbox.attacks.base import AttackWithDistance
+
+    known = {
+        name: value
+        for name, value in vars(foolbox.attacks).items()
+        if inspect.isclass(value) and issubclass(value, AttackWithDistance)
+    }
+    if attack not in known:
+        raise unknown_name("Foolbox attack", attack, known)
+    distance = getattr(distances, norm)
+    if "distance" in inspect.signature(known[attack]).parameters:
+        options = {**options, "distance": distance}
+    try:
+        made = known[attack](**options)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"foolbox {attack}: needs the package {error.name}. Install it and try again.") from None
+    except (TypeError, ValueError, AssertionError) as error:
+        raise UsageError(f"foolbox {attack}: {' '.join(str(error).split())}") from None
+    if getattr(made, "distance", distance) is not distance:
+        raise UsageError(f"foolbox {attack}: measures {made.distance}, but the card's norm is {norm}")
+    return made

@@ -1,0 +1,186 @@
+"""What the adapters to other attack libraries share: one network to show them, their random numbers, their results.
+
+Other libraries draw from the global generators. Each image is attacked by itself with those generators seeded by
+(seed, attack, image index), and their states are put back afterwards, so that batching changes nothing here either.
+A card may say ``batched = true`` for an attack that draws nothing and treats each image of a batch by itself.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import UsageError, WorkFailed
+from ..randomness import keyed_generator
+from .crafted import Crafted
+from .moment import Scene
+from .surrogates import Surrogate, mean_logits
+
+Attempt = Callable[[Sequence[Surrogate], Scene, Sequence[float]], Iterator[Crafted]]
+
+
+class Shown(nn.Module):
+    """The surrogates as one network that answers with mean logits, whatever float type it is asked in.
+
+    Attributes:
+        queries: how many images it was shown.
+
+    """
+
+    def __init__(self, surrogates: Sequence[Surrogate]) -> None:
+        super().__init__()
+        self.surrogates = list(surrogates)
+        self.queries = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, K)."""
+        self.queries += len(images)
+        # A library that divided by zero shows NaN: that is its fault, not the surrogate's, and is sorted out later.
+        return mean_logits(self.surrogates, images.float().nan_to_num(0.0))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some images of a scene, for a library to attack.
+
+    Attributes:
+        images: clean images, (n, C, H, W).
+        labels: true classes, or targets of a targeted attack, (n,).
+        classes: K.
+
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: int
+
+
+@contextmanager
+def seeded(seed: int, attack: str, index: int) -> Iterator[None]:
+    """Seed the global generators of Python, NumPy and PyTorch inside, and put their states back afterwards."""
+    number = int(torch.randint(2**31, (1,), generator=keyed_generator(seed, "library", attack, index)))
+    python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    try:
+        random.seed(number)
+        np.random.seed(number)  # noqa: NPY002
+        torch.manual_seed(number)
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        torch.set_rng_state(pytorch)
+        if devices:
+            torch.cuda.set_rng_state_all(devices)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a library made of a batch.
+
+    Attributes:
+        images: float32 (N, C, H, W); the clean one where it had nothing to offer.
+        queries: how many images it showed the surrogates for each, int64 (N,).
+
+    """
+
+    images: Tensor
+    queries: Tensor
+
+
+@dataclass(frozen=True)
+class Library:
+    """An attack of another library, as a function of the images to attack.
+
+    Attributes:
+        name: the library and its attack, for messages.
+        run: (network, part, epsilon or None) -> images.
+        batched: whether it takes many images at once.
+
+    """
+
+    name: str
+    run: Callable[[Shown, Part, float | None], Tensor]
+    batched: bool
+
+    def attack(
+        self, surrogates: Sequence[Surrogate], scene: Scene, rows: Sequence[int], epsilon: float | None
+    ) -> Found:
+        """Attack some images of a scene, at once or one by one; queries of a batch are their mean, rounded up."""
+        images = scene.images.clone()
+        queries = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+        classes = mean_logits(surrogates, images[:1]).shape[1] if rows else 0
+        for part in ([list(rows)] if self.batched else [[row] for row in rows]) if rows else []:
+            shown = Shown(surrogates)
+            with seeded(scene.draws.seed, scene.draws.attack, scene.draws.indices[part[0]]), torch.enable_grad():
+                made = self._run(shown, Part(scene.images[part], scene.labels[part], classes), epsilon)
+            made = made.detach().to(images)
+            usable = made.flatten(1).isfinite().all(1).view(-1, 1, 1, 1)
+            images[part] = torch.where(usable, made, images[part])
+            queries[part] = -(-shown.queries // len(part))
+        return Found(images, queries)
+
+    def _run(self, shown: Shown, part: Part, epsilon: float | None) -> Tensor:
+        try:
+            return self.run(shown, part, epsilon)
+        except ModuleNotFoundError as error:
+            raise UsageError(f"{self.name}: needs the package {error.name}. Install it and try again.") from None
+        except (
+            ArithmeticError,
+            AssertionError,
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise WorkFailed(f"{self.name}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def within_each_ball(library: Library) -> Attempt:
+    """Run an attack that is told epsilon once for each, and hold it to its ball and the box."""
+
+    def attempt(surrogates: Sequence[Surrogate], scene: Scene, epsilons: Sequence[float]) -> Iterator[Crafted]:
+        flat = torch.zeros(len(scene.images), dtype=torch.bool, device=scene.images.device)
+        for epsilon in epsilons:
+            found = library.attack(surrogates, scene, range(len(scene.images)), epsilon)
+            images = scene.threat.project(found.images, scene.images, epsilon)
+            yield Crafted(epsilon, images, flat, queries=found.queries)
+
+    return attempt
+
+
+def smallest_first(library: Library, *, targeted: bool) -> Attempt:
+    """Run an attack that looks for the smallest perturbation once, and read all epsilons off its result.
+
+    An image the surrogates get wrong as it is has size 0; one for which nothing was found, infinity.
+    """
+
+    def attempt(surrogates: Sequence[Surrogate], scene: Scene, epsilons: Sequence[float]) -> Iterator[Crafted]:
+        def fooled(images: Tensor) -> Tensor:
+            said = mean_logits(surrogates, images).argmax(1)
+            return said == scene.labels if targeted else said != scene.labels
+
+        already = fooled(scene.images)
+        rows = (~already).nonzero().flatten().tolist()
+        found = library.attack(surrogates, scene, rows, None)
+        images = found.images.clamp(0, 1)
+        size = torch.where(fooled(images), scene.threat.size(images - scene.images), torch.inf)
+        size = torch.where(already, 0.0, size)
+        for epsilon in epsilons:
+            reached = (size <= epsilon).view(-1, 1, 1, 1)
+            yield Crafted(
+                epsilon,
+                torch.where(reached, images, scene.images),
+                torch.zeros_like(already),
+                smallest=size,
+                queries=found.queries,
+            )
+
+    return attempt

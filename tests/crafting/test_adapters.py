@@ -1,0 +1,261 @@
+"""Attacks of Foolbox and ART as cards, with the libraries themselves as witnesses."""
+
+# ruff: noqa: NPY002 - the global generator of NumPy is what these tests are about
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import warnings
+
+import foolbox
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from robustbench_ekdaa.cards import AttackCard, Workspace
+from robustbench_ekdaa.crafting import build_attempt, craft
+from robustbench_ekdaa.crafting.libraries import seeded
+from robustbench_ekdaa.crafting.threat import THREATS
+from robustbench_ekdaa.errors import UsageError, WorkFailed
+
+warnings.filterwarnings("ignore", message=".*matrix subclass.*")
+WORKSPACE = Workspace()
+CARDS = [name for name in WORKSPACE.attacks.names() if WORKSPACE.attacks[name].adapter is not None]
+RADII = {"linf": [0.05, 0.15], "l2": [0.4, 1.2], "l1": [2.0, 8.0]}
+# Few steps: enough to see an attack work, not to see it at its best.
+QUICK = {
+    "apgd_ce": {"max_iter": 10},
+    "apgd_dlr": {"max_iter": 10},
+    "apgd_t": {"max_iter": 10},
+    "boundary_l2": {"steps": 60},
+    "cw_l2": {"steps": 60, "binary_search_steps": 3, "stepsize": 0.03, "initial_const": 1.0},
+    "geoda_l2": {"max_iter": 1000},
+    "hopskipjump_l2": {"steps": 3, "max_gradient_eval_steps": 50},
+    "hopskipjump_linf": {"max_iter": 3, "max_eval": 50, "init_eval": 10},
+    "signopt_l2": {"max_iter": 3, "query_limit": 500},
+    "simba_l2": {"max_iter": 150},
+    "square": {"max_iter": 40},
+    "zoo_l2": {"max_iter": 60, "binary_search_steps": 1},
+}
+SLOW = {"boundary_l2", "cw_l2", "geoda_l2", "hopskipjump_linf", "signopt_l2", "zoo_l2"}
+EACH = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CARDS]
+TOLD_EPSILON = {"apgd_ce", "apgd_dlr", "apgd_t", "square"}
+
+
+def quick(name: str) -> AttackCard:
+    attack = WORKSPACE.attacks[name]
+    fields = attack.adapter.model_dump()
+    fields["options"] = {**fields.get("options", {}), **QUICK.get(name, {})}
+    return attack.model_copy(update={"adapter": type(attack.adapter).model_validate(fields)})
+
+
+@pytest.fixture(scope="module")
+def prey(make_network, digits):
+    """A fitted network and six digits, one of which it gets wrong."""
+    images, labels = digits
+    module = make_network(1)
+    optimiser = torch.optim.Adam(module.parameters(), lr=0.02)
+    for _ in range(60):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(module(images), labels).backward()
+        optimiser.step()
+    labels = labels[:6].clone()
+    labels[5] = (labels[5] + 1) % 10
+    return module.eval(), images[:6], labels
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_each_adapter_keeps_to_the_ball_and_fools_more_at_larger_epsilons(name, prey):
+    module, images, labels = prey
+    attack = quick(name)
+    radii = RADII[attack.norm]
+    results = list(craft(attack, [module], images, labels, [0.0, *radii]))
+    assert torch.equal(results[0].images, images)
+    right = []
+    for crafted in results:
+        assert crafted.images.dtype == torch.float32
+        assert float(crafted.images.min()) >= 0
+        assert float(crafted.images.max()) <= 1
+        size = THREATS[attack.norm].size(crafted.images - images)
+        assert float(size.max()) <= crafted.epsilon * (1 + 1e-5) + 1e-6
+        right.append(int((module(crafted.images).argmax(1) == labels).sum()))
+    assert right[0] == 5
+    assert right == sorted(right, reverse=True)
+    assert results[-1].queries is not None
+    assert right[-1] < 5
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_accuracy_at_epsilon_is_the_share_of_images_whose_smallest_perturbation_is_larger(name, prey):
+    if name in TOLD_EPSILON:
+        pytest.skip("is told epsilon, and looks for nothing smaller")
+    module, images, labels = prey
+    attack = quick(name)
+    for crafted in craft(attack, [module], images, labels, np.linspace(0.1, 2, 8) * RADII[attack.norm][1]):
+        accuracy = float((module(crafted.images).argmax(1) == labels).float().mean())
+        assert accuracy == float((crafted.smallest > crafted.epsilon).float().mean())
+        assert crafted.smallest[5] == 0
+        assert torch.equal(crafted.images[5], images[5])
+        assert crafted.queries[5] == 0
+
+
+def generators():
+    return random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
+
+
+def assert_generators_are(states) -> None:
+    now = generators()
+    assert now[0] == states[0]
+    assert np.array_equal(now[1], states[1])
+    assert torch.equal(now[2], states[2])
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_batching_changes_only_rounding_and_the_global_generators_are_left_alone(name, prey):
+    module, images, labels = prey
+    attack = quick(name)
+    states = generators()
+    radius = RADII[attack.norm][1]
+    together = next(craft(attack, [module], images[:3], labels[:3], [radius])).images
+    assert_generators_are(states)
+    for row in range(3):
+        random.random(), np.random.rand(), torch.rand(1)
+        alone = next(craft(attack, [module], images[[row]], labels[[row]], [radius], indices=[row])).images
+        # Searches for a boundary make a little more of rounding than single steps do.
+        assert float((alone - together[[row]]).abs().max()) < 1e-2
+
+
+def test_seeding_the_global_generators_is_undone():
+    before = generators()
+    drawn = []
+    for _ in range(2):
+        with seeded(0, "test", 3):
+            drawn.append((random.random(), np.random.rand(), float(torch.rand(1))))
+    assert drawn[0] == drawn[1]
+    assert_generators_are(before)
+
+
+def test_no_parameter_gradient_is_computed_through_a_library(prey):
+    module, images, labels = prey
+    computed = []
+    handles = [parameter.register_hook(computed.append) for parameter in module.parameters()]
+    for name in ("deepfool_l2", "apgd_ce"):
+        next(craft(quick(name), [module], images, labels, [0.2]))
+    for handle in handles:
+        handle.remove()
+    assert computed == []
+
+
+# -- witnesses -------------------------------------------------------------------------------------------------------
+
+
+def test_deepfool_finds_the_distance_to_the_boundary_of_a_linear_model(card):
+    generator = torch.Generator().manual_seed(2)
+    weight = torch.randn(30, generator=generator)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(30, 2))
+    with torch.no_grad():
+        module[1].weight.copy_(torch.stack([-weight, weight]) / 2)
+        module[1].bias.fill_(0)
+    images = torch.rand(20, 1, 6, 5, generator=generator) * 0.1 + 0.45
+    score = images.flatten(1) @ weight
+    labels = (score > 0).long()
+    for norm, dual in (("l2", 2), ("linf", 1)):
+        attack = WORKSPACE.attacks[f"deepfool_{norm}"]
+        crafted = next(craft(attack, [module], images, labels, [1.0]))
+        expected = score.abs() / weight.norm(p=dual)
+        # The overshoot of 2 per cent is part of the method.
+        torch.testing.assert_close(crafted.smallest, expected * 1.02, rtol=1e-3, atol=1e-5)
+
+
+def test_the_foolbox_adapter_returns_what_foolbox_returns(prey):
+    module, images, labels = prey
+    model = foolbox.PyTorchModel(module, bounds=(0, 1), device="cpu")
+    direct = foolbox.attacks.L2DeepFoolAttack(steps=50).run(model, images[:5], foolbox.Misclassification(labels[:5]))
+    crafted = next(craft(WORKSPACE.attacks["deepfool_l2"], [module], images[:5], labels[:5], [100.0]))
+    torch.testing.assert_close(crafted.images, direct, rtol=0, atol=1e-5)
+
+
+def test_the_art_adapter_returns_what_art_returns_from_the_same_random_state(prey):
+    from art.attacks.evasion import SquareAttack
+    from art.estimators.classification import PyTorchClassifier
+
+    module, images, labels = prey
+    attack = quick("square")
+    crafted = next(craft(attack, [module], images[:1], labels[:1], [0.1], seed=7, indices=[40]))
+    classifier = PyTorchClassifier(
+        module, nn.CrossEntropyLoss(), (1, 8, 8), 10, clip_values=(0.0, 1.0), device_type="cpu"
+    )
+    with seeded(7, "square", 40):
+        direct = SquareAttack(classifier, norm=np.inf, eps=0.1, max_iter=40, p_init=0.8, nb_restarts=1, verbose=False)
+        found = direct.generate(images[:1].numpy(), nn.functional.one_hot(labels[:1], 10).numpy())
+    np.testing.assert_allclose(crafted.images, found, atol=1e-6)
+
+
+def test_query_attacks_say_how_many_images_they_showed(prey):
+    module, images, labels = prey
+    shown = []
+    module.register_forward_hook(lambda part, inputs, output: shown.append(len(inputs[0])))
+    crafted = next(craft(quick("square"), [module], images, labels, [0.1]))
+    module._forward_hooks.clear()
+    assert int(crafted.queries.sum()) == sum(shown) - 1  # one forward pass asked for the number of classes
+    assert int(crafted.queries.max()) <= 3 * 40 + 5  # ART shows Square's every candidate three times
+
+
+def test_a_targeted_adapter_reaches_its_targets(card, prey):
+    module, images, labels = prey
+    attack = card(norm="l2", target="next", adapter={"component": "foolbox", "attack": "DDNAttack"})
+    crafted = next(craft(attack, [module], images[:5], labels[:5], [100.0]))
+    assert bool((module(crafted.images).argmax(1) == (labels[:5] + 1) % 10).all())
+
+
+def test_an_ensemble_of_surrogates_is_shown_to_a_library_as_its_mean_logits(card, make_network, digits):
+    networks = [make_network(1, seed=seed) for seed in range(2)]
+    images, labels = digits[0][:4], digits[1][:4]
+    crafted = next(craft(WORKSPACE.attacks["deepfool_l2"], networks, images, labels, [100.0]))
+    logits = sum(network(crafted.images) for network in networks)
+    assert bool((logits.argmax(1) != labels).all())
+
+
+# -- refusals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("norm", "target", "adapter", "words"),
+    [
+        ("l2", None, {"component": "foolbx", "attack": "DDNAttack"}, "Did you mean foolbox"),
+        ("l2", None, {"component": "foolbox", "attack": "DDNAtack"}, "Did you mean DDNAttack"),
+        ("linf", None, {"component": "foolbox", "attack": "DDNAttack"}, "the card's norm is linf"),
+        ("l2", None, {"component": "foolbox", "attack": "DDNAttack", "options": {"stepps": 3}}, "stepps"),
+        ("l2", None, {"component": "foolbox"}, "the option attack is missing"),
+        ("linf", None, {"component": "art", "attack": "SquareAtack"}, "Did you mean SquareAttack"),
+        ("linf", None, {"component": "art", "attack": "SquareAttack", "options": {"maxiter": 3}}, "max_iter"),
+        ("linf", "next", {"component": "art", "attack": "SquareAttack"}, "knows no targets"),
+    ],
+)
+def test_a_wrong_adapter_is_refused_before_anything_runs(card, norm, target, adapter, words):
+    with pytest.raises(UsageError) as caught:
+        build_attempt(card(norm=norm, target=target, adapter=adapter))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_inside_a_library_is_one_line_that_names_it(card, prey):
+    module, images, labels = prey
+    attack = card(norm="linf", adapter={"component": "art", "attack": "SquareAttack", "options": {"max_iter": -1}})
+    with pytest.raises(WorkFailed, match="art SquareAttack: ValueError") as caught:
+        list(craft(attack, [module], images, labels, [0.1]))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numba") is not None, reason="numba is installed")
+def test_a_library_attack_that_needs_a_missing_package_says_which(card):
+    with pytest.raises(UsageError, match="needs the package numba"):
+        build_attempt(card(norm="l2", adapter={"component": "foolbox", "attack": "L2BrendelBethgeAttack"}))
+
+
+@pytest.mark.parametrize("field", [{"steps": 3}, {"loss": "margin"}, {"update": {"component": "momentum"}}])
+def test_an_adapter_beside_components_is_refused(card, field):
+    with pytest.raises(ValueError, match="has no meaning beside it"):
+        card(norm="l2", adapter={"component": "foolbox", "attack": "DDNAttack"}, **field)
