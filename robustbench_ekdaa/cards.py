@@ -288,7 +288,8 @@ class AttackCard(FileCard):
         """
         facts = self.model_dump(exclude={"title", "paper", "notes", "kind"}, exclude_defaults=True)
         optional = [part for part in (self.start, self.adapter) if part is not None]
-        for part in (self.source, self.update, self.step, *optional, *self.input, *self.gradient):
+        named = Component(component=self.loss), self.source, self.update, self.step
+        for part in (*named, *optional, *self.input, *self.gradient):
             if is_file_reference(part.component):
                 source = referenced_file(part.component, self.folder)
                 facts.setdefault("files", {})[source.name] = hashlib.sha256(source.read_bytes()).hexdigest()

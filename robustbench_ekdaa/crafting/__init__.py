@@ -1,6 +1,15 @@
 """Adversarial examples: threat models, gradients, and the components that attacks are composed of."""
 
+from .archive import AdversarialImages, check_adversarial, load_adversarial, save_adversarial
 from .crafted import Crafted
 from .entry import build_attempt, craft
 
-__all__ = ["Crafted", "build_attempt", "craft"]
+__all__ = [
+    "AdversarialImages",
+    "Crafted",
+    "build_attempt",
+    "check_adversarial",
+    "craft",
+    "load_adversarial",
+    "save_adversarial",
+]
