@@ -27,7 +27,7 @@ class DirectFeedbackAlignment(LearningRule):
 
     def bind(self, network: Network, generator: torch.Generator) -> None:
         """Draw B_l, shape (K, size of block l's output), for every hidden block."""
-        refuse_flat_activations(network, "dfa")
+        refuse_flat_activations(network)
         super().bind(network, generator)
         self.feedback = random_projections(network, generator)
 

@@ -34,7 +34,7 @@ class DirectRandomTargetProjection(LearningRule):
 
     def bind(self, network: Network, generator: torch.Generator) -> None:
         """Draw B_l, shape (K, size of block l's output), for every hidden block."""
-        refuse_flat_activations(network, "drtp")
+        refuse_flat_activations(network)
         super().bind(network, generator)
         self.feedback = random_projections(network, generator)
 

@@ -85,13 +85,13 @@ def output_shapes(network: Network) -> list[torch.Size]:
     return [*(trace.incoming[1:] for trace in traces[1:]), logits.shape[1:]]
 
 
-def refuse_flat_activations(network: Network, rule: str) -> None:
+def refuse_flat_activations(network: Network) -> None:
     """Raise UsageError for an activation whose derivative is zero: a rule that multiplies by it learns nothing."""
     for name, block in zip(network.layer_names, network.block_list, strict=True):
         if not block.phi.differentiable:
             raise UsageError(
-                f"{rule} multiplies errors by the derivative of {name}'s {block.activation_name}, which is zero: that "
-                "layer would not learn. Choose another activation, or the rule ekdaa or straight-through."
+                f"{name} is activated by {block.activation_name}, whose derivative is zero, and this rule multiplies "
+                "errors by it: the layer would not learn. Choose another activation, or ekdaa or straight-through."
             )
 
 

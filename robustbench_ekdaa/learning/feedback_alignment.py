@@ -25,7 +25,7 @@ class FeedbackAlignment(LearningRule):
 
     def bind(self, network: Network, generator: torch.Generator) -> None:
         """Draw B_2 ... B_L as the weights were drawn."""
-        refuse_flat_activations(network, "fa")
+        refuse_flat_activations(network)
         super().bind(network, generator)
         self.feedback = nn.ParameterList(random_like(block.layer.weight, generator) for block in network.block_list[1:])
 

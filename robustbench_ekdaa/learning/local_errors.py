@@ -48,7 +48,7 @@ class LocalErrors(LearningRule):
 
     def bind(self, network: Network, generator: torch.Generator) -> None:
         """Create A_l and G_l of every hidden block."""
-        refuse_flat_activations(network, "predsim")
+        refuse_flat_activations(network)
         super().bind(network, generator)
         *hidden, (classes,) = output_shapes(network)
         heads = [_Head(shape, classes, self.classifier_inputs, generator) for shape in hidden]

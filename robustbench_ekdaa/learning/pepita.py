@@ -24,24 +24,25 @@ class Pepita(LearningRule):
         dW_1 = (z_1 - zbar_1) correlated with xbar;   dW_L = e correlated with zbar_{L-1} (batch means)
 
     There is no derivative of phi anywhere, and no way back. F is drawn uniformly from [-b, b] with
-    b = scale sqrt(6 / size of x). Of a convolution with pooling, the maps before pooling are compared.
+    b = scale sqrt(6 / size of x).
 
     Args:
         scale: size of F relative to a weight's; 0.05 in the paper.
 
-    Limits: defined here for at most one hidden block, as in the paper; deeper networks are refused.
+    Limits: defined here for at most one hidden layer, fully connected; other networks are refused. The paper has a
+    convolutional variant too, which did not beat random convolutions here.
     """
 
     def __init__(self, *, scale: Annotated[float, Field(gt=0)] = 0.05) -> None:
         self.scale = scale
 
     def bind(self, network: Network, generator: torch.Generator) -> None:
-        """Draw F^T, shape (K, size of x); raises UsageError for a network with more than one hidden block."""
-        hidden = len(network.block_list) - 1
-        if hidden > 1:
+        """Draw F^T, shape (K, size of x); raises UsageError for a network that is deeper or has convolutions."""
+        *hidden, _ = network.layer_names
+        if len(hidden) > 1 or any(block.is_convolution for block in network.block_list):
             raise UsageError(
-                f"pepita is defined for one hidden block and a readout; this network has {hidden} hidden blocks. "
-                "Give it a network of one block, as the card pepita has."
+                "PEPITA is defined for at most one hidden layer, fully connected, but the network has "
+                f"{', '.join(hidden)}. Give it one linear block, as the card pepita has."
             )
         super().bind(network, generator)
         classes, pixels = network.block_list[-1].layer.weight.shape[0], math.prod(network.image_shape)
@@ -73,14 +74,10 @@ class Pepita(LearningRule):
         if not hidden:
             self.feedback.zero_()
             return Agreement(deviation=1e-12)
-        first = hidden[0].layer
-        if (
-            hidden[0].is_convolution
-            or first.weight.shape[0] > first.weight.shape[1]
-            or not hidden[0].phi.differentiable
-        ):
+        first = hidden[0].layer.weight
+        if first.shape[0] > first.shape[1] or not hidden[0].phi.differentiable:
             return None
-        self.feedback.copy_(-1e-6 * readout.layer.weight @ torch.linalg.pinv(first.weight).t())
+        self.feedback.copy_(-1e-6 * readout.layer.weight @ torch.linalg.pinv(first).t())
         return Agreement(deviation=1e-4, up_to_scale=True)
 
     def state_dict(self) -> dict[str, Tensor]:

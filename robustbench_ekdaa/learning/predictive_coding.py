@@ -46,7 +46,7 @@ class PredictiveCoding(LearningRule):
 
     def bind(self, network: Network, generator: torch.Generator) -> None:
         """Take the network; there is no feedback to create."""
-        refuse_flat_activations(network, "predictive-coding")
+        refuse_flat_activations(network)
         super().bind(network, generator)
 
     @torch.no_grad()

@@ -37,7 +37,7 @@ class SignSymmetry(LearningRule):
 
     def bind(self, network: Network, generator: torch.Generator) -> None:
         """Draw the magnitudes abs(M) of B_2 ... B_L, or set them to s."""
-        refuse_flat_activations(network, "sign-symmetry")
+        refuse_flat_activations(network)
         super().bind(network, generator)
         self.generator = generator
         self.m = [torch.empty_like(block.layer.weight).requires_grad_(False) for block in network.block_list[1:]]

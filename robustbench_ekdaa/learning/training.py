@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..cards import ModelCard, NetworkSpec, content_hash
 from ..data.dataset import Dataset, Split
-from ..errors import TrainingDiverged, WorkFailed
+from ..errors import TrainingDiverged, UsageError, WorkFailed
 from ..networks import Network, build_network, network_blocks
 from ..progress import Progress, Silent, Task
 from ..randomness import keyed_generator
@@ -110,7 +110,10 @@ def make_network(job: TrainingJob, dataset: Dataset) -> Network:
 def check_job(job: TrainingJob, dataset: Dataset) -> None:
     """Raise UsageError for anything in the card that would stop the training at its start."""
     rule, network = make_rule(job.card), make_network(job, dataset)
-    rule.bind(network, keyed_generator(job.seed, "feedback"))
+    try:
+        rule.bind(network, keyed_generator(job.seed, "feedback"))
+    except UsageError as error:
+        raise UsageError(f"{job.card.at('network')}: {error}") from None
     where = job.card.at("training")
     make_schedule(job.card.recipe(job.dataset), make_optimiser(job.card.recipe(job.dataset), rule, where), where)
 

@@ -1,0 +1,160 @@
+"""Every built-in rule keeps the promises of a learning rule; and the tests of those promises can fail."""
+
+import sys
+from typing import ClassVar
+
+import pytest
+import torch
+
+from robustbench_ekdaa.cli import main
+from robustbench_ekdaa.errors import UsageError
+from robustbench_ekdaa.learning.backprop import Backprop
+from robustbench_ekdaa.learning.contract import NETWORKS, TESTS, accepted, check_rule, deviation, rule_maker, run_test
+from robustbench_ekdaa.registry import RULES
+
+VARIANTS = {
+    **{name: (name, {}) for name in RULES},
+    "sign-symmetry brsf": ("sign-symmetry", {"magnitudes": "brsf"}),
+    "sign-symmetry frsf": ("sign-symmetry", {"magnitudes": "frsf"}),
+    "ekdaa gamma 1": ("ekdaa", {"gamma": 1.0}),
+    "ekdaa normalised": ("ekdaa", {"gamma": 1.0, "normalise_errors": True}),
+    "ekdaa transpose": ("ekdaa", {"gamma": 1.0, "error_kernels": "transpose"}),
+}
+EXEMPT = {
+    ("drtp", "zero error"),
+    ("predsim", "zero error"),
+    ("ekdaa-release", "zero error"),
+    ("ekdaa-release", "backprop limit"),
+    ("ekdaa-release", "beats frozen"),
+    ("frozen", "backprop limit"),
+    ("frozen", "beats frozen"),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("test", TESTS)
+def test_every_rule_keeps_its_contract_or_says_why_it_cannot(digits, variant, test):
+    finding = run_test(test, rule_maker(*VARIANTS[variant]), digits)
+    assert finding.verdict == ("exempt" if (variant, test) in EXEMPT else "passed"), finding.found
+    assert finding.found
+    assert "\n" not in finding.found
+
+
+# Which of the describable networks each rule takes; all that need a derivative refuse signum.
+TAKES = {
+    **{name: set(NETWORKS) - {"signum"} for name in RULES},
+    **{name: set(NETWORKS) for name in ("backprop", "ekdaa", "ekdaa-release", "frozen", "straight-through")},
+    "pepita": {"one hidden layer", "readout only"},
+}
+
+
+@pytest.mark.parametrize("name", RULES.names())
+def test_a_rule_takes_every_network_it_is_defined_for(digits, name):
+    assert set(accepted(rule_maker(name, {}), digits)) == TAKES[name]
+
+
+class Crashing(Backprop):
+    def compute_gradients(self, images, labels):
+        raise RuntimeError("of its own\nmaking")
+
+
+class Choosy(Backprop):
+    def bind(self, network, generator):
+        raise UsageError("never")
+
+
+class Excused(Crashing):
+    exemptions: ClassVar = {"seeded": "because"}
+
+
+def test_what_goes_wrong_inside_a_rule_becomes_a_finding_of_one_line(digits):
+    assert [finding.verdict for finding in check_rule(Crashing, digits)] == ["failed"] * len(TESTS)
+    assert run_test("seeded", Crashing, digits).found == "RuntimeError: of its own making"
+    assert run_test("any network", Choosy, digits).found == "refuses every network: never"
+
+
+def test_a_rule_may_declare_itself_exempt_with_a_reason(digits):
+    finding = run_test("seeded", Excused, digits)
+    assert (finding.verdict, finding.found) == ("exempt", "because")
+
+
+def test_an_unknown_contract_test_is_answered_with_the_nearest(digits):
+    with pytest.raises(UsageError, match=r"unknown contract test 'seed'. Did you mean seeded"):
+        list(check_rule(Backprop, digits, tests=("seed",)))
+
+
+PLUGGED_IN = """
+import torch
+from robustbench_ekdaa.learning.{module} import {parent}
+
+class Mine({parent}):
+    def __init__(self, *, scale: float = 1.0):
+        super().__init__()
+        self.scale = scale
+
+    def compute_gradients(self, images, labels):
+        step = super().compute_gradients(images, labels)
+        for parameter in self.network.parameters():
+            parameter.grad.mul_(self.scale)
+        return step
+
+def not_a_rule() -> int:
+    return 3
+"""
+
+
+@pytest.fixture
+def check_rule_command(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine.py").write_text(PLUGGED_IN.format(module="backprop", parent="Backprop"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["robustbench-ekdaa", "check-rule", *arguments])
+        with pytest.raises(SystemExit) as left:
+            main()
+        printed = capsys.readouterr()
+        return left.value.code, printed.out, printed.err
+
+    return run
+
+
+def test_a_plugged_in_rule_is_checked_from_its_file(check_rule_command):
+    code, out, _ = check_rule_command("mine.py:Mine")
+    assert code == 0
+    assert [line.split("  ")[0] for line in out.splitlines()[1:]] == list(TESTS)
+    assert out.count("passed") == len(TESTS)
+
+
+def test_check_rule_ends_with_1_when_a_test_fails(check_rule_command):
+    code, out, _ = check_rule_command("mine.py:Mine", "--option", "scale=-1")
+    assert code == 1
+    assert {line.split("  ")[0] for line in out.splitlines() if "failed" in line} == {"backprop limit", "beats frozen"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ekda"], "unknown rule 'ekda'. Did you mean ekdaa"),
+        (["ekdaa", "--option", "bet=1"], "unknown option 'bet'. Did you mean beta"),
+        (["ekdaa", "--option", "beta=-1"], "the options of ekdaa.beta: must be greater than 0"),
+        (["ekdaa", "--option", "beta"], "--option: cannot read 'beta'. Write KEY=VALUE"),
+        (["mine.py:not_a_rule"], "mine.py:not_a_rule: is not a LearningRule"),
+        (["mine.py:Main"], "Did you mean Mine"),
+    ],
+)
+def test_check_rule_refuses_what_it_cannot_check_in_one_line(check_rule_command, arguments, message):
+    code, _, err = check_rule_command(*arguments)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_deviation_is_relative_and_may_leave_out_the_scale():
+    true = torch.tensor([3.0, 4.0], dtype=torch.float64)
+    assert deviation(true, true) == 0
+    assert deviation(2 * true, true) == pytest.approx(1)
+    assert deviation(2 * true, true, up_to_scale=True) == pytest.approx(0, abs=1e-15)
+    assert deviation(-true, true, up_to_scale=True) == pytest.approx(2)
+    assert deviation(true, 0 * true) == float("inf")
+    assert deviation(0 * true, 0 * true) == 0
