@@ -106,7 +106,8 @@ def test_a_sweep_is_run_reported_and_exported(ran, tmp_path):
 
 def test_a_sweep_file_is_overridden_by_flags(ran, tmp_path):
     (tmp_path / "sweep.toml").write_text(
-        'datasets = ["digits"]\nmodels = ["quick_bp"]\nattacks = ["noise"]\nepsilons = [0, 0.1]\nimages = 30\nseeds = 1\n'
+        'datasets = ["digits"]\nmodels = ["quick_bp"]\nattacks = ["noise"]\n'
+        "epsilons = [0, 0.1]\nimages = 30\nseeds = 1\n"
     )
     code, _, error = ran("sweep sweep.toml --run runs/b --images 20 --workers 1")
     assert code == 0
