@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import unknown_name
 from ..scoring.outcomes import Outcomes
 from .intervals import wilson_interval
 from .metrics import accuracy, attack_success_rate, common_images, mistake_agreement, transfer_rate
@@ -64,12 +63,7 @@ def tidy_frame(outcomes: Outcomes, common: Sequence[str] | None = None) -> pd.Da
 
 def _compared(outcomes: Outcomes, common: Sequence[str] | None) -> list[str]:
     """Return the keys of the models that the common images must be right for."""
-    targets = scored_targets(outcomes)
-    names = {outcomes.models[key].name for key in targets}
-    for name in common or ():
-        if name not in names:
-            raise unknown_name("model", name, names)
-    return [key for key in targets if common is None or outcomes.models[key].name in common]
+    return [key for key in scored_targets(outcomes) if common is None or outcomes.models[key].name in common]
 
 
 def _block(

@@ -13,7 +13,7 @@ from ..scoring.outcomes import Outcomes
 from .frame import NUMBER, TEXT, WHOLE, tidy_frame
 from .metrics import accuracy
 from .summary import summary_frame, summary_rows
-from .transfer import TransferGrid, noise_attacks, scored_targets, transfer_grids
+from .transfer import TransferGrid, card_names, noise_attacks, scored_targets, transfer_grids
 
 WORST_CASE = "worst case"
 CURVE_COLUMNS = {
@@ -61,6 +61,10 @@ class Results:
         Raises:
             UsageError: if `common` names a card that was not scored.
         """
+        names = {name for one in self.outcomes for name in card_names(one, scored_targets(one))}
+        for name in common or ():
+            if name not in names:
+                raise unknown_name("model", name, names)
         frames = [tidy_frame(one, common) for one in self.outcomes]
         return pd.concat(frames, ignore_index=True)
 

@@ -75,7 +75,11 @@ def _panels(outcomes: Outcomes, frame: pd.DataFrame) -> list[tuple[str, str, str
         record = outcomes.attacks[key]
         panels.append((record.norm, record.name, record.title or record.name))
     drawn = set(zip(frame["norm"], frame["attack"], strict=True))
-    marked = [(norm, name, f"{title} ({NORMS.get(norm, norm)})" if several else title) for norm, name, title in panels]
+    marked = [
+        # Many a card's title tells its norm already.
+        (norm, name, f"{title} ({NORMS.get(norm, norm)})" if several and norm not in title.lower() else title)
+        for norm, name, title in panels
+    ]
     return [panel for panel in marked if panel[:2] in drawn]
 
 

@@ -60,6 +60,15 @@ def test_folders_are_made_and_an_older_export_is_replaced(frame, tmp_path):
     assert [one.name for one in path.parent.iterdir()] == ["rows.csv"]
 
 
+def test_an_older_export_is_never_half_overwritten_but_renamed_away(frame, tmp_path):
+    path, reader = tmp_path / "rows.csv", tmp_path / "opened-by-a-reader"
+    path.write_text("older")
+    reader.hardlink_to(path)
+    export_frame(frame, path)
+    assert reader.read_text() == "older"
+    assert len(pd.read_csv(path)) == len(frame)
+
+
 def test_an_unknown_format_is_answered_with_the_known_ones(frame, tmp_path):
     with pytest.raises(UsageError, match="Did you mean parquet"):
         export_frame(frame, tmp_path / "rows", "parkuet")

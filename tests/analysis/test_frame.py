@@ -162,3 +162,9 @@ def test_data_sets_are_put_under_each_other(real):
     frame = Results([real, random_outcomes()]).frame()
     assert list(frame["dataset"].unique()) == ["digits", "made"]
     assert frame.index.is_unique
+
+
+def test_a_card_that_is_compared_need_not_be_in_every_data_set(real):
+    frame = Results([real, random_outcomes()]).frame(common=["mlp"])
+    assert frame.loc[frame["dataset"] == "made", "n_common"].isna().all()
+    assert frame.loc[(frame["dataset"] == "digits") & (frame["target"] == "mlp"), "n_common"].notna().all()

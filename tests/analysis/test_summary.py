@@ -71,6 +71,21 @@ def test_noise_is_in_no_worst_case_and_has_its_own_column():
     assert summary["noise_accuracy"].tolist() == [0, 0.75]
 
 
+def test_noise_accuracy_is_that_at_the_epsilon_of_the_row():
+    noise = {(None, key, "noise", size): wrong_on(*range(count)) for key in ("a0", "a1", "b0") for size, count in NOISE}
+    outcomes = two_cards(noise, epsilons=(0.0, 0.1, 0.3))
+    assert summary_of(outcomes).loc["b", "noise_accuracy"] == 0.75
+
+
+NOISE = ((0.1, 1), (0.3, 4))
+
+
+def test_an_image_that_only_an_attack_puts_right_does_not_count_as_robust():
+    outcomes = two_cards({})
+    clean = {**outcomes.clean, "b0": np.array(wrong_on(0, 1))}
+    assert summary_of(replace(outcomes, clean=clean)).loc["b", "transfer_accuracy"] == 0.5
+
+
 def test_norms_are_never_mixed():
     keys = ["a0", "a1", "b0"]
     said = {(s, t, "fgsm2", 0.1): wrong_on(0, 1, 2, 3) for s in keys for t in keys}
@@ -94,6 +109,14 @@ def test_area_and_eps_50_belong_to_the_same_curve():
     assert row["eps_50"] == pytest.approx(0.15)
     assert row["epsilon"] == 0.2  # half of the largest
     assert row["transfer_accuracy"] == heights[2]
+
+
+def test_the_relative_area_is_the_area_over_clean_accuracy(real):
+    summary = summary_of(real)
+    assert summary["area_relative"].to_numpy() == pytest.approx(
+        (summary["area"] / summary["clean_accuracy"]).to_numpy()
+    )
+    assert (summary["area_relative"] > summary["area"]).all()
 
 
 def test_a_real_runs_summary_equals_plain_loops_over_images_and_pairs(real):

@@ -19,7 +19,7 @@ from robustbench_ekdaa.rendering.style import looks, save_figure, shortened
 
 from ..made_outcomes import make_outcomes, random_outcomes
 
-LONG = "A learning rule whose title somebody made very long indeed, $5 & _more_"
+LONG = "$5_{ or $6: a learning rule whose title somebody made very long indeed"  # would be broken mathematics
 DRAWERS = [plot_curves, plot_transfer_matrix, plot_attack_matrices, plot_examples]
 
 
