@@ -1,0 +1,157 @@
+"""Where jobs run: in this process, or side by side in worker processes of this machine.
+
+On a CPU every job computes on one thread, and the cores are used by running jobs side by side. So a result does not
+depend, not in a bit, on how many cores or workers there were, and small networks do not wait for each other's threads.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import count
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from ..errors import WorkFailed
+from ..progress import Progress, Task
+
+Result = TypeVar("Result")
+Job = Callable[[Progress], Result]
+
+
+class Executor(Protocol):
+    """Something that runs jobs and hands back each result as soon as it is there."""
+
+    def run(self, jobs: Sequence[Job[Result]]) -> Iterator[tuple[int, Result]]:
+        """Yield (position of the job, its result), in order of completion."""
+
+
+@contextmanager
+def executor(workers: int, progress: Progress) -> Iterator[Executor]:
+    """Give an executor with so many workers; one worker is this process itself.
+
+    Jobs for worker processes must be picklable, and what they name (rules, data sets) must be found there by name or
+    file: what a script registers by a decorator is known in this process only.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        if workers == 1:
+            yield _Here(progress)
+        else:
+            pool = _Workers(workers, progress)
+            try:
+                yield pool
+            finally:
+                pool.stop()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Here:
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def run(self, jobs: Sequence[Job[Result]]) -> Iterator[tuple[int, Result]]:
+        for position, job in enumerate(jobs):
+            yield position, job(self.progress)
+
+
+class _Workers:
+    def __init__(self, workers: int, progress: Progress) -> None:
+        self.progress = progress
+        # Spawned, not forked: a fork of a process that has used torch's threads can hang.
+        context = multiprocessing.get_context("spawn")
+        self.messages: Any = context.Queue()
+        self.pool = ProcessPoolExecutor(workers, context, _start_worker, (self.messages,))
+        self.listener = threading.Thread(target=self._listen, daemon=True)
+        self.listener.start()
+
+    def run(self, jobs: Sequence[Job[Result]]) -> Iterator[tuple[int, Result]]:
+        futures = {self.pool.submit(_run, job): position for position, job in enumerate(jobs)}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool:
+            raise WorkFailed(
+                "a worker process died, perhaps for lack of memory; everything finished before is kept. "
+                "Run the same command again with fewer --workers."
+            ) from None
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def _listen(self) -> None:
+        bars: dict[Any, Task] = {}
+        while (message := self.messages.get()) is not None:
+            kind, *content = message
+            if kind == "line":
+                self.progress.line(*content)
+            elif kind == "task":
+                bars[content[0]] = self.progress.task(*content[1:])
+            else:
+                bars[content[0]].advance(*content[1:])
+
+    def stop(self) -> None:
+        """End the workers, also in the middle of a job: what they had not handed over is done again next time."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+        self.messages.put(None)
+        self.listener.join()
+
+
+_MESSAGES: Any = None
+_NUMBERS = count()
+
+
+class _SentProgress:
+    """In a worker: sends what the watcher should see to the driver."""
+
+    def task(self, label: str, total: int) -> Task:
+        identity = (os.getpid(), next(_NUMBERS))
+        _MESSAGES.put(("task", identity, label, total))
+        return _SentTask(identity)
+
+    def line(self, text: str) -> None:
+        _MESSAGES.put(("line", text))
+
+
+class _SentTask:
+    def __init__(self, identity: tuple[int, int]) -> None:
+        self.identity = identity
+
+    def advance(self, amount: int = 1, note: str | None = None) -> None:
+        _MESSAGES.put(("advance", self.identity, amount, note))
+
+
+def _start_worker(messages: Any) -> None:
+    global _MESSAGES
+    _MESSAGES = messages
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what Ctrl-C ends
+    torch.set_num_threads(1)
+    threading.Thread(target=_leave_with_the_driver, daemon=True).start()
+
+
+def _leave_with_the_driver() -> None:
+    """A killed driver cannot stop its workers, so each of them watches for that."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _run(job: Job[Result]) -> Result:
+    return job(_SentProgress())
