@@ -57,7 +57,7 @@ def test_jobs_run_on_one_thread_each_and_report_progress(workers):
 
 
 def test_a_workers_death_is_one_clear_line_and_its_errors_are_its_own():
-    with pytest.raises(WorkFailed, match="a worker process died.*fewer --workers"), executor(2, Silent()) as runner:
+    with pytest.raises(WorkFailed, match=r"a worker process died.*fewer --workers"), executor(2, Silent()) as runner:
         list(runner.run([die]))
     with pytest.raises(UsageError, match="one line"), executor(2, Silent()) as runner:
         list(runner.run([complain]))
