@@ -149,8 +149,8 @@ def _finish(
     caption(
         figure,
         [
-            f"Lines: mean over surrogates (each surrogate's model card weighs the same, no model is attacked on "
-            f"itself) and training seeds; {band}.",
+            f"Lines: mean over surrogates (each surrogate's model card weighs the same; none is the target itself or "
+            f"started from its weights) and training seeds; {band}.",
             f"Dotted: chance, {chance:.3g} %. {len(outcomes.labels)} test images.",
         ],
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,8 +191,6 @@ def _titles(results: Results) -> dict[str, str]:
 def _page(results: Results, pictures: dict[str, list[Picture]], command: str | None) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from .. import __version__
-
     environment = Environment(
         loader=PackageLoader("robustbench_ekdaa.rendering", "templates"),
         autoescape=True,
@@ -203,9 +202,16 @@ def _page(results: Results, pictures: dict[str, list[Picture]], command: str | N
     sections = [_section(results, one, summary, pictures[one.dataset]) for one in results.outcomes]
     specs = list(dict.fromkeys(json.dumps(one.spec, indent=2, ensure_ascii=False) for one in results.outcomes))
     page: str = environment.get_template("report.html").render(
-        sections=sections, command=command, specs=specs, version=__version__
+        sections=sections, command=command, specs=specs, version=_version()
     )
     return page
+
+
+def _version() -> str:
+    try:
+        return version("robustbench-ekdaa")
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return ""
 
 
 def _section(results: Results, outcomes: Outcomes, summary: pd.DataFrame, pictures: list[Picture]) -> dict[str, Any]:

@@ -104,7 +104,8 @@ def test_relations_are_marked(real):
     }
     assert pairs["mlp", 0, "mlp", 0] == "white-box"
     assert pairs["mlp", 0, "mlp", 1] == "same-rule"
-    assert pairs["mlp", 0, "linear", 0] == "cross-rule"
+    assert pairs["mlp", 1, "linear", 0] == "cross-rule"
+    assert pairs["mlp", 0, "linear", 0] == "same-start"
     assert set(frame.loc[frame["surrogate"].isna(), "relation"]) == {"no surrogate"}
 
 

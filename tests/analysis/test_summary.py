@@ -24,8 +24,8 @@ def summary_of(outcomes, epsilon=None):
 
 
 def two_cards(said, **fields):
-    """Card a with seeds 0 and 1, card b with seed 0; all right on the clean images."""
-    models = [("a", 0), ("a", 1), ("b", 0)]
+    """Card a with seeds 0 and 1, card b with seed 2; all right on the clean images."""
+    models = [("a", 0), ("a", 1), ("b", 2)]
     keys = [f"{name}{seed}" for name, seed in models]
     whole = {(s, t, "fgsm", 0.1): RIGHT for s in keys for t in keys}
     return make_outcomes(models, LABELS, dict.fromkeys(keys, RIGHT), {**whole, **said}, **fields)
@@ -34,12 +34,12 @@ def two_cards(said, **fields):
 def test_every_surrogate_card_weighs_the_same_whatever_its_seeds():
     outcomes = two_cards(
         {
-            ("a0", "b0", "fgsm", 0.1): wrong_on(0, 1),  # 1/2
-            ("a1", "b0", "fgsm", 0.1): wrong_on(0, 1, 2, 3),  # 0
+            ("a0", "b2", "fgsm", 0.1): wrong_on(0, 1),  # 1/2
+            ("a1", "b2", "fgsm", 0.1): wrong_on(0, 1, 2, 3),  # 0
             ("a1", "a0", "fgsm", 0.1): wrong_on(0),  # 3/4
-            ("b0", "a0", "fgsm", 0.1): wrong_on(0, 1, 2),  # 1/4
+            ("b2", "a0", "fgsm", 0.1): wrong_on(0, 1, 2),  # 1/4
             ("a0", "a1", "fgsm", 0.1): wrong_on(),  # 1
-            ("b0", "a1", "fgsm", 0.1): wrong_on(1, 2),  # 1/2
+            ("b2", "a1", "fgsm", 0.1): wrong_on(1, 2),  # 1/2
         }
     )
     summary = summary_of(outcomes)
@@ -50,29 +50,40 @@ def test_every_surrogate_card_weighs_the_same_whatever_its_seeds():
 
 
 def test_a_model_attacked_on_itself_is_in_no_mean():
-    fooled = {(key, key, "fgsm", 0.1): wrong_on(0, 1, 2, 3) for key in ("a0", "a1", "b0")}
+    fooled = {(key, key, "fgsm", 0.1): wrong_on(0, 1, 2, 3) for key in ("a0", "a1", "b2")}
     assert (summary_of(two_cards(fooled))["transfer_accuracy"] == 1).all()
 
 
-def test_the_worst_case_is_taken_per_image_and_pair_before_any_mean():
-    said = {("a0", "b0", "fgsm", 0.1): wrong_on(0, 1)}
+def test_a_pair_that_started_from_the_same_weights_counts_only_where_its_card_has_no_other_seed():
+    models = [("a", 0), ("a", 1), ("b", 0)]
     keys = ["a0", "a1", "b0"]
+    whole = {(s, t, "fgsm", 0.1): RIGHT for s in keys for t in keys}
+    said = {("a0", "b0", "fgsm", 0.1): wrong_on(0, 1, 2), ("a1", "b0", "fgsm", 0.1): wrong_on(0)}
+    said |= {("b0", "a0", "fgsm", 0.1): wrong_on(0, 1), ("b0", "a1", "fgsm", 0.1): wrong_on()}
+    summary = summary_of(make_outcomes(models, LABELS, dict.fromkeys(keys, RIGHT), {**whole, **said}))
+    assert summary.loc["b", "transfer_accuracy"] == 3 / 4  # a1 alone: a0 shares b0's start
+    assert summary.loc["a", "transfer_accuracy"] == pytest.approx(((1 + 1 / 2) / 2 + 1) / 2)  # b has no other seed
+
+
+def test_the_worst_case_is_taken_per_image_and_pair_before_any_mean():
+    said = {("a0", "b2", "fgsm", 0.1): wrong_on(0, 1)}
+    keys = ["a0", "a1", "b2"]
     said |= {(s, t, "bim", 0.1): RIGHT for s in keys for t in keys}
-    said |= {("a0", "b0", "bim", 0.1): wrong_on(1, 2)}
+    said |= {("a0", "b2", "bim", 0.1): wrong_on(1, 2)}
     # On a0 only image 3 survives both attacks; the minimum of the means would be 1/2.
     assert summary_of(two_cards(said)).loc["b", "transfer_accuracy"] == pytest.approx((1 / 4 + 1) / 2)
 
 
 def test_noise_is_in_no_worst_case_and_has_its_own_column():
     noise = {(None, key, "noise", 0.1): wrong_on(0, 1, 2, 3) for key in ("a0", "a1")}
-    noise |= {(None, "b0", "noise", 0.1): wrong_on(0)}
+    noise |= {(None, "b2", "noise", 0.1): wrong_on(0)}
     summary = summary_of(two_cards(noise))
     assert (summary["transfer_accuracy"] == 1).all()
     assert summary["noise_accuracy"].tolist() == [0, 0.75]
 
 
 def test_noise_accuracy_is_that_at_the_epsilon_of_the_row():
-    noise = {(None, key, "noise", size): wrong_on(*range(count)) for key in ("a0", "a1", "b0") for size, count in NOISE}
+    noise = {(None, key, "noise", size): wrong_on(*range(count)) for key in ("a0", "a1", "b2") for size, count in NOISE}
     outcomes = two_cards(noise, epsilons=(0.0, 0.1, 0.3))
     assert summary_of(outcomes).loc["b", "noise_accuracy"] == 0.75
 
@@ -80,14 +91,22 @@ def test_noise_accuracy_is_that_at_the_epsilon_of_the_row():
 NOISE = ((0.1, 1), (0.3, 4))
 
 
+def test_several_noises_count_as_their_worst_case_and_a_missing_one_leaves_it_undefined():
+    noise = {(None, key, name, 0.1): wrong_on(image) for key in ("a0", "b0") for name, image in (("n1", 0), ("n2", 1))}
+    noise[None, "a1", "n1", 0.1] = wrong_on(0)
+    summary = summary_of(two_cards(noise))
+    assert summary.loc["b", "noise_accuracy"] == 0.5
+    assert np.isnan(summary.loc["a", "noise_accuracy"])
+
+
 def test_an_image_that_only_an_attack_puts_right_does_not_count_as_robust():
     outcomes = two_cards({})
-    clean = {**outcomes.clean, "b0": np.array(wrong_on(0, 1))}
+    clean = {**outcomes.clean, "b2": np.array(wrong_on(0, 1))}
     assert summary_of(replace(outcomes, clean=clean)).loc["b", "transfer_accuracy"] == 0.5
 
 
 def test_norms_are_never_mixed():
-    keys = ["a0", "a1", "b0"]
+    keys = ["a0", "a1", "b2"]
     said = {(s, t, "fgsm2", 0.1): wrong_on(0, 1, 2, 3) for s in keys for t in keys}
     outcomes = two_cards(said, attacks={"fgsm": "linf", "fgsm2": "l2"})
     summary = Results([outcomes]).summary().set_index(["norm", "model"])
@@ -131,7 +150,7 @@ def test_a_real_runs_summary_equals_plain_loops_over_images_and_pairs(real):
         return survived / len(real.labels)
 
     mlp = [(pair("mlp1", "mlp0") + pair("linear0", "mlp0")) / 2, (pair("mlp0", "mlp1") + pair("linear0", "mlp1")) / 2]
-    linear = (pair("mlp0", "linear0") + pair("mlp1", "linear0")) / 2
+    linear = pair("mlp1", "linear0")  # mlp0 has the seed, and so the first weights' stream, of linear0
     assert summary.loc["mlp", "transfer_accuracy"] == pytest.approx(np.mean(mlp))
     assert summary.loc["linear", "transfer_accuracy"] == pytest.approx(linear)
     assert 0 < linear < summary.loc["linear", "clean_accuracy"]
