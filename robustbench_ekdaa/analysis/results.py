@@ -73,8 +73,8 @@ class Results:
 
         `transfer_accuracy` is transfer robust accuracy: per (surrogate, target) pair, the share of images that are
         right before and under every gradient attack at `epsilon` (worst case per image; noise is no such attack);
-        averaged over surrogates so that every surrogate card weighs the same, white-box pairs excluded; then over the
-        target's training seeds. `..._low` and `..._high` are its 95 % interval by a bootstrap over images and
+        averaged over surrogates so that every surrogate card weighs the same, without white-box pairs and pairs that
+        started from the same weights; then over the target's training seeds. `..._low` and `..._high` are its 95 % interval by a bootstrap over images and
         training seeds (with one seed: over images alone, and `note` says so), `..._sd` its spread over target seeds.
         `area` and `eps_50` belong to the curve of the same quantity over all epsilons: the area under it divided by
         the largest epsilon (`area_relative`: and by clean accuracy), and where it first falls to half of clean

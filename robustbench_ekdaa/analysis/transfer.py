@@ -1,7 +1,9 @@
 """Accuracy under transfer: which (surrogate, target) pairs count, and how they are averaged.
 
 For a target, every surrogate *card* weighs the same, whatever the number of its seeds: a learning rule must not look
-robust because most surrogates were of another family. A model attacked on itself (white-box) never counts.
+robust because most surrogates were of another family. A model attacked on itself (white-box) never counts. Nor does a
+pair of different cards with the same training seed, where the card has other seeds: all cards draw their first weights
+from the seed, so such a pair started as one network, and the attacker would know more than an attacker can.
 """
 
 from __future__ import annotations
@@ -73,8 +75,20 @@ class TransferGrid:
 
     @cached_property
     def counted(self) -> Bools:
-        """Which pairs enter transfer means: scored and not white-box, (S, T)."""
-        return self.scored & ~self._table({(key, key) for key in self.targets})
+        """Which pairs enter transfer means: scored, not white-box, and of another start if there is one, (S, T)."""
+        relation = self.outcomes.relation
+        pairs = {(s, t): relation(s, t) for s in self.surrogates for t in self.targets}
+        transfer = self.scored & ~self._table({pair for pair, kind in pairs.items() if kind == "white-box"})
+        other_start = transfer & ~self._table({pair for pair, kind in pairs.items() if kind == "same-start"})
+        answer = np.zeros_like(transfer)
+        for rows in self._rows_by_card:
+            answer[rows] = np.where(other_start[rows].any(0), other_start[rows], transfer[rows])
+        return answer
+
+    @cached_property
+    def _rows_by_card(self) -> list[list[int]]:
+        names = [self.outcomes.models[key].name for key in self.surrogates]
+        return [[i for i, name in enumerate(names) if name == one] for one in dict.fromkeys(names)]
 
     def _table(self, pairs: set[tuple[str, str]]) -> Bools:
         return np.array([[(surrogate, target) in pairs for target in self.targets] for surrogate in self.surrogates])
@@ -122,10 +136,8 @@ class TransferGrid:
         Returns:
             one number per target, (..., T); NaN for a target that no other model attacked.
         """
-        names = card_names(self.outcomes, self.surrogates)
         means = []
-        for name in names:
-            rows = [i for i, key in enumerate(self.surrogates) if self.outcomes.models[key].name == name]
+        for rows in self._rows_by_card:
             allowed = self.counted[rows].astype(np.float64)
             weights = allowed if counts is None else counts[..., rows, None] * allowed
             weights = np.where(weights.sum(-2, keepdims=True) > 0, weights, allowed)
@@ -158,8 +170,7 @@ class TransferGrid:
     def replicates(self, epsilon: float, generator: np.random.Generator, draws: int = DRAWS) -> Floats:
         """Bootstrap each target card's worst-case transfer accuracy over images and training seeds, (B, cards).
 
-        Surrogates' and targets' seeds are drawn apart. Drawn together, a pair of equal seeds would count too often;
-        such models share their first weights, and fool each other more easily than others.
+        Surrogates' and targets' seeds are drawn apart: drawn together, they would be the same too often.
         """
         right = self.right(epsilon)
         rows = right.reshape(-1, right.shape[-1])

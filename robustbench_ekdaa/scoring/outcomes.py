@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Relation = Literal["white-box", "same-rule", "cross-rule", "no surrogate"]
+Relation = Literal["white-box", "same-start", "same-rule", "cross-rule", "no surrogate"]
 
 
 @dataclass(frozen=True)
@@ -120,13 +120,19 @@ class Outcomes:
     spec: dict[str, Any]
 
     def relation(self, surrogate: str | None, target: str) -> Relation:
-        """How the attacker's model is related to the attacked one."""
+        """How the attacker's model is related to the attacked one.
+
+        "same-start" is another card with the same training seed. All cards draw their first weights from the seed, so
+        the two started as the same network; such pairs fool each other more easily than an attacker could hope for.
+        """
         if surrogate is None:
             return "no surrogate"
         if surrogate == target:
             return "white-box"
-        same = self.models[surrogate].rule == self.models[target].rule
-        return "same-rule" if same else "cross-rule"
+        attacker, attacked = self.models[surrogate], self.models[target]
+        if attacker.seed == attacked.seed:
+            return "same-start"
+        return "same-rule" if attacker.rule == attacked.rule else "cross-rule"
 
     def curves(self) -> Iterator[tuple[str | None, str, str, list[tuple[float, NDArray[np.int64]]]]]:
         """Yield (surrogate, target, attack, [(epsilon, predictions), ...]) with the clean pass as epsilon 0."""

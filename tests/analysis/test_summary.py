@@ -92,7 +92,7 @@ NOISE = ((0.1, 1), (0.3, 4))
 
 
 def test_several_noises_count_as_their_worst_case_and_a_missing_one_leaves_it_undefined():
-    noise = {(None, key, name, 0.1): wrong_on(image) for key in ("a0", "b0") for name, image in (("n1", 0), ("n2", 1))}
+    noise = {(None, key, name, 0.1): wrong_on(image) for key in ("a0", "b2") for name, image in (("n1", 0), ("n2", 1))}
     noise[None, "a1", "n1", 0.1] = wrong_on(0)
     summary = summary_of(two_cards(noise))
     assert summary.loc["b", "noise_accuracy"] == 0.5

@@ -57,7 +57,7 @@ def test_axes_have_units_and_chance_and_all_of_the_range(real):
     assert any(np.allclose(line.get_ydata(), 10) and len(line.get_ydata()) == 2 for line in first.lines)
     caption = " ".join(figure.get_supxlabel().split())
     assert "bands reach from the lowest to the highest training seed" in caption
-    assert "no model is attacked on itself" in caption
+    assert "none is the target itself" in caption
     assert "200 test images" in caption
 
 
