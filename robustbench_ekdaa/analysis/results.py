@@ -73,12 +73,13 @@ class Results:
 
         `transfer_accuracy` is transfer robust accuracy: per (surrogate, target) pair, the share of images that are
         right before and under every gradient attack at `epsilon` (worst case per image; noise is no such attack);
-        averaged over surrogates so that every surrogate card weighs the same, without white-box pairs and pairs that
-        started from the same weights; then over the target's training seeds. `..._low` and `..._high` are its 95 % interval by a bootstrap over images and
-        training seeds (with one seed: over images alone, and `note` says so), `..._sd` its spread over target seeds.
-        `area` and `eps_50` belong to the curve of the same quantity over all epsilons: the area under it divided by
-        the largest epsilon (`area_relative`: and by clean accuracy), and where it first falls to half of clean
-        accuracy (infinite: not up to `eps_max`). Failed models are listed and enter no mean.
+        averaged over surrogates so that every surrogate card weighs the same, without white-box pairs and without
+        pairs that started from the same weights (unless a card has no other seed); then over the target's training
+        seeds. `..._low` and `..._high` are its 95 % interval by a bootstrap over images and training seeds (with one
+        seed: over images alone, and `note` says so), `..._sd` its spread over target seeds. `area` and `eps_50` belong
+        to the curve of the same quantity over all epsilons: the area under it divided by the largest epsilon
+        (`area_relative`: and by clean accuracy), and where it first falls to half of clean accuracy (infinite: not up
+        to `eps_max`). Failed models are listed and enter no mean.
 
         Args:
             epsilon: the size to state accuracies at (default: the one nearest to half of the largest).

@@ -86,6 +86,13 @@ class TransferGrid:
         return answer
 
     @cached_property
+    def counts_same_start(self) -> bool:
+        """Whether a pair that started from the same weights had to count, for want of another seed of its card."""
+        relation = self.outcomes.relation
+        same = {(s, t) for s in self.surrogates for t in self.targets if relation(s, t) == "same-start"}
+        return bool((self.counted & self._table(same)).any())
+
+    @cached_property
     def _rows_by_card(self) -> list[list[int]]:
         names = [self.outcomes.models[key].name for key in self.surrogates]
         return [[i for i, name in enumerate(names) if name == one] for one in dict.fromkeys(names)]

@@ -53,12 +53,18 @@ def _seeds(summary: pd.DataFrame) -> list[str]:
 def _surrogates(outcomes: Outcomes) -> list[str]:
     cards = {name for grid in transfer_grids(outcomes) for name in card_names(outcomes, grid.surrogates)}
     rules = {outcomes.models[key].rule for key in outcomes.surrogates if outcomes.models[key].name in cards}
-    if len(rules) != 1 or len(scored_targets(outcomes)) < 2:
-        return []
-    return [
-        f"All surrogates were trained with one rule ({rules.pop()}): models of other rules may look robust only "
-        "because the attacks were not made for their kind."
-    ]
+    sentences = []
+    if len(rules) == 1 and len(scored_targets(outcomes)) > 1:
+        sentences.append(
+            f"All surrogates were trained with one rule ({rules.pop()}): models of other rules may look robust only "
+            "because the attacks were not made for their kind."
+        )
+    if any(grid.counts_same_start for grid in transfer_grids(outcomes)):
+        sentences.append(
+            "Some surrogates' cards have only the target's own training seed: such pairs started from the same weights "
+            "and fool each other more easily than strangers would. More seeds take them out of the means."
+        )
+    return sentences
 
 
 def _clean(summary: pd.DataFrame) -> list[str]:

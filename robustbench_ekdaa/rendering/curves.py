@@ -146,11 +146,13 @@ def _finish(
     band = (
         "bands reach from the lowest to the highest training seed" if seeds.max() > 1 else "one training seed: no band"
     )
+    same_start = any(grid.counts_same_start for grid in transfer_grids(outcomes))
+    others = "none is the target itself" + ("" if same_start else " or started from its weights")
     caption(
         figure,
         [
-            f"Lines: mean over surrogates (each surrogate's model card weighs the same; none is the target itself or "
-            f"started from its weights) and training seeds; {band}.",
+            f"Lines: mean over surrogates (each surrogate's model card weighs the same; {others}) and training seeds; "
+            f"{band}.",
             f"Dotted: chance, {chance:.3g} %. {len(outcomes.labels)} test images.",
         ],
     )

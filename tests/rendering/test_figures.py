@@ -61,6 +61,12 @@ def test_axes_have_units_and_chance_and_all_of_the_range(real):
     assert "200 test images" in caption
 
 
+def test_the_caption_says_that_no_surrogate_shares_the_targets_start_only_where_that_is_true():
+    several, one = (plot_curves(random_outcomes(cards=2, seeds=seeds)).get_supxlabel() for seeds in (2, 1))
+    assert "started from its weights" in " ".join(several.split())
+    assert "started" not in one
+
+
 def test_a_card_has_one_colour_in_every_figure_and_report():
     small, large = random_outcomes(cards=2), Results([random_outcomes(cards=5), random_outcomes(cards=11, seeds=1)])
     for name in ("backprop", "ekdaa"):

@@ -234,6 +234,7 @@ def test_caveats_are_found_in_the_outcomes():
     found = " ".join(caveats(unequal, Results([unequal]).summary()))
     assert "differ by up to 20.0 points" in found
     assert "Every model card: fewer than 3 training seeds" in found
+    assert "started from the same weights" in found
 
 
 @pytest.mark.slow
