@@ -88,6 +88,7 @@ def quickstart(
         models=("backprop", "ekdaa", "frozen"),
         attacks=("fgsm", "bim", "pgd", "mi_fgsm", "noise"),
         epsilons=tuple(parse_epsilons("0:0.4:0.05")),
+        images=300,
         seeds=3,
     )
     failed = do_sweep(spec, out_folder / "run", Workspace(), device, workers)
