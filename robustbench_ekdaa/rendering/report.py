@@ -240,5 +240,6 @@ def _section(results: Results, outcomes: Outcomes, summary: pd.DataFrame, pictur
         "models": models,
         "failed": [model for model in models if model["status"] == "failed"],
         "caveats": caveats(outcomes, rows),
+        "strangers": not any(grid.counts_same_start for grid in transfer_grids(outcomes)),
         "pictures": [{"stem": one.stem, "kind": one.kind, "alt": one.alt} for one in pictures],
     }

@@ -96,6 +96,7 @@ def test_the_page_says_what_a_reader_needs(folder):
         '"epsilons"',
     ):
         assert part in text, part
+    assert "pairs of one start are left out" not in text  # the only seed of "linear" is one of "mlp" too
 
 
 def test_the_tables_hold_the_results(folder, results):
@@ -170,6 +171,17 @@ def test_a_full_disk_leaves_the_older_report_and_no_rubbish(tmp_path):
         write_report(unattacked(cards=5), out)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_with_enough_seeds_pairs_of_one_start_are_said_to_be_left_out(tmp_path):
+    assert (
+        "pairs of one start are left out"
+        in Page(
+            write_report(
+                Results([random_outcomes(cards=2, seeds=2, attacks=("fgsm",), examples=())]), tmp_path / "report"
+            )
+        ).text
+    )
 
 
 def test_an_empty_folder_is_filled_and_the_marker_lists_what_is_in_it(tmp_path):
