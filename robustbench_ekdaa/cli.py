@@ -387,6 +387,8 @@ def main() -> None:
     debug = "--debug" in sys.argv
     try:
         code = app(standalone_mode=False)
+        if code == 130:  # how some versions of typer say that Ctrl-C was pressed
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except (KeyboardInterrupt, typer.Abort):
         fail("stopped; everything finished before is kept. Run the same command again to go on.", 130)

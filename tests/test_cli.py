@@ -1,7 +1,9 @@
 """The command line as its user meets it: what it prints, what it writes, and how it fails."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -131,6 +133,26 @@ def test_a_failed_model_makes_exit_code_1_but_the_rest_is_there(cli, tmp_path):
     assert code == 1
     assert "wild (seed 0) diverged in epoch 1" in error
     assert "quick_bp" in out
+
+
+def test_ctrl_c_is_one_clear_line_and_the_same_command_goes_on(cli, tmp_path):
+    for name in ("quick_bp", "quick_ekdaa"):
+        write_card(tmp_path, name, name.removeprefix("quick_").replace("bp", "backprop"))
+    command = [sys.executable, "-c", "from robustbench_ekdaa.cli import main; main()", *SWEEP.split(), "--run", "r"]
+    process = subprocess.Popen(
+        [*command, "--workers", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert "to do: 4 trainings" in process.stderr.readline()
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error == "error: stopped; everything finished before is kept. Run the same command again to go on.\n"
+    assert cli(f"{SWEEP} --run r --workers 1")[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,8 @@ class _Workers:
         self.listener.start()
 
     def run(self, jobs: Sequence[Job[Result]]) -> Iterator[tuple[int, Result]]:
-        futures = {self.pool.submit(_run, job): position for position, job in enumerate(jobs)}
+        with _deaf_to_ctrl_c():
+            futures = {self.pool.submit(_run, job): position for position, job in enumerate(jobs)}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
@@ -117,6 +118,19 @@ _MESSAGES: Any = None
 _NUMBERS = count()
 
 
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Start processes that ignore Ctrl-C from their first instant on: the driver decides what it ends."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class _SentProgress:
     """In a worker: sends what the watcher should see to the driver."""
 
@@ -140,7 +154,6 @@ class _SentTask:
 def _start_worker(messages: Any) -> None:
     global _MESSAGES
     _MESSAGES = messages
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what Ctrl-C ends
     torch.set_num_threads(1)
     threading.Thread(target=_leave_with_the_driver, daemon=True).start()
 
