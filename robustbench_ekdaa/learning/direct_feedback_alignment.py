@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..networks import Network
-from .feedback import random_projections, refuse_flat_activations, through_activation
+from .feedback import inputs_alone, lean_trace, random_projections, refuse_flat_activations, through_activation
 from .layers import transmit_and_correlate
 from .rule import Agreement, LearningRule, Step, cross_entropy, softmax_error
 
@@ -34,13 +34,17 @@ class DirectFeedbackAlignment(LearningRule):
     @torch.no_grad()
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
         """Fill `.grad` of weights and biases."""
-        logits, traces = self.network.trace(images)
+        logits, traces = lean_trace(self.network, images)
         error = softmax_error(logits, labels)  # e  (N, K)
         *hidden, readout = self.network.block_list
-        for block, trace, feedback in zip(hidden, traces[:-1], self.feedback, strict=True):
-            delta = through_activation(block, error @ feedback, trace)
+        above = traces.pop()
+        transmit_and_correlate(readout, above, error, readout.layer.weight, transmit=False)
+        for block, feedback in zip(reversed(hidden), reversed(self.feedback), strict=True):
+            trace = traces.pop()
+            delta = through_activation(block, error @ feedback, trace, above.inputs)
+            above = trace = inputs_alone(trace)
             transmit_and_correlate(block, trace, delta, block.layer.weight, transmit=False)
-        transmit_and_correlate(readout, traces[-1], error, readout.layer.weight, transmit=False)
+            del delta
         return Step(cross_entropy(logits, labels), logits)
 
     @torch.no_grad()

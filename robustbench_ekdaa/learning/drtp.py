@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..networks import Network
-from .feedback import random_projections, refuse_flat_activations, through_activation
+from .feedback import inputs_alone, lean_step, random_projections, refuse_flat_activations, through_activation
 from .layers import transmit_and_correlate
 from .rule import Agreement, LearningRule, Step, cross_entropy, softmax_error
 
@@ -41,13 +41,17 @@ class DirectRandomTargetProjection(LearningRule):
     @torch.no_grad()
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
         """Fill `.grad` of weights and biases."""
-        logits, traces = self.network.trace(images)
+        z = self.network.normalise(images)
         *hidden, readout = self.network.block_list
-        for block, trace, feedback in zip(hidden, traces[:-1], self.feedback, strict=True):
-            delta = through_activation(block, feedback[labels], trace)  # B_l onehot(y) is B_l's row of the label
+        for block, feedback in zip(hidden, self.feedback, strict=True):
+            z, trace = lean_step(block, z)
+            # B_l onehot(y) is B_l's row of the label.
+            delta = through_activation(block, feedback[labels], trace, z)
+            trace = inputs_alone(trace)
             transmit_and_correlate(block, trace, delta, block.layer.weight, transmit=False)
+        logits, trace = readout.trace(z)
         error = softmax_error(logits, labels)  # (N, K)
-        transmit_and_correlate(readout, traces[-1], error, readout.layer.weight, transmit=False)
+        transmit_and_correlate(readout, trace, error, readout.layer.weight, transmit=False)
         return Step(cross_entropy(logits, labels), logits)
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..networks import Network
-from .feedback import random_like, refuse_flat_activations, send_back
+from .feedback import lean_trace, random_like, refuse_flat_activations, send_back
 from .rule import Agreement, LearningRule, Step, cross_entropy, softmax_error
 
 
@@ -32,7 +32,7 @@ class FeedbackAlignment(LearningRule):
     @torch.no_grad()
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
         """Fill `.grad` of weights and biases."""
-        logits, traces = self.network.trace(images)
+        logits, traces = lean_trace(self.network, images)
         send_back(self.network, traces, softmax_error(logits, labels), list(self.feedback))
         return Step(cross_entropy(logits, labels), logits)
 

@@ -30,6 +30,7 @@ class KolenPollack(FeedbackAlignment):
 
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
         """Fill `.grad` of weights, biases and feedback."""
+        self.feedback.zero_grad(set_to_none=True)  # so that the last step's take no room during this one
         step = super().compute_gradients(images, labels)
         for feedback, block in zip(self.feedback, self.network.block_list[1:], strict=True):
             assert block.layer.weight.grad is not None

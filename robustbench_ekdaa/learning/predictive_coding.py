@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..networks import Network
-from .feedback import refuse_flat_activations, through_activation, transmit
+from .feedback import lean_trace, refuse_flat_activations, through_activation, transmit
 from .layers import transmit_and_correlate
 from .rule import Agreement, LearningRule, Step, cross_entropy, softmax_error
 
@@ -53,16 +53,18 @@ class PredictiveCoding(LearningRule):
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
         """Fill `.grad` of weights and biases."""
         blocks = self.network.block_list
-        logits, traces = self.network.trace(images)
-        epsilon = [torch.zeros_like(trace.inputs) for trace in traces[1:]]  # epsilon_l in the shape layer l + 1 reads
+        logits, traces = lean_trace(self.network, images)
+        vhat = [*(trace.inputs for trace in traces[1:]), logits]  # in the shapes that the next layers read
+        epsilon = [torch.zeros_like(output) for output in vhat[:-1]]
         epsilon.append(softmax_error(logits, labels))  # epsilon_L  (N, K)
         for _ in range(self.steps):
             # Upwards, so that every layer hears what the one above said in the step before.
             for index in range(len(blocks) - 1):
-                delta = through_activation(blocks[index + 1], epsilon[index + 1], traces[index + 1])
-                epsilon[index].lerp_(transmit(blocks[index + 1], traces[index + 1], delta), self.eta)
-        for block, trace, error in zip(blocks, traces, epsilon, strict=True):
-            delta = through_activation(block, error, trace)
+                above, trace = blocks[index + 1], traces[index + 1]
+                delta = through_activation(above, epsilon[index + 1], trace, vhat[index + 1])
+                epsilon[index].lerp_(transmit(above, trace, delta), self.eta)
+        for block, trace, output, error in zip(blocks, traces, vhat, epsilon, strict=True):
+            delta = through_activation(block, error, trace, output)
             transmit_and_correlate(block, trace, delta, block.layer.weight, transmit=False)
         return Step(cross_entropy(logits, labels), logits)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..networks import Network
 from ..networks.build import glorot_
-from .feedback import refuse_flat_activations, send_back
+from .feedback import lean_trace, refuse_flat_activations, send_back
 from .rule import Agreement, LearningRule, Step, cross_entropy, softmax_error
 
 
@@ -58,7 +58,7 @@ class SignSymmetry(LearningRule):
     @torch.no_grad()
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
         """Fill `.grad` of weights and biases."""
-        logits, traces = self.network.trace(images)
+        logits, traces = lean_trace(self.network, images)
         send_back(self.network, traces, softmax_error(logits, labels), self._feedback())
         return Step(cross_entropy(logits, labels), logits)
 

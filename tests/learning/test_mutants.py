@@ -198,7 +198,7 @@ def kernel_not_transposed(monkeypatch):
 
 def no_derivative(monkeypatch):
     for module in (feedback, direct_feedback_alignment, drtp, predictive_coding):
-        monkeypatch.setattr(module, "through_activation", lambda block, signal, trace: block.unpool(signal, trace))
+        monkeypatch.setattr(module, "through_activation", lambda block, signal, trace, _: block.unpool(signal, trace))
 
 
 def flipped_output_error(monkeypatch):

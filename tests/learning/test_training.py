@@ -75,6 +75,10 @@ def test_a_stopped_training_resumes_to_the_bits_of_an_undisturbed_one(
     both = [load_tensors(training.checkpoint_path(tmp_path / name, work.key))[0] for name in ("whole", "parts")]
     assert all(torch.equal(both[0][key], both[1][key]) for key in both[0])
     assert len(list((tmp_path / "parts" / "checkpoints").iterdir())) == 1
+    logs = [training.log_path(tmp_path / name, work.key).read_text().splitlines() for name in ("whole", "parts")]
+    losses = [[json.loads(line)["loss"] for line in log] for log in logs]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 3
 
 
 def test_a_finished_model_is_not_trained_again(digits, tmp_path):
