@@ -1,5 +1,8 @@
 """A workspace whose models train in a second, so that whole sweeps can be run in tests."""
 
+import os
+import time
+
 import pytest
 
 from robustbench_ekdaa.cards import SweepSpec, Workspace
@@ -20,6 +23,17 @@ learning_rate = {rate}
 def write_card(folder, name, rule, rate=0.05):
     (folder / "models").mkdir(exist_ok=True)
     (folder / "models" / f"{name}.toml").write_text(CARD.format(name=name, rule=rule, rate=rate))
+
+
+def wait_until_all_are_gone(group):
+    """Wait until no process of a group is left: workers must not outlive their driver."""
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    raise AssertionError("worker processes outlived their driver by ten seconds")
 
 
 @pytest.fixture

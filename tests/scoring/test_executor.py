@@ -2,8 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,11 +16,19 @@ from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.scoring.executor import executor
 from robustbench_ekdaa.scoring.sweep import choose_device, choose_workers
 
+from .conftest import wait_until_all_are_gone
+
+ROOT = Path(__file__).parent.parent.parent
+
 
 def square(number, progress):
     bar = progress.task(f"square {number}", 1)
     bar.advance(1, "done")
     return number**2, os.getpid(), torch.get_num_threads()
+
+
+def doze(progress):
+    time.sleep(60)
 
 
 def die(progress):
@@ -61,6 +72,22 @@ def test_a_workers_death_is_one_clear_line_and_its_errors_are_its_own():
         list(runner.run([die]))
     with pytest.raises(UsageError, match="one line"), executor(2, Silent()) as runner:
         list(runner.run([complain]))
+
+
+def test_workers_in_the_middle_of_a_long_job_do_not_outlive_a_killed_driver():
+    script = (
+        "from robustbench_ekdaa.progress import Silent; from robustbench_ekdaa.scoring.executor import executor\n"
+        "from tests.scoring.test_executor import doze, square\nfrom functools import partial\n"
+        "with executor(2, Silent()) as runner:\n"
+        "    for _ in runner.run([partial(square, 1), doze, doze]): print('ready', flush=True)\n"
+    )
+    driver = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert driver.stdout.readline() == "ready\n"
+    driver.kill()
+    driver.wait()
+    wait_until_all_are_gone(driver.pid)
 
 
 def test_devices_and_workers_that_cannot_be_are_refused():

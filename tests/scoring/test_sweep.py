@@ -1,7 +1,6 @@
 """Sweeps: what is stored is true, nothing is done twice, nothing is lost."""
 
 import gc
-import os
 import signal
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
-from .conftest import write_card
+from .conftest import wait_until_all_are_gone, write_card
 
 
 class CountCalls:
@@ -145,17 +144,6 @@ def test_memory_grows_neither_with_epsilons_nor_with_targets(tmp_path, workspace
             run_sweep(wide, tmp_path / str(number), workspace=workspace)
         peaks.append(max(count.alive))
     assert peaks[1] <= peaks[0] + 1  # sampled; ten more epsilons kept would show as ten more
-
-
-def wait_until_all_are_gone(group):
-    """Wait until no process of a group is left: workers must not outlive their driver."""
-    for _ in range(100):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.1)
-    raise AssertionError("worker processes outlived their driver by ten seconds")
 
 
 def test_a_sweep_killed_at_any_point_finishes_with_the_rows_of_an_undisturbed_one(tmp_path, workspace, spec):
