@@ -138,7 +138,7 @@ def build(factory: Callable[..., Any], options: Mapping[str, Any], where: str, *
         name: parameter for name, parameter in inspect.signature(factory).parameters.items() if name not in given
     }
     target = factory.__init__ if inspect.isclass(factory) else factory
-    hints = get_type_hints(target, include_extras=True)
+    hints = get_type_hints(target, include_extras=True) if options else {}
     checked: dict[str, Any] = {}
     for name, value in options.items():
         if name not in parameters:

@@ -69,14 +69,15 @@ def craft(
     radii = [float(epsilon) for epsilon in epsilons]
 
     def batches() -> Iterator[Crafted]:
-        with computing(surrogates):
-            scene = batch.scene(attack, watched, seed)
-        attempts = [attempt(watched, scene, [radius for radius in radii if radius > 0]) for _ in modes]
+        scene = None
         for radius in radii:
             if radius == 0:
                 yield unchanged(images)
                 continue
             with computing(surrogates):
+                if scene is None:
+                    scene = batch.scene(attack, watched, seed)
+                    attempts = [attempt(watched, scene, [radius for radius in radii if radius > 0]) for _ in modes]
                 candidates = [advance(running, mode) for running, mode in zip(attempts, modes, strict=True)]
                 crafted = strongest(candidates, watched, scene, targeted=attack.target is not None)
             for surrogate in watched:

@@ -11,6 +11,7 @@ from .crafted import Crafted
 from .moment import Gradient, Moment, Reach, Scene, State
 from .recipe import Recipe
 from .surrogates import Surrogate
+from .threat import largest
 
 
 def follow(
@@ -34,7 +35,7 @@ def run(recipe: Recipe, gradient: Gradient | None, moment: Moment) -> Crafted:
         at = moment.at_step(step)
         assert gradient is not None
         slope, state = gradient(adversarial, at, state)
-        flat &= ~slope.flatten(1).any(1)
+        flat &= largest(slope) == 0
         direction, state = recipe.update(slope, at, state)
         adversarial, state = recipe.step(adversarial, direction, at, state)
         adversarial = threat.project(adversarial, clean, epsilon)

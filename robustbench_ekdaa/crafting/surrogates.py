@@ -18,19 +18,19 @@ Precision = Literal["float32", "bfloat16"]
 @contextmanager
 def borrowed(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Put networks in evaluation mode with all parameters frozen; afterwards every flag is as it was."""
-    modes = [(part, part.training) for module in modules for part in module.modules()]
-    flags = [(parameter, parameter.requires_grad) for module in modules for parameter in module.parameters()]
+    training = [part for module in modules for part in module.modules() if part.training]
+    trainable = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
     try:
-        for part, _ in modes:
+        for part in training:
             part.training = False
-        for parameter, _ in flags:
+        for parameter in trainable:
             parameter.requires_grad_(False)
         yield
     finally:
-        for part, training in modes:
-            part.training = training
-        for parameter, wanted in flags:
-            parameter.requires_grad_(wanted)
+        for part in training:
+            part.training = True
+        for parameter in trainable:
+            parameter.requires_grad_(True)
 
 
 def lacks_derivative(module: nn.Module) -> bool:
@@ -54,12 +54,15 @@ class Surrogate:
         self.name = f"surrogate {position} ({type(module).__name__})"
         self.largest_label = largest_label
         self.precision = precision
-        self._finite: Tensor | None = None
+        self._sum: Tensor | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return logits; raises UsageError when their shape cannot be right."""
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            logits: Tensor = self.module(images)
+        if self.precision == "bfloat16":
+            with torch.autocast(images.device.type, torch.bfloat16):
+                logits: Tensor = self.module(images)
+        else:
+            logits = self.module(images)
         if logits.ndim != 2 or len(logits) != len(images):
             raise UsageError(
                 f"{self.name}: must answer {len(images)} images with logits of shape ({len(images)}, classes) "
@@ -70,13 +73,14 @@ class Surrogate:
                 f"{self.name}: has {logits.shape[1]} classes, but there is a label {self.largest_label}. "
                 "Labels must be smaller than the number of classes."
             )
-        finite = logits.detach().isfinite().all()
-        self._finite = finite if self._finite is None else self._finite & finite
+        # One NaN or infinity makes all later sums NaN or infinite: the cheapest thing that cannot miss one.
+        total = logits.detach().sum(dtype=torch.float64)
+        self._sum = total if self._sum is None else self._sum + total
         return logits.float()
 
     def verify(self) -> None:
         """Raise WorkFailed if any logit so far was NaN or infinite."""
-        if self._finite is not None and not self._finite:
+        if self._sum is not None and not self._sum.isfinite():
             raise WorkFailed(
                 f"{self.name}: some of its logits are NaN or infinite, so no gradient can be followed. "
                 "Its training probably diverged: check its accuracy, train it again with a lower learning rate."

@@ -39,15 +39,16 @@ def column(per_image: Tensor) -> Tensor:
 
 def unit(direction: Tensor) -> Tensor:
     """Scale each direction to l2 norm 1; exactly zero ones stay zero, and squares never underflow on the way."""
-    scaled = direction / column(direction.abs().flatten(1).amax(1).clamp_min(FLOOR))
+    scaled = direction / column(largest(direction).clamp_min(FLOOR))
     return scaled / column(_l2_size(scaled).clamp_min(FLOOR))
 
 
+def largest(perturbation: Tensor) -> Tensor:
+    """Return the largest absolute value of each image, (N,), whatever the memory layout."""
+    return perturbation.abs().amax((1, 2, 3))
+
+
 # -- l-infinity: every pixel by at most epsilon ----------------------------------------------------------------------
-
-
-def _linf_size(perturbation: Tensor) -> Tensor:
-    return perturbation.abs().flatten(1).amax(1)
 
 
 def _linf_ascend(images: Tensor, direction: Tensor, length: float) -> Tensor:
@@ -62,7 +63,7 @@ def _linf_project(images: Tensor, clean: Tensor, epsilon: float) -> Tensor:
 
 
 def _l2_size(perturbation: Tensor) -> Tensor:
-    length: Tensor = torch.linalg.vector_norm(perturbation.flatten(1), dim=1)
+    length: Tensor = torch.linalg.vector_norm(perturbation, dim=(1, 2, 3))
     return length
 
 
@@ -81,7 +82,7 @@ def _l2_project(images: Tensor, clean: Tensor, epsilon: float) -> Tensor:
 
 
 def _l1_size(perturbation: Tensor) -> Tensor:
-    return perturbation.abs().flatten(1).sum(1)
+    return perturbation.abs().sum((1, 2, 3))
 
 
 def _l1_ascend(images: Tensor, direction: Tensor, length: float) -> Tensor:
@@ -110,7 +111,7 @@ def _l1_project(images: Tensor, clean: Tensor, epsilon: float) -> Tensor:
 
 
 THREATS = {
-    "linf": Threat("linf", _linf_size, _linf_ascend, _linf_project, lambda pixels: 1.0),
+    "linf": Threat("linf", largest, _linf_ascend, _linf_project, lambda pixels: 1.0),
     "l2": Threat("l2", _l2_size, _l2_ascend, _l2_project, lambda pixels: pixels**0.5),
     "l1": Threat("l1", _l1_size, _l1_ascend, _l1_project, float),
 }

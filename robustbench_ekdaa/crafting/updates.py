@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from .moment import Moment, State, Update
-from .threat import FLOOR, column
+from .threat import FLOOR
 
 
 def plain() -> Update:
@@ -22,7 +22,7 @@ def plain() -> Update:
 
 def mean_size_one(gradient: Tensor) -> Tensor:
     """Scale each gradient so that its absolute values average to 1; exactly zero ones stay zero."""
-    return gradient / column(gradient.abs().flatten(1).mean(1).clamp_min(FLOOR))
+    return gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp_min(FLOOR)
 
 
 def momentum(*, decay: Annotated[float, Field(ge=0)] = 1.0) -> Update:
@@ -38,7 +38,7 @@ def momentum(*, decay: Annotated[float, Field(ge=0)] = 1.0) -> Update:
     def update(gradient: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
         scaled = mean_size_one(gradient)
         past = state.get("momentum")
-        gathered = scaled if past is None else scaled + decay * past
+        gathered = scaled if past is None else scaled.add(past, alpha=decay)
         return gathered, {**state, "momentum": gathered}
 
     return update

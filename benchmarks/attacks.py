@@ -1,0 +1,331 @@
+"""What crafting costs: passes counted exactly, and time against a hand-written loop, torchattacks, Foolbox and ART.
+
+    python benchmarks/attacks.py --dataset fashion_mnist --network small_cnn
+
+All competitors craft from the same network, images and epsilon in one process, in turn, round after round; a ratio is
+the median over rounds of our processor time by theirs in the same round. It prints Markdown tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robustbench_ekdaa.cards import AttackCard, NetworkSpec, Workspace
+from robustbench_ekdaa.crafting import craft
+from robustbench_ekdaa.data import load_dataset
+from robustbench_ekdaa.networks import build_network
+from robustbench_ekdaa.randomness import keyed_generator
+
+EPSILON = 0.1
+SWEEP = [0.015 * number for number in range(1, 21)]
+Run = Callable[[], object]
+
+
+# ruff: noqa: D102 - the attacks by hand are their names
+
+# -- the shortest loops one would write by hand ----------------------------------------------------------------------
+
+
+class ByHand:
+    """Attacks on one network written down as shortly as possible: no checks, no seeds, nothing put back."""
+
+    def __init__(self, network: nn.Module, images: Tensor, labels: Tensor) -> None:
+        self.network, self.images, self.labels = network, images, labels
+
+    def slope(self, images: Tensor) -> Tensor:
+        images = images.detach().requires_grad_()
+        loss = F.cross_entropy(self.network(images), self.labels, reduction="sum")
+        return torch.autograd.grad(loss, images)[0]
+
+    def clip(self, images: Tensor, epsilon: float) -> Tensor:
+        return images.clamp(self.images - epsilon, self.images + epsilon).clamp(0, 1)
+
+    def fgsm(self, epsilon: float = EPSILON) -> Tensor:
+        return (self.images + epsilon * self.slope(self.images).sign()).clamp(0, 1)
+
+    def bim(self) -> Tensor:
+        x = self.images
+        for _ in range(10):
+            x = self.clip(x + EPSILON / 10 * self.slope(x).sign(), EPSILON)
+        return x
+
+    def pgd(self) -> Tensor:
+        x = self.clip(self.images + EPSILON * (2 * torch.rand_like(self.images) - 1), EPSILON)
+        for _ in range(10):
+            x = self.clip(x + EPSILON / 4 * self.slope(x).sign(), EPSILON)
+        return x
+
+    def mi_fgsm(self, smooth: Callable[[Tensor], Tensor] = lambda slope: slope) -> Tensor:
+        x, momentum = self.images, torch.zeros_like(self.images)
+        for _ in range(10):
+            slope = smooth(self.slope(x))
+            momentum = momentum + slope / slope.abs().mean((1, 2, 3), keepdim=True)
+            x = self.clip(x + EPSILON / 10 * momentum.sign(), EPSILON)
+        return x
+
+    def ti_mi_fgsm(self) -> Tensor:
+        profile = torch.exp(-0.5 * torch.linspace(-3, 3, 15) ** 2)
+        kernel = (torch.outer(profile, profile) / profile.sum() ** 2).expand(self.images.shape[1], 1, 15, 15)
+        return self.mi_fgsm(lambda slope: F.conv2d(slope, kernel, padding=7, groups=len(kernel)))
+
+    def ni_fgsm(self, copies: int = 1) -> Tensor:
+        x, momentum = self.images, torch.zeros_like(self.images)
+        for _ in range(10):
+            ahead = x + EPSILON / 10 * momentum
+            slope = sum(self.slope(ahead / 2**power) / 2**power for power in range(copies))
+            momentum = momentum + slope / slope.abs().mean((1, 2, 3), keepdim=True)
+            x = self.clip(x + EPSILON / 10 * momentum.sign(), EPSILON)
+        return x
+
+    def si_ni_fgsm(self) -> Tensor:
+        return self.ni_fgsm(copies=5)
+
+    def vmi_fgsm(self) -> Tensor:
+        x, momentum, variance = self.images, torch.zeros_like(self.images), 0.0
+        for _ in range(10):
+            slope = self.slope(x)
+            total = slope + variance
+            momentum = momentum + total / total.abs().mean((1, 2, 3), keepdim=True)
+            around = torch.zeros_like(x)
+            for _ in range(20):
+                around += self.slope(x + 1.5 * EPSILON * (2 * torch.rand_like(x) - 1))
+            variance = around / 20 - slope
+            x = self.clip(x + EPSILON / 10 * momentum.sign(), EPSILON)
+        return x
+
+
+# -- the same attacks of the libraries -------------------------------------------------------------------------------
+
+
+def with_torchattacks(name: str, network: nn.Module, images: Tensor, labels: Tensor) -> Run | None:
+    import torchattacks
+
+    ten = {"eps": EPSILON, "alpha": EPSILON / 10, "steps": 10}
+    known = {
+        "fgsm": ("FGSM", {"eps": EPSILON}),
+        "bim": ("BIM", ten),
+        "pgd": ("PGD", {**ten, "alpha": EPSILON / 4}),
+        "mi_fgsm": ("MIFGSM", ten),
+        "ni_fgsm": ("NIFGSM", ten),
+        "si_ni_fgsm": ("SINIFGSM", ten),
+        "vmi_fgsm": ("VMIFGSM", {**ten, "N": 20}),
+        "ti_mi_fgsm": ("TIFGSM", {**ten, "decay": 1.0, "diversity_prob": 0.0}),
+    }
+    if name not in known or (name == "ti_mi_fgsm" and images.shape[1] != 3):
+        return None
+    kind, options = known[name]
+    attack = getattr(torchattacks, kind)(network, **options)
+    attack.set_device(images.device)
+    return lambda: attack(images, labels)
+
+
+def with_foolbox(name: str, network: nn.Module, images: Tensor, labels: Tensor) -> Run | None:
+    import foolbox
+
+    known = {
+        "fgsm": lambda: foolbox.attacks.LinfFastGradientAttack(),
+        "bim": lambda: foolbox.attacks.LinfBasicIterativeAttack(rel_stepsize=0.1, steps=10, random_start=False),
+        "pgd": lambda: foolbox.attacks.LinfPGD(rel_stepsize=0.25, steps=10),
+    }
+    if name not in known:
+        return None
+    attack, model = known[name](), foolbox.PyTorchModel(network, bounds=(0, 1), device=images.device)
+    return lambda: attack.run(model, images, labels, epsilon=EPSILON)
+
+
+def with_art(name: str, network: nn.Module, images: Tensor, labels: Tensor) -> Run | None:
+    from art.attacks import evasion
+    from art.estimators.classification import PyTorchClassifier
+
+    steps = {"eps": EPSILON, "eps_step": EPSILON / 10, "max_iter": 10, "verbose": False}
+    known = {
+        "fgsm": (evasion.FastGradientMethod, {"eps": EPSILON}),
+        "bim": (evasion.BasicIterativeMethod, steps),
+        "pgd": (evasion.ProjectedGradientDescent, {**steps, "eps_step": EPSILON / 4, "num_random_init": 1}),
+        "mi_fgsm": (evasion.MomentumIterativeMethod, steps),
+    }
+    if name not in known:
+        return None
+    kind, options = known[name]
+    shape = tuple(images.shape[1:])
+    device = "gpu" if images.is_cuda else "cpu"
+    classifier = PyTorchClassifier(
+        network, nn.CrossEntropyLoss(), shape, 10, clip_values=(0.0, 1.0), device_type=device
+    )
+    attack = kind(classifier, batch_size=len(images), **options)
+    inputs, classes = images.cpu().numpy(), labels.cpu().numpy()
+    return lambda: attack.generate(inputs, classes)
+
+
+PEERS = {"torchattacks": with_torchattacks, "Foolbox": with_foolbox, "ART": with_art}
+
+
+# -- counting and timing ---------------------------------------------------------------------------------------------
+
+
+class Counted(nn.Module):
+    """A network that counts the batches that pass it forwards and backwards."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.forwards, self.backwards = network, 0, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.forwards += 1
+        logits: Tensor = self.network(images)
+        if logits.requires_grad:
+            logits.register_hook(self._count)
+        return logits
+
+    def _count(self, gradient: Tensor) -> None:
+        self.backwards += 1
+
+
+def passes(attack: AttackCard, network: nn.Module, images: Tensor, labels: Tensor, epsilons: list[float]) -> str:
+    counted = Counted(network)
+    for _ in craft(attack, [counted], images, labels, epsilons):
+        pass
+    return f"{counted.forwards} f + {counted.backwards} b"
+
+
+def ideal(name: str, epsilons: int) -> str:
+    """E K (1 f + 1 b) with the multipliers of the attack; FGSM one for all epsilons."""
+    steps = 1 if name == "fgsm" else 10 * epsilons
+    count = steps * {"si_ni_fgsm": 5, "vmi_fgsm": 21}.get(name, 1)
+    return f"{count} f + {count} b"
+
+
+def paired(runs: dict[str, Run], seconds: float) -> dict[str, list[float]]:
+    """Run all competitors in turn, each round beginning with another; at least five rounds, then until time is up."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    names = list(runs)
+    for run in runs.values():
+        run()
+    begun, rounds = time.perf_counter(), 0
+    while rounds < 5 or (time.perf_counter() - begun < seconds and rounds < 101):
+        shift = rounds % len(names)
+        for name in names[shift:] + names[:shift]:
+            clock = time.process_time()
+            runs[name]()
+            times[name].append(time.process_time() - clock)
+        rounds += 1
+    return times
+
+
+def ratio(times: dict[str, list[float]], name: str) -> str:
+    if name not in times:
+        return "–"
+    return f"{statistics.median(ours / other for ours, other in zip(times['ours'], times[name], strict=True)):.2f}"
+
+
+def attack_rows(network: nn.Module, images: Tensor, labels: Tensor, seconds: float) -> Iterator[str]:
+    workspace, hand = Workspace(), ByHand(network, images, labels)
+    for name in ("fgsm", "bim", "pgd", "mi_fgsm", "ni_fgsm", "ti_mi_fgsm", "si_ni_fgsm", "vmi_fgsm"):
+        attack = workspace.attacks[name]
+        runs: dict[str, Run] = {
+            "ours": lambda attack=attack: list(craft(attack, [network], images, labels, [EPSILON])),
+            "by hand": getattr(hand, name),
+        }
+        for peer, make in PEERS.items():
+            run = make(name, network, images, labels)
+            if run is not None:
+                runs[peer] = run
+        times = paired(runs, seconds)
+        counts = [passes(attack, network, images, labels, SWEEP[:count]) for count in (1, 4)]
+        cells = [attack.label, counts[0], f"{counts[1]} ({ideal(name, 4)})"]
+        cells.append(f"{1e3 * statistics.median(times['ours']):.1f}")
+        cells += [ratio(times, other) for other in ("by hand", *PEERS)]
+        yield f"| {' | '.join(cells)} |"
+
+
+def sweep_rows(network: nn.Module, targets: list[nn.Module], images: Tensor, labels: Tensor, seconds: float):
+    """An FGSM sweep over 20 epsilons whose images every target scores."""
+    import foolbox
+    import torchattacks
+    from art.attacks.evasion import FastGradientMethod
+    from art.estimators.classification import PyTorchClassifier
+
+    def score(adversarial: Tensor) -> None:
+        with torch.inference_mode():
+            for target in targets:
+                target(adversarial).argmax(1)
+
+    def ours() -> None:
+        for crafted in craft(Workspace().attacks["fgsm"], [network], images, labels, SWEEP):
+            score(crafted.images)
+
+    def by_torchattacks() -> None:
+        for epsilon in SWEEP:
+            attack = torchattacks.FGSM(network, eps=epsilon)
+            attack.set_device(images.device)
+            score(attack(images, labels))
+
+    def by_foolbox() -> None:
+        model = foolbox.PyTorchModel(network, bounds=(0, 1), device=images.device)
+        for epsilon in SWEEP:
+            score(foolbox.attacks.LinfFastGradientAttack().run(model, images, labels, epsilon=epsilon))
+
+    def by_art() -> None:
+        shape, inputs = tuple(images.shape[1:]), images.numpy()
+        classifier = PyTorchClassifier(
+            network, nn.CrossEntropyLoss(), shape, 10, clip_values=(0.0, 1.0), device_type="cpu"
+        )
+        for epsilon in SWEEP:
+            attack = FastGradientMethod(classifier, eps=epsilon, batch_size=len(images))
+            score(torch.from_numpy(attack.generate(inputs, labels.numpy())))
+
+    runs: dict[str, Run] = {"ours": ours, "torchattacks": by_torchattacks, "Foolbox": by_foolbox, "ART": by_art}
+    times = paired(runs, seconds)
+    cells = [
+        str(len(targets)),
+        f"{1e3 * statistics.median(times['ours']):.0f}",
+        *(ratio(times, peer) for peer in PEERS),
+    ]
+    yield f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="fashion_mnist", help="whose test images are attacked")
+    parser.add_argument("--network", default="small_cnn", help="a network preset")
+    parser.add_argument("--images", type=int, default=100, help="images per batch")
+    parser.add_argument("--seconds", type=float, default=20.0, help="time per line, at least five rounds")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    warnings.simplefilter("ignore")
+    logging.getLogger("art").setLevel(logging.ERROR)
+
+    dataset = load_dataset(options.dataset)
+    images, labels = dataset.test.images[: options.images], dataset.test.labels[: options.images]
+    spec = NetworkSpec(preset=options.network)
+    networks = [
+        build_network(spec, dataset.image_shape, len(dataset.classes), keyed_generator(seed, "benchmark")).eval()
+        for seed in range(2)
+    ]
+    print(
+        f"{options.network} on {options.images} images of {options.dataset}, CPU, {options.threads} thread(s), "
+        f"torch {torch.__version__.split('+')[0]}; ratios are our time by theirs.\n"
+    )
+    print("| attack | passes, 1 epsilon | passes, 4 epsilons (ideal) | ms | by hand | torchattacks | Foolbox | ART |")
+    print("|---|---|---|---|---|---|---|---|")
+    for row in attack_rows(networks[0], images, labels, options.seconds):
+        print(row, flush=True)
+    print("\nFGSM at 20 epsilons, scored by so many targets:\n")
+    print("| targets | ms | torchattacks | Foolbox | ART |\n|---|---|---|---|---|")
+    for count in (1, 2):
+        for row in sweep_rows(networks[0], networks[:count], images, labels, options.seconds):
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
