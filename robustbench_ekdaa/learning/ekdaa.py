@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..networks import ACTIVATIONS, Network, Trace
+from ..networks import ACTIVATIONS, Block, Network, Trace
 from ..networks.build import glorot_
+from .feedback import inputs_alone
 from .layers import transmit_and_correlate
 from .rule import Agreement, LearningRule, Step, cross_entropy, softmax_error
 
@@ -67,24 +69,35 @@ class Ekdaa(LearningRule):
     @torch.no_grad()
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
         """Fill `.grad` of weights, biases and error kernels."""
+        for kernel in self.kernels:
+            kernel.grad = None  # so that the last step's take no room during this one
         blocks = self.network.block_list
-        logits, traces = self.network.trace(images)
+        logits, traces = trace_maxima(self.network, images)
         error = softmax_error(logits, labels)  # e_L  (N, K)
         for index in range(len(blocks) - 1, 0, -1):
-            kernel = self.kernels[index - 1]  # E_l
-            sent, weight_gradient = transmit_and_correlate(blocks[index], traces[index], error, kernel)
+            above, kernel = traces.pop(), self.kernels[index - 1]  # E_l
+            sent, weight_gradient = transmit_and_correlate(blocks[index], above, error, kernel)
             kernel.grad = self.gamma * weight_gradient  # dE_l
             assert sent is not None
-            error = self._error_map(index - 1, blocks[index - 1].unpool(sent, traces[index - 1]), traces[index - 1])
+            del error
+            error = self._error_map(blocks[index - 1], sent, traces[-1], above.inputs)
+            traces[-1] = inputs_alone(traces[-1])
+            del sent
         transmit_and_correlate(blocks[0], traces[0], error, blocks[0].layer.weight, transmit=False)
         return Step(cross_entropy(logits, labels), logits)
 
-    def _error_map(self, index: int, d: Tensor, trace: Trace) -> Tensor:
-        """e_l = z_l - t_l with t_l = phi(h_l - beta d_l)."""
-        h, z = trace.preactivation, trace.activation
+    def _error_map(self, block: Block, sent: Tensor, trace: Trace, output: Tensor) -> Tensor:
+        """e_l = z_l - t_l with t_l = phi(h_l - beta d_l); `sent` and `output` are at the block's output, e_l at h_l."""
+        if only_maxima_count(block):
+            # d_l is zero but at the maxima, and so is e_l: both are computed there and put in place afterwards.
+            h = trace.preactivation
+            return block.unpool(self._difference(block, sent.reshape(h.shape), h, output.reshape(h.shape)), trace)
+        return self._difference(block, block.unpool(sent, trace), trace.preactivation, trace.activation)
+
+    def _difference(self, block: Block, d: Tensor, h: Tensor, z: Tensor) -> Tensor:
         moved = torch.sub(h, d, alpha=self.beta)
         if self.target_activation is None:
-            error = z - self.network.block_list[index].phi.forward(moved)
+            error = z - block.phi.forward(moved)
         else:
             phi_t = ACTIVATIONS[self.target_activation].forward
             error = phi_t(h) - phi_t(moved)
@@ -125,3 +138,21 @@ class Ekdaa(LearningRule):
         """Take the error kernels back."""
         for index, kernel in enumerate(self.kernels):
             kernel.copy_(state[f"error_kernel.{index + 1}"])
+
+
+def only_maxima_count(block: Block) -> bool:
+    """Whether each signal at a block's output belongs to one unit: the maximum of a window that overlaps no other."""
+    pooling = block.pooling
+    return pooling is not None and pooling.kind == "max" and pooling.stride >= pooling.size
+
+
+def trace_maxima(network: Network, images: Tensor) -> tuple[Tensor, list[Trace]]:
+    """Do what `Network.trace` does, but where only the maxima count keep h there alone, in the pooled map's shape."""
+    signal, traces = network.normalise(images), []
+    for block in network.block_list:
+        signal, trace = block.trace(signal)
+        if only_maxima_count(block) and trace.pool_indices is not None:
+            maxima = trace.preactivation.flatten(2).gather(2, trace.pool_indices.flatten(2))
+            trace = replace(trace, preactivation=maxima.view(signal.shape))
+        traces.append(trace)
+    return signal, traces
