@@ -1,6 +1,7 @@
 """Every built-in rule keeps the promises of a learning rule; and the tests of those promises can fail."""
 
 import sys
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -158,3 +159,13 @@ def test_a_deviation_is_relative_and_may_leave_out_the_scale():
     assert deviation(-true, true, up_to_scale=True) == pytest.approx(2)
     assert deviation(true, 0 * true) == float("inf")
     assert deviation(0 * true, 0 * true) == 0
+
+
+def test_the_rule_that_the_documentation_writes_out_keeps_the_contract(digits, tmp_path):
+    page = Path(__file__).parents[2] / "docs" / "learning-rules.md"
+    (tmp_path / "noisy.py").write_text(page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0])
+    findings = list(check_rule(rule_maker(f"{tmp_path}/noisy.py:NoisyFeedback", {"tremble": 0.3}), digits))
+    assert {finding.test: finding.verdict for finding in findings} == {
+        **dict.fromkeys(TESTS, "passed"),
+        "backprop limit": "exempt",
+    }

@@ -1,0 +1,84 @@
+"""Fill the table of measured accuracies in docs/learning-rules.md from the trainings in run folders.
+
+    python benchmarks/rule_accuracies.py RUN ... --page docs/learning-rules.md
+
+Reads the facts that each checkpoint carries; trainings with held-out images have no test accuracy and are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections import defaultdict
+from pathlib import Path
+
+from robustbench_ekdaa.cards import Workspace
+from robustbench_ekdaa.learning.checkpoint import load_tensors
+
+BEGIN, END = "<!-- accuracies: begin -->", "<!-- accuracies: end -->"
+Accuracies = dict[tuple[str, str], dict[int, float]]
+
+
+def read_accuracies(runs: list[Path]) -> Accuracies:
+    """Return test accuracies in per cent by (model, data set), then seed; of a model trained twice, the later run's."""
+    found: Accuracies = defaultdict(dict)
+    for run in runs:
+        for path in sorted((run / "checkpoints").glob("*.safetensors")):
+            if path.name.endswith(".partial.safetensors"):
+                continue
+            _, facts = load_tensors(path)
+            if facts.get("test_accuracy") is not None:
+                found[facts["model"], facts["dataset"]][facts["seed"]] = 100 * facts["test_accuracy"]
+    return found
+
+
+def table(found: Accuracies) -> str:
+    """Return a row per model and a column per data set, best first by the first data set."""
+    datasets = sorted({dataset for _, dataset in found}, key=lambda name: -sum(key[1] == name for key in found))
+    models = sorted({model for model, _ in found}, key=lambda model: -mean(found.get((model, datasets[0]), {})))
+    shelf = Workspace().models
+    lines = ["| model | card | " + " | ".join(datasets) + " |", "| --- | --- |" + " ---: |" * len(datasets)]
+    for model in models:
+        title = shelf[model].label if model in shelf else model
+        cells = [cell(found.get((model, dataset), {})) for dataset in datasets]
+        lines.append(f"| {title} | `{model}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def mean(accuracies: dict[int, float]) -> float:
+    """Return the mean, or 0 for none."""
+    return statistics.fmean(accuracies.values()) if accuracies else 0.0
+
+
+def cell(accuracies: dict[int, float]) -> str:
+    """Return mean, range and, unless there are three, the number of seeds."""
+    if not accuracies:
+        return "–"
+    seeds = "" if len(accuracies) == 3 else f", {len(accuracies)} seed{'s' if len(accuracies) > 1 else ''}"
+    return f"{mean(accuracies):.1f} ({min(accuracies.values()):.1f}–{max(accuracies.values()):.1f}{seeds})"
+
+
+def fill(page: Path, text: str) -> None:
+    """Put the table between the page's two marks."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    """Print the table, and put it into a page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--page", type=Path, help="a page with the two marks; without it the table is only printed")
+    given = parser.parse_args()
+    found = read_accuracies(given.runs)
+    if not found:
+        parser.error(f"no trained model in {', '.join(map(str, given.runs))}")
+    text = table(found)
+    print(text)
+    if given.page:
+        fill(given.page, text)
+
+
+if __name__ == "__main__":
+    main()
