@@ -147,12 +147,16 @@ def only_maxima_count(block: Block) -> bool:
 
 
 def trace_maxima(network: Network, images: Tensor) -> tuple[Tensor, list[Trace]]:
-    """Do what `Network.trace` does, but where only the maxima count keep h there alone, in the pooled map's shape."""
+    """Do what `Network.trace` does, but where only the maxima count keep h there alone, in the pooled map's shape.
+
+    Of z only its shape is left there: pooling's way back asks for no more, and the maxima themselves are the output.
+    """
     signal, traces = network.normalise(images), []
     for block in network.block_list:
         signal, trace = block.trace(signal)
         if only_maxima_count(block) and trace.pool_indices is not None:
             maxima = trace.preactivation.flatten(2).gather(2, trace.pool_indices.flatten(2))
-            trace = replace(trace, preactivation=maxima.view(signal.shape))
+            shape_alone = trace.activation.new_empty(1).expand(trace.activation.shape)
+            trace = replace(trace, preactivation=maxima.view(signal.shape), activation=shape_alone)
         traces.append(trace)
     return signal, traces
