@@ -37,7 +37,9 @@ class Picture:
                 spans += f'<tspan dy="{shift - level:.1f}" font-size="{0.72 * size:.1f}">{part}</tspan>'
                 level, i = shift, end + (words[i + 1] == "{")
             else:
-                spans += f'<tspan dy="{-level:.1f}">{words[i]}</tspan>' if level else words[i]
+                # A space that starts a tspan would be lost; one that does not break is kept.
+                kept = "\u00a0" if words[i] == " " else words[i]
+                spans += f'<tspan dy="{-level:.1f}">{kept}</tspan>' if level else words[i]
                 level, i = 0, i + 1
         self.parts.append(
             f'<text x="{x}" y="{y}" font-size="{size}" fill="{colour}" text-anchor="{anchor}" {FONT}>{spans}</text>'
