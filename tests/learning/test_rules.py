@@ -59,6 +59,53 @@ def test_ekdaa_with_symmetric_kernels_tends_to_backprop_as_beta_vanishes(digits,
         assert math.cos(math.radians(angle(update, gradient))) > 0.999
 
 
+def whole_map_ekdaa(network, kernels, images, labels, *, beta, target):
+    """EKDAA by its equations on whole maps, every way back by autograd: dW of each layer, from the first."""
+    z, blocks = network.normalise(images), network.block_list
+    inputs, preactivations = [], []
+    for block in blocks:
+        inputs.append(z)
+        preactivations.append(block.layer(z if block.is_convolution else z.flatten(1)))
+        z = block.phi.forward(preactivations[-1])
+        z = z if block.pooling is None else block.pooling.forward(z)[0]
+    error, found = softmax_error(z, labels), []
+    for index in reversed(range(len(blocks))):
+        block = blocks[index]
+        read = inputs[index] if block.is_convolution else inputs[index].flatten(1)
+        layer = copy.deepcopy(block.layer).requires_grad_(True)
+        found.insert(0, torch.autograd.grad(layer(read), layer.weight, error)[0] / len(images))
+        if index == 0:
+            break
+        below, carrier = blocks[index - 1], copy.deepcopy(block.layer)
+        carrier.weight.data = kernels[index - 1]
+        activity = below.phi.forward(preactivations[index - 1]).requires_grad_(True)
+        pooled = activity if below.pooling is None else below.pooling.forward(activity)[0]
+        d = torch.autograd.grad(carrier(pooled if block.is_convolution else pooled.flatten(1)), activity, error)[0]
+        h = preactivations[index - 1]
+        error = target(below, h) - target(below, h - beta * d)
+    return found
+
+
+@pytest.mark.parametrize("target", [None, "tanh"])
+@pytest.mark.parametrize("network_name", NETWORKS)
+def test_ekdaa_which_forms_targets_at_maxima_alone_equals_its_equations_on_whole_maps(digits, network_name, target):
+    rule = Ekdaa(beta=0.9, error_kernels="random", target_activation=target)
+    network = bound(rule, NETWORKS[network_name])
+    with torch.no_grad():
+        for kernel in rule.kernels:
+            kernel.mul_(5)  # so that targets are far away and overlapping errors do not just add up
+    images, labels = batch(digits)
+    phi_t = (lambda block, h: torch.tanh(h)) if target else (lambda block, h: block.phi.forward(h))
+    kernels = [kernel.detach() for kernel in rule.kernels]
+    with torch.no_grad():
+        rule.compute_gradients(images, labels)
+    network.requires_grad_(False)
+    for update, wanted in zip(
+        updates(network), whole_map_ekdaa(network, kernels, images, labels, beta=0.9, target=phi_t), strict=True
+    ):
+        torch.testing.assert_close(update, wanted, rtol=1e-10, atol=1e-13)
+
+
 def test_the_hidden_errors_shrink_by_beta_per_layer(digits):
     images, labels = batch(digits)
     norms = {}
