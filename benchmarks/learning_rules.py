@@ -32,6 +32,7 @@ from robustbench_ekdaa.cards import NetworkSpec, Recipe
 from robustbench_ekdaa.learning.backprop import Backprop
 from robustbench_ekdaa.learning.optimisers import make_optimiser
 from robustbench_ekdaa.learning.rule import LearningRule
+from robustbench_ekdaa.learning.training import MEMORY_FORMAT
 from robustbench_ekdaa.networks import build_network
 from robustbench_ekdaa.randomness import keyed_generator
 from robustbench_ekdaa.registry import RULES
@@ -71,12 +72,14 @@ class Setting:
 
 def make_step(make: Callable[[], LearningRule], spec: NetworkSpec, setting: Setting) -> Callable[[], None]:
     """Return a function that does one training step on a batch that stays the same."""
-    network = build_network(spec, setting.shape, 10, keyed_generator(0, "weights")).to(setting.device)
+    network = build_network(spec, setting.shape, 10, keyed_generator(0, "weights"))
+    network = network.to(setting.device, memory_format=MEMORY_FORMAT)
     rule = make()
     rule.bind(network, keyed_generator(0, "feedback"))
     optimiser = make_optimiser(RECIPE, rule, "benchmark")
     generator = keyed_generator(0, "images")
-    images = torch.rand((setting.batch, *setting.shape), generator=generator).to(setting.device)
+    images = torch.rand((setting.batch, *setting.shape), generator=generator)
+    images = images.to(setting.device, memory_format=MEMORY_FORMAT)
     labels = torch.randint(0, 10, (setting.batch,), generator=generator).to(setting.device)
 
     def step() -> None:

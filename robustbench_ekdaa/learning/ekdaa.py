@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -11,8 +10,10 @@ from torch import Tensor, nn
 
 from ..networks import ACTIVATIONS, Block, Network, Trace
 from ..networks.build import glorot_
+from ..networks.network import in_format_of
 from .feedback import inputs_alone
 from .layers import transmit_and_correlate
+from .maxima import only_maxima_count, put_at_positions, trace_maxima
 from .rule import Agreement, LearningRule, Step, cross_entropy, softmax_error
 
 
@@ -88,10 +89,12 @@ class Ekdaa(LearningRule):
 
     def _error_map(self, block: Block, sent: Tensor, trace: Trace, output: Tensor) -> Tensor:
         """e_l = z_l - t_l with t_l = phi(h_l - beta d_l); `sent` and `output` are at the block's output, e_l at h_l."""
-        if only_maxima_count(block):
+        positions = trace.pool_indices
+        if positions is not None and only_maxima_count(block):
             # d_l is zero but at the maxima, and so is e_l: both are computed there and put in place afterwards.
             h = trace.preactivation
-            return block.unpool(self._difference(block, sent.reshape(h.shape), h, output.reshape(h.shape)), trace)
+            d, z = (in_format_of(h, part.reshape(h.shape)) for part in (sent, output))
+            return put_at_positions(self._difference(block, d, h, z), positions, trace.activation.shape)
         return self._difference(block, block.unpool(sent, trace), trace.preactivation, trace.activation)
 
     def _difference(self, block: Block, d: Tensor, h: Tensor, z: Tensor) -> Tensor:
@@ -138,25 +141,3 @@ class Ekdaa(LearningRule):
         """Take the error kernels back."""
         for index, kernel in enumerate(self.kernels):
             kernel.copy_(state[f"error_kernel.{index + 1}"])
-
-
-def only_maxima_count(block: Block) -> bool:
-    """Whether each signal at a block's output belongs to one unit: the maximum of a window that overlaps no other."""
-    pooling = block.pooling
-    return pooling is not None and pooling.kind == "max" and pooling.stride >= pooling.size
-
-
-def trace_maxima(network: Network, images: Tensor) -> tuple[Tensor, list[Trace]]:
-    """Do what `Network.trace` does, but where only the maxima count keep h there alone, in the pooled map's shape.
-
-    Of z only its shape is left there: pooling's way back asks for no more, and the maxima themselves are the output.
-    """
-    signal, traces = network.normalise(images), []
-    for block in network.block_list:
-        signal, trace = block.trace(signal)
-        if only_maxima_count(block) and trace.pool_indices is not None:
-            maxima = trace.preactivation.flatten(2).gather(2, trace.pool_indices.flatten(2))
-            shape_alone = trace.activation.new_empty(1).expand(trace.activation.shape)
-            trace = replace(trace, preactivation=maxima.view(signal.shape), activation=shape_alone)
-        traces.append(trace)
-    return signal, traces

@@ -26,7 +26,9 @@ from .optimisers import Schedule, make_optimiser, make_schedule
 from .rule import LearningRule
 
 # Part of every model's identity: raise it when a change here would give other weights from the same card.
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
+# How maps lie in memory while training: rules take a fifth to two fifths less time than in the default format.
+MEMORY_FORMAT = torch.channels_last
 PROBE_IMAGES = 256
 # A state to resume from is written at most this often: for tiny networks writing would cost more than training.
 SAVE_SECONDS = 3
@@ -135,7 +137,7 @@ class _Training:
         self.job, self.device = job, device
         self.recipe = job.card.recipe(job.dataset)
         where = job.card.at(f"training.{job.dataset if job.dataset in job.card.training else 'default'}")
-        self.network = make_network(job, dataset).to(device)
+        self.network = make_network(job, dataset).to(device, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
         self.rule = make_rule(job.card)
         self.rule.bind(self.network, keyed_generator(job.seed, "feedback"))
         self.optimiser = make_optimiser(self.recipe, self.rule, where)
@@ -143,7 +145,7 @@ class _Training:
         self.split, self.held = split_held_out(job, dataset.train)
         # The log's angles are measured on images that do not depend on the seed, so that models can be compared.
         chosen = torch.randperm(len(self.split), generator=keyed_generator(0, "probe"))[:PROBE_IMAGES]
-        self.probe = (self.split.images[chosen].to(device), self.split.labels[chosen].to(device))
+        self.probe = self._batch(chosen)
         self.epoch = 0
         self.log: list[dict[str, Any]] = []
 
@@ -154,7 +156,11 @@ class _Training:
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.randperm(len(self.split), generator=keyed_generator(self.job.seed, "order", self.epoch))
         for chosen in torch.split(order, self.recipe.batch_size):
-            yield self.split.images[chosen].to(self.device), self.split.labels[chosen].to(self.device)
+            yield self._batch(chosen)
+
+    def _batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        images = self.split.images[chosen].to(self.device, memory_format=MEMORY_FORMAT)
+        return images, self.split.labels[chosen].to(self.device)
 
     def run_epoch(self, bar: Task) -> None:
         """Train for one epoch and add its line to the log."""
@@ -238,6 +244,12 @@ class _Training:
         for group, saved in zip(whole["param_groups"], facts["groups"], strict=True):
             group.update({key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()})
         self.optimiser.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+        for parameter in (parameter for group in self.optimiser.param_groups for parameter in group["params"]):
+            held = self.optimiser.state[parameter]
+            for field, value in held.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    # In the parameter's memory format, as before the stop: mixed formats are slow and round otherwise.
+                    held[field] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         if self.schedule is not None and facts["schedule"] is not None:
             self.schedule.load_state_dict({**self.schedule.state_dict(), **facts["schedule"]})
         self.epoch, self.log = facts["epoch"], facts["log"]

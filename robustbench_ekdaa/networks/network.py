@@ -11,6 +11,18 @@ from torch.nn import functional
 from .activations import ACTIVATIONS, Activation
 
 
+def has_channels_last(maps: Tensor) -> bool:
+    """Whether (N, C, H, W) lies in memory as (N, H, W, C), which convolutions and pooling run faster on."""
+    return maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous()
+
+
+def in_format_of(maps: Tensor, signal: Tensor) -> Tensor:
+    """Return a signal in the memory format of maps of its shape: mixed formats are slow to compute with."""
+    return (
+        signal.contiguous(memory_format=torch.channels_last) if maps.dim() == 4 and has_channels_last(maps) else signal
+    )
+
+
 @dataclass(frozen=True)
 class Pooling:
     """Max or average pooling with a square window."""
@@ -100,13 +112,12 @@ class Block(nn.Module):
 
     def unpool(self, signal: Tensor, trace: Trace) -> Tensor:
         """Send a signal at the block's output, in the shape the next layer read it, back to its activation z."""
+        z = trace.activation
         if self.pooling is None:
-            return signal.reshape(trace.activation.shape)
-        height, width = (
-            (length - self.pooling.size) // self.pooling.stride + 1 for length in trace.activation.shape[2:]
-        )
-        signal = signal.reshape(*trace.activation.shape[:2], height, width)
-        return self.pooling.backward(signal, trace.activation, trace.pool_indices)
+            return in_format_of(z, signal.reshape(z.shape))
+        height, width = ((length - self.pooling.size) // self.pooling.stride + 1 for length in z.shape[2:])
+        signal = in_format_of(z, signal.reshape(*z.shape[:2], height, width))
+        return self.pooling.backward(signal, z, trace.pool_indices)
 
 
 class Network(nn.Module):
