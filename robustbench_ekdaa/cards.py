@@ -129,14 +129,48 @@ class Recipe(Card):
     notes: str = ""
 
 
+def refers(recipe: Any) -> bool:
+    """Whether a card's table takes another data set's recipe instead of being one."""
+    return isinstance(recipe, dict) and "as" in recipe
+
+
+def shared_recipe(dataset: str, training: dict[str, Any]) -> Any:
+    """Return a data set's recipe as it is written, or the one that its ``as`` names: one step, never a chain."""
+    recipe = training[dataset]
+    if not refers(recipe):
+        return recipe
+    written = {name: other for name, other in training.items() if not refers(other)}
+    if recipe["as"] not in list(written):
+        known = " or ".join(written) or "there is none"
+        raise ValueError(
+            f"training.{dataset}.as: must name a recipe that this card writes out ({known}; got {recipe['as']!r})"
+        )
+    if other := sorted(set(recipe) - {"as", "notes"}):
+        raise ValueError(f"training.{dataset}.{other[0]}: a recipe is taken whole; beside as stand only notes")
+    return {**dict(written[recipe["as"]]), "notes": recipe.get("notes", "")}
+
+
 class ModelCard(FileCard):
-    """A learning rule on a network, with its training recipe per data set (``default`` serves all others)."""
+    """A learning rule on a network, with its training recipe per data set (``default`` serves all others).
+
+    A data set may take another's recipe, ``svhn = { as = "cifar10" }``, with notes of its own.
+    """
 
     kind: Literal["model"]
     rule: str = Field(description="a known rule, or FILE.py:CLASS beside the card")
     rule_options: dict[str, Any] = {}
     network: NetworkSpec
     training: dict[str, Recipe]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shared_recipes(cls, table: Any) -> Any:
+        training = table.get("training") if isinstance(table, dict) else None
+        if not isinstance(training, dict):
+            return table
+        # Those written out come first, so that what is wrong in one is told where it is written.
+        order = sorted(training, key=lambda dataset: refers(training[dataset]))
+        return {**table, "training": {dataset: shared_recipe(dataset, training) for dataset in order}}
 
     def recipe(self, dataset: str) -> Recipe:
         """Return the recipe for a data set; raises UsageError if the card has none."""

@@ -49,6 +49,10 @@ class Registry:
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
+    def builtin(self, name: str) -> Callable[..., Any] | None:
+        """Return the package's own factory of that name, or None: nobody else's code is run."""
+        return _import(self._builtin[name]) if name in self._builtin else None
+
     def get(self, name: str, beside: Path | None = None) -> Callable[..., Any]:
         """Return the factory called ``name``, or the one in a file: ``"my_rule.py:MyRule"``.
 
@@ -63,9 +67,7 @@ class Registry:
         if name in self._registered:
             return self._registered[name]
         if name in self._builtin:
-            module, attribute = self._builtin[name].split(":")
-            factory: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-            return factory
+            return _import(self._builtin[name])
         if is_file_reference(name):
             return load_from_file(name, beside)
         points = self._entry_points()
@@ -73,6 +75,13 @@ class Registry:
             loaded: Callable[..., Any] = points[name].load()
             return loaded
         raise unknown_name(self.kind, name, self.names(), self.listing)
+
+
+def _import(path: str) -> Callable[..., Any]:
+    """Import ``"module:attribute"``."""
+    module, attribute = path.split(":")
+    factory: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return factory
 
 
 def is_file_reference(name: str) -> bool:

@@ -78,6 +78,48 @@ def test_every_card_of_the_package_reads_and_has_a_title_and_a_recipe_for_every_
         assert workspace.expand_attacks([name])
 
 
+SHARED = MODEL.replace(
+    "[training.default]", '[training]\nsvhn = { as = "default", notes = "carried over" }\n[training.default]'
+)
+
+
+def test_a_recipe_taken_from_another_data_set_is_that_recipe_to_the_bit_of_its_identity(tmp_path):
+    card = read_card(write(tmp_path, SHARED))
+    assert card.recipe("svhn").notes == "carried over"
+    written_out = MODEL + MODEL[MODEL.index("[training.default]") :].replace("default", "svhn")
+    assert card.identity("svhn") == read_card(write(tmp_path, written_out)).identity("svhn")
+    assert card.identity("svhn") == card.identity("default")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('as = "default"', 'as = "cifar"', "training.svhn.as: must name a recipe that this card writes out (default"),
+        ('as = "default"', 'as = "svhn"', "training.svhn.as: must name a recipe that this card writes out (default"),
+        ('as = "default"', "as = []", "training.svhn.as: must name a recipe that this card writes out (default"),
+        ('as = "default"', 'as = "default", epochs = 3', "training.svhn.epochs: a recipe is taken whole"),
+        ('notes = "carried over"', "notes = 3", "training.svhn.notes: must be a valid string"),
+        ("[training]", '[training]\ncifar10 = { as = "svhn" }', "training.cifar10.as: must name"),
+        ("epochs = 2", "epochs = 0", "training.default.epochs: must be greater than 0 (got 0)"),
+        ("learning_rate = 0.1", 'as = "svhn"', "must name a recipe that this card writes out (there is none"),
+    ],
+)
+def test_a_recipe_refers_to_one_that_is_written_out_and_to_nothing_else(tmp_path, monkeypatch, old, new, message):
+    monkeypatch.chdir(tmp_path)
+    assert old in SHARED
+    with pytest.raises(UsageError, match="models/mine.toml: .*" + re.escape(message)):
+        read_card(write(tmp_path, SHARED.replace(old, new)))
+
+
+def test_every_card_of_the_package_has_recipes_for_the_four_and_carries_svhns_over_from_cifar10():
+    models = Workspace().models
+    for name in models.names():
+        recipes = models[name].training
+        assert {"digits", "fashion_mnist", "cifar10", "svhn"} <= set(recipes), name
+        assert recipes["svhn"].model_copy(update={"notes": ""}) == recipes["cifar10"].model_copy(update={"notes": ""})
+        assert "carried over from cifar10; not tuned" in recipes["svhn"].notes
+
+
 def test_an_unknown_name_answers_with_the_nearest_right_ones():
     workspace = Workspace()
     with pytest.raises(UsageError, match=r"unknown attack 'mi_fgms'. Did you mean mi_fgsm"):

@@ -39,17 +39,26 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_tensors` wrote; raises UsageError if the file is missing, damaged or of another tool."""
+    return _read(path, tensors=True)
+
+
+def _read(path: Path, *, tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            found = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise UsageError(f"{path}: cannot be read as a checkpoint ({error}). Remove it and run again.") from None
     if FACTS not in metadata:
         raise UsageError(f"{path}: not a checkpoint of this tool. Remove it and run again.")
-    return tensors, json.loads(metadata[FACTS])
+    return found, json.loads(metadata[FACTS])
+
+
+def load_facts(path: Path) -> dict[str, Any]:
+    """Read the facts alone, without the tensors; raises UsageError as `load_tensors` does."""
+    return _read(path, tensors=False)[1]
 
 
 def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -74,6 +74,9 @@ class Exempt(Exception):
     """A promise that cannot be put to the test for this rule, with the reason."""
 
 
+NO_LIMIT = "the rule claims no place where its gradients are backprop's"
+
+
 @dataclass(frozen=True)
 class Finding:
     """What came of one contract test: its name, the verdict, and one line about what was seen."""
@@ -112,9 +115,16 @@ def check_rule(make: Make, dataset: Dataset, tests: tuple[str, ...] | None = Non
         yield run_test(name, make, dataset)
 
 
+def declared_exemptions(rule: type[LearningRule]) -> dict[str, str]:
+    """Return the contract tests that a rule says do not hold for it, by name, with its reasons."""
+    silent = rule.approach_backprop is LearningRule.approach_backprop
+    declared = {**({"backprop limit": NO_LIMIT} if silent else {}), **rule.exemptions}
+    return {str(test): str(reason) for test, reason in declared.items()}
+
+
 def run_test(name: str, make: Make, dataset: Dataset) -> Finding:
     """Run one contract test; whatever goes wrong in the rule becomes a finding."""
-    reason = make().exemptions.get(name)
+    reason = declared_exemptions(type(make())).get(name)
     if reason is not None:
         return Finding(name, "exempt", reason)
     try:
@@ -243,7 +253,7 @@ def backprop_limit(make: Make, dataset: Dataset) -> str:
             if not apart <= agreement.deviation:
                 raise Broken(f"{name}: {key} deviates by {apart:.1e} from autograd, not {agreement.deviation:.0e}")
     if not held:
-        raise Exempt("the rule claims no place where its gradients are backprop's")
+        raise Exempt(NO_LIMIT)
     what = "direction" if agreement is not None and agreement.up_to_scale else "gradient"
     return f"every {what} within {max(held):.1e} of autograd's"
 

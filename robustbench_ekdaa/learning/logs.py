@@ -1,28 +1,64 @@
-"""What a run's trainings logged, as one tidy table."""
+"""What trainings logged: a table of their epochs and a table of their layers' angles."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checkpoint import load_tensors
+from ..cards import shown_path
+from ..errors import UsageError
+from .checkpoint import load_facts
+from .training import checkpoint_path, log_path
 
 if TYPE_CHECKING:
     import pandas
 
-COLUMNS = (
-    "model",
-    "rule",
-    "dataset",
-    "seed",
-    "epoch",
-    "layer",
-    "update_angle",
-    "feedback_angle",
-    "update_norm_ratio",
-    "feedback_norm_ratio",
-)
+FIGURES = ("update_angle", "feedback_angle", "update_norm_ratio", "feedback_norm_ratio")
+MODEL_COLUMNS = ("model", "rule", "dataset", "seed")
+LAYER_COLUMNS = ("epoch", "layer", *FIGURES)
+EPOCH_COLUMNS = ("epoch", "loss", "accuracy", "learning_rate", "seconds")
+COLUMNS = (*MODEL_COLUMNS, *LAYER_COLUMNS)
+
+
+@dataclass(frozen=True)
+class Log:
+    """What one training logged.
+
+    Attributes:
+        epochs: a row per epoch from 1 on: loss and accuracy (a share) are means over the epoch's training steps.
+        layers: a row per epoch and layer, from the input to the readout; epoch 0 is before the first step, and is not
+            in the logs of early releases. For the figures see `read_logs`.
+    """
+
+    epochs: pandas.DataFrame
+    layers: pandas.DataFrame
+
+
+def read_log(run: Path, key: str) -> Log:
+    """Read one training's log; raises UsageError if it is missing or damaged."""
+    import pandas
+
+    path = log_path(run, key)
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        epochs = [[line[column] for column in EPOCH_COLUMNS] for line in lines if line["epoch"] > 0]
+        layers = [_layer(line["epoch"], name, figures) for line in lines for name, figures in line["layers"].items()]
+        return Log(
+            pandas.DataFrame(epochs, columns=list(EPOCH_COLUMNS)).astype({"epoch": int, "loss": float}),
+            pandas.DataFrame(layers, columns=list(LAYER_COLUMNS)).astype(
+                {"epoch": int, **dict.fromkeys(FIGURES, float)}
+            ),
+        )
+    except OSError as error:
+        raise UsageError(f"{shown_path(path)}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(f"{shown_path(path)}: is damaged") from None
+
+
+def _layer(epoch: int, name: str, figures: dict[str, Any]) -> list[Any]:
+    return [epoch, name, *(figures[figure] for figure in FIGURES)]
 
 
 def read_logs(run: Path) -> pandas.DataFrame:
@@ -30,27 +66,20 @@ def read_logs(run: Path) -> pandas.DataFrame:
 
     Angles are in degrees between a layer's update and its true gradient, and between its feedback and its weight; 0 is
     backprop's direction and 90 unrelated. Ratios are of l2 norms. NaN where they are not defined, such as for a layer
-    that does not learn. `epoch` counts from 1.
+    that does not learn. Epoch 0 is before training.
 
     Raises:
-        UsageError: when a checkpoint of the run is damaged.
+        UsageError: when a checkpoint or log of the run is damaged.
 
     """
     import pandas
 
-    rows: list[dict[str, Any]] = []
-    for log in sorted((run / "logs").glob("*.jsonl")):
-        checkpoint = run / "checkpoints" / f"{log.stem}.safetensors"
-        if not checkpoint.exists():
-            continue
-        _, facts = load_tensors(checkpoint)
-        model = {column: facts[column] for column in COLUMNS[:4]}
-        for line in map(json.loads, log.read_text(encoding="utf-8").splitlines()):
-            rows.extend(
-                {**model, "epoch": line["epoch"], "layer": layer, **figures}
-                for layer, figures in line["layers"].items()
-            )
-    frame = pandas.DataFrame(rows, columns=list(COLUMNS))
-    figures = list(COLUMNS[6:])
-    frame[figures] = frame[figures].astype(float)
+    parts = []
+    for path in sorted((run / "logs").glob("*.jsonl")):
+        if checkpoint_path(run, path.stem).exists():
+            facts = load_facts(checkpoint_path(run, path.stem))
+            parts.append(read_log(run, path.stem).layers.assign(**{name: facts[name] for name in MODEL_COLUMNS}))
+    if not parts:
+        return pandas.DataFrame(columns=list(COLUMNS))
+    frame = pandas.concat(parts)[list(COLUMNS)]
     return frame.sort_values(["dataset", "model", "seed", "epoch"], kind="stable", ignore_index=True)

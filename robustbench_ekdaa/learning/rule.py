@@ -44,7 +44,7 @@ class LearningRule:
 
     network: Network
 
-    # Contract tests that do not hold for this rule, by name, with the reason: see `contract.py`.
+    # Contract tests that do not hold for this rule, by name, with the reason that reports print: see `contract.py`.
     exemptions: ClassVar[dict[str, str]] = {}
 
     def bind(self, network: Network, generator: torch.Generator) -> None:

@@ -22,6 +22,7 @@ from ..randomness import keyed_generator
 from ..registry import RULES, build
 from .alignment import measure_alignment
 from .checkpoint import load_tensors, save_tensors, under_prefix, with_prefix
+from .contract import declared_exemptions
 from .optimisers import Schedule, make_optimiser, make_schedule
 from .rule import LearningRule
 
@@ -140,6 +141,7 @@ class _Training:
         self.network = make_network(job, dataset).to(device, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
         self.rule = make_rule(job.card)
         self.rule.bind(self.network, keyed_generator(job.seed, "feedback"))
+        self.exemptions = declared_exemptions(type(self.rule))
         self.optimiser = make_optimiser(self.recipe, self.rule, where)
         self.schedule: Schedule | None = make_schedule(self.recipe, self.optimiser, where)
         self.split, self.held = split_held_out(job, dataset.train)
@@ -148,6 +150,16 @@ class _Training:
         self.probe = self._batch(chosen)
         self.epoch = 0
         self.log: list[dict[str, Any]] = []
+
+    def measure_start(self, dataset: Dataset) -> None:
+        """Begin the log with the angles before any step.
+
+        They are those of a network and a rule made anew from the same seed, so that measuring moves nothing that the
+        training draws or remembers.
+        """
+        network, rule = make_network(self.job, dataset).to(self.device), make_rule(self.job.card)
+        rule.bind(network, keyed_generator(self.job.seed, "feedback"))
+        self.log.append({"epoch": 0, "layers": measure_alignment(rule, *self.probe)})
 
     @property
     def steps(self) -> int:
@@ -300,6 +312,8 @@ def train(
     training = _Training(job, dataset, torch.device(device))
     if partial.exists():
         training.resume(partial)
+    else:
+        training.measure_start(dataset)
     bar = (progress or Silent()).task(f"train {job.label}", training.recipe.epochs * training.steps)
     bar.advance(training.epoch * training.steps)
     saved = time.perf_counter()
@@ -325,6 +339,7 @@ def _facts(training: _Training, dataset: Dataset) -> dict[str, Any]:
         "model": job.card.name,
         "rule": job.card.rule_name,
         "dataset": job.dataset,
+        "dataset_title": dataset.title,
         "seed": job.seed,
         "identity": job.card.identity(job.dataset),
         "epochs": training.epoch,
@@ -334,7 +349,8 @@ def _facts(training: _Training, dataset: Dataset) -> dict[str, Any]:
         # With images held out a recipe is being chosen, and the test images must not be looked at.
         "test_accuracy": None if job.held_out else accuracy(training.network, dataset.test, training.device),
         "parameters": sum(parameter.numel() for parameter in training.network.parameters()),
-        "seconds": round(sum(line["seconds"] for line in log), 2),
+        "seconds": round(sum(line.get("seconds", 0.0) for line in log), 2),
+        "exemptions": training.exemptions,
         "layers": log[-1]["layers"],
     }
 

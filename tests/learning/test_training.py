@@ -76,9 +76,11 @@ def test_a_stopped_training_resumes_to_the_bits_of_an_undisturbed_one(
     assert all(torch.equal(both[0][key], both[1][key]) for key in both[0])
     assert len(list((tmp_path / "parts" / "checkpoints").iterdir())) == 1
     logs = [training.log_path(tmp_path / name, work.key).read_text().splitlines() for name in ("whole", "parts")]
-    losses = [[json.loads(line)["loss"] for line in log] for log in logs]
-    assert losses[0] == losses[1]
-    assert len(losses[0]) == 3
+    told = [
+        [{"layers": None, **json.loads(line), "seconds": 0, "images_per_second": 0} for line in log] for log in logs
+    ]
+    assert told[0] == told[1]
+    assert len(told[0]) == 1 + 3
 
 
 def test_a_finished_model_is_not_trained_again(digits, tmp_path):
@@ -97,11 +99,62 @@ def test_the_log_has_a_line_per_epoch_with_every_layers_angles(digits, tmp_path)
     work = job(digits)
     train(work, digits, tmp_path)
     lines = [json.loads(line) for line in training.log_path(tmp_path, work.key).read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == [1, 2, 3]
-    assert lines[-1]["accuracy"] > lines[0]["accuracy"]
+    assert [line["epoch"] for line in lines] == [0, 1, 2, 3]
+    assert lines[-1]["accuracy"] > lines[1]["accuracy"]
     assert list(lines[-1]["layers"]) == ["conv1", "conv2", "linear3", "readout"]
     assert lines[-1]["layers"]["readout"]["update_angle"] == pytest.approx(0, abs=0.1)
     assert lines[-1]["layers"]["conv2"]["feedback_angle"] < lines[0]["layers"]["conv2"]["feedback_angle"] < 90
+
+
+def test_the_log_starts_with_the_angles_before_any_step(digits, tmp_path):
+    """Of the weights and the feedback that the training starts from: feedback that starts as the weights is at 0."""
+    angles = {}
+    for name in ("ekdaa", "ekdaa-transpose"):
+        work = job(digits, name)
+        train(work, digits, tmp_path)
+        first = json.loads(training.log_path(tmp_path, work.key).read_text().splitlines()[0])
+        assert set(first) == {"epoch", "layers"}
+        angles[name] = first["layers"]["conv2"]["feedback_angle"]
+    assert angles["ekdaa-transpose"] == pytest.approx(0, abs=0.01)
+    assert 80 < angles["ekdaa"] < 100
+
+
+DRAWS_AS_IT_LEARNS = """
+from robustbench_ekdaa.learning.backprop import Backprop
+class Noisy(Backprop):
+    exemptions = {"seeded": "it draws"}
+    def bind(self, network, generator):
+        super().bind(network, generator)
+        self.generator = generator
+    def compute_gradients(self, images, labels):
+        step = super().compute_gradients(images, labels)
+        for parameter in self.network.parameters():
+            parameter.grad += 0.1 * parameter.grad.clone().normal_(generator=self.generator)
+        return step
+"""
+
+
+def test_measuring_the_start_moves_no_weight_even_of_a_rule_that_draws(digits, tmp_path, monkeypatch):
+    (tmp_path / "noisy.py").write_text(DRAWS_AS_IT_LEARNS)
+    work = job(digits, "backprop")
+    rule = f"{tmp_path / 'noisy.py'}:Noisy"
+    work = TrainingJob(work.card.model_copy(update={"rule": rule}), "digits", digits.fingerprint, 0)
+    facts = train(work, digits, tmp_path / "measured")
+    assert facts["exemptions"] == {"seeded": "it draws"}
+    monkeypatch.setattr(training._Training, "measure_start", lambda *_: None)
+    train(work, digits, tmp_path / "not")
+    both = [load_tensors(training.checkpoint_path(tmp_path / name, work.key))[0] for name in ("measured", "not")]
+    assert all(torch.equal(both[0][key], both[1][key]) for key in both[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "exempt"),
+    [("backprop", set()), ("frozen", {"beats frozen", "backprop limit"}), ("drtp", {"zero error"})],
+)
+def test_the_checkpoint_tells_what_its_rule_is_exempt_from_and_why(digits, tmp_path, name, exempt):
+    facts = train(job(digits, name), digits, tmp_path)
+    assert set(facts["exemptions"]) == exempt
+    assert all(facts["exemptions"].values())
 
 
 @pytest.mark.parametrize("name", ["backprop", "ekdaa", "frozen"])
