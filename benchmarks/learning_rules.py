@@ -1,8 +1,7 @@
 """What a training step of each learning rule costs, against backprop's autograd step on the same network and batch.
 
-    python benchmarks/learning_rules.py                      this machine's CPU, one thread
-    python benchmarks/learning_rules.py --device cuda
-    python benchmarks/learning_rules.py --network lenet --batch 256 --markdown benchmarks/learning_rules.md
+    python benchmarks/learning_rules.py --markdown benchmarks/learning_rules.md      this machine's CPU, one thread
+    python benchmarks/learning_rules.py fa dfa --device cuda --network lenet --batch 256 --shapes 1x28x28
 
 Time: the two steps take turns in one process, so that whatever else the machine does meets both; the figure is the
 median of the ratios of neighbours. A step is gradients, the optimiser's step (SGD with momentum, for both), and what
@@ -43,6 +42,12 @@ VARIANTS = {
     "sign-symmetry brsf": ("sign-symmetry", {"magnitudes": "brsf"}),
     "sign-symmetry frsf": ("sign-symmetry", {"magnitudes": "frsf"}),
 }
+HEADING = """# What a training step costs
+
+Written by `python benchmarks/learning_rules.py --markdown benchmarks/learning_rules.md`.
+The head of that script says how it is measured.
+
+"""
 # PEPITA has a network of its own, and is compared with backprop on that.
 SHALLOW = NetworkSpec.model_validate({"blocks": [{"layer": "linear", "width": 1024}], "activation": "relu"})
 
@@ -192,19 +197,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rules", nargs="*", default=list(VARIANTS), help="rules to measure (default: all)")
     parser.add_argument("--network", default="small_cnn")
-    parser.add_argument("--shape", type=int, nargs=3, default=(1, 28, 28), metavar=("C", "H", "W"))
+    parser.add_argument("--shapes", nargs="+", default=["1x28x28", "3x32x32"], metavar="CxHxW")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=60)
     parser.add_argument("--markdown", type=Path, help="also write the table to this file")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    setting = Setting(given.network, tuple(given.shape), given.batch, torch.device(given.device), given.repeats)
-    text = table([measure(name, setting) for name in given.rules], setting)
-    print(text)
+    tables = []
+    for text in given.shapes:
+        channels, height, width = map(int, text.split("x"))
+        device = torch.device(given.device)
+        setting = Setting(given.network, (channels, height, width), given.batch, device, given.repeats)
+        tables.append(table([measure(name, setting) for name in given.rules], setting))
+        print(tables[-1], flush=True)
     if given.markdown:
-        given.markdown.write_text(text, encoding="utf-8")
+        given.markdown.write_text(HEADING + "\n".join(tables), encoding="utf-8")
 
 
 if __name__ == "__main__":
