@@ -15,6 +15,7 @@ from .data import Dataset, Split
 from .data import load_dataset as load_whole
 from .errors import WorkFailed
 from .learning import TrainingJob, load_network
+from .learning.training import check_job
 from .networks import Network
 from .progress import Progress, Silent
 from .scoring.executor import executor
@@ -93,6 +94,8 @@ def train_many(
     """Train several models with several seeds; see `train`. With `keep_going`, failed ones are records, not errors."""
     device = choose_device(device)
     jobs = [_job(model, dataset, seed, held_out) for model in models for seed in seeds]
+    for job, whole in jobs:
+        check_job(job, whole)  # before the run folder is made
     crew = executor(choose_workers(workers, device), progress or Silent())
     with Store(Path(run), create=True) as store, crew as runner:
         records = train_models([job for job, _ in jobs], jobs[0][1], store, device=device, runner=runner)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from robustbench_ekdaa.cards import builtin_workspace
 from robustbench_ekdaa.cli import main
 
 from .scoring.conftest import write_card
@@ -205,6 +206,17 @@ def test_wrong_usage_is_one_clear_line_and_exit_code_2_and_writes_nothing(cli, t
     assert message in error
     assert error.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_rule_on_a_network_it_cannot_train_is_refused_before_the_run_folder_is_made(cli, tmp_path):
+    card = (builtin_workspace() / "models" / "pepita.toml").read_text(encoding="utf-8")
+    (tmp_path / "models").mkdir()
+    deep = re.sub(r"blocks = .*", 'preset = "small_cnn"', card).replace('name = "pepita"', 'name = "deep"')
+    (tmp_path / "models" / "deep.toml").write_text(deep, encoding="utf-8")
+    code, _, error = cli("train deep --dataset digits --run r")
+    assert code == 2
+    assert "models/deep.toml: network: PEPITA is defined for at most one hidden layer" in error
+    assert not (tmp_path / "r").exists()
 
 
 def test_debug_shows_the_traceback(cli):
