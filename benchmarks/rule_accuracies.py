@@ -13,7 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from robustbench_ekdaa.cards import Workspace
-from robustbench_ekdaa.learning.checkpoint import load_tensors
+from robustbench_ekdaa.learning.checkpoint import load_facts
 
 BEGIN, END = "<!-- accuracies: begin -->", "<!-- accuracies: end -->"
 Accuracies = dict[tuple[str, str], dict[int, float]]
@@ -26,9 +26,9 @@ def read_accuracies(runs: list[Path]) -> Accuracies:
         for path in sorted((run / "checkpoints").glob("*.safetensors")):
             if path.name.endswith(".partial.safetensors"):
                 continue
-            _, facts = load_tensors(path)
+            facts = load_facts(path)
             if facts.get("test_accuracy") is not None:
-                found[facts["model"], facts["dataset"]][facts["seed"]] = 100 * facts["test_accuracy"]
+                found[facts["model"], facts["dataset_title"]][facts["seed"]] = 100 * facts["test_accuracy"]
     return found
 
 
