@@ -109,8 +109,12 @@ def epoch_axis(axes: Axes, epochs: pd.Series[int]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     first, last = int(epochs.min()), int(epochs.max())
-    axes.set_xlim(first, last) if last > first else axes.set_xlim(first - 0.5, last + 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
+    if last > first:
+        axes.set_xlim(first, last)
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
+    else:
+        axes.set_xlim(first - 0.5, first + 0.5)
+        axes.set_xticks([first])
     axes.set_xlabel("epoch", fontsize=8.5, color=GREY)
 
 
