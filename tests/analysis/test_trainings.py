@@ -55,8 +55,9 @@ def test_the_newest_training_of_a_card_and_seed_counts_and_held_out_ones_only_wh
     train(workspace, tmp_path / "run", ["quick_bp"], seeds=2)
     write_card(tmp_path, "quick_bp", "backprop", rate=0.05)
     (changed,) = train(workspace, tmp_path / "run", ["quick_bp"])
+    train(workspace, tmp_path / "run", ["quick_bp", "quick_fa"], held_out=0.3)
     trainings = read_trainings(tmp_path / "run")
-    assert len(trainings.models) == 4
+    assert len(trainings.models) == 6
     newest = trainings.newest("digits")
     assert {(record.seed, record.key == changed.key) for record in newest.models.values()} == {(0, True), (1, False)}
     assert set(newest.epochs["key"]) == set(newest.layers["key"]) == set(newest.models)
