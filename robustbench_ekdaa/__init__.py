@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .api import craft, load_dataset, load_model, open_results, sweep, train
     from .cards import SweepSpec, Workspace
     from .learning import LearningRule, Step
-    from .rendering import plot_curves, plot_transfer_matrix
+    from .rendering import plot_alignment, plot_curves, plot_training, plot_transfer_matrix
 
 try:
     __version__ = version("robustbench-ekdaa")
@@ -42,7 +42,9 @@ _HOMES = {
     "load_dataset": "api",
     "load_model": "api",
     "open_results": "api",
+    "plot_alignment": "rendering",
     "plot_curves": "rendering",
+    "plot_training": "rendering",
     "plot_transfer_matrix": "rendering",
     "sweep": "api",
     "train": "api",
@@ -59,7 +61,9 @@ __all__ = [
     "load_dataset",
     "load_model",
     "open_results",
+    "plot_alignment",
     "plot_curves",
+    "plot_training",
     "plot_transfer_matrix",
     "register_dataset",
     "register_network",

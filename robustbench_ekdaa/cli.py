@@ -309,15 +309,18 @@ def report(
 
 def do_report(run: Path, folder: Path) -> Path:
     """Write the report of a run and return its page."""
-    from .api import open_results
+    from .analysis.results import Results
+    from .analysis.trainings import read_trainings
     from .rendering import write_report
-    from .scoring.store import Store
+    from .scoring.store import reading
 
-    results = open_results(run)
-    with Store(run) as store:
-        commands = store.commands()
+    with reading(run) as store:
+        results, commands = Results(store.outcomes()), store.commands()
+    trainings = read_trainings(run)
+    if not trainings.models:
+        raise UsageError(f"{run}: nothing was trained here yet. `{NAME} train` or `{NAME} sweep` with --run fills it.")
     with shown_progress(log) as progress:
-        return write_report(results, folder, command="\n".join(commands), progress=progress)
+        return write_report(results, folder, trainings=trainings, command="\n".join(commands), progress=progress)
 
 
 @app.command(epilog=f"Example: `{NAME} export runs/digits --format parquet --out digits.parquet`")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from robustbench_ekdaa.data import Dataset, dataset_status, load_dataset
+
+from .trained_run import train, write_cards
 
 
 def _where_it_is(name: str, limit: int) -> Dataset:
@@ -35,3 +39,13 @@ def cifar10() -> Dataset:
 def svhn() -> Dataset:
     """At most 1,000 images of each split."""
     return _where_it_is("svhn", 1000)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """A folder with cards and, in ``run``, two epochs of four rules, one of them with two seeds, and a failure."""
+    folder = tmp_path_factory.mktemp("trained")
+    workspace = write_cards(folder)
+    train(workspace, folder / "run", ["quick_fa"], seeds=2)
+    train(workspace, folder / "run", ["quick_bp", "quick_frozen", "quick_mine", "wild"])
+    return folder

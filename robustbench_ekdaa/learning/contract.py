@@ -115,16 +115,17 @@ def check_rule(make: Make, dataset: Dataset, tests: tuple[str, ...] | None = Non
         yield run_test(name, make, dataset)
 
 
-def declared_exemptions(rule: type[LearningRule]) -> dict[str, str]:
+def declared_exemptions(rule: LearningRule | type[LearningRule]) -> dict[str, str]:
     """Return the contract tests that a rule says do not hold for it, by name, with its reasons."""
-    silent = rule.approach_backprop is LearningRule.approach_backprop
+    kind = rule if isinstance(rule, type) else type(rule)
+    silent = kind.approach_backprop is LearningRule.approach_backprop
     declared = {**({"backprop limit": NO_LIMIT} if silent else {}), **rule.exemptions}
     return {str(test): str(reason) for test, reason in declared.items()}
 
 
 def run_test(name: str, make: Make, dataset: Dataset) -> Finding:
     """Run one contract test; whatever goes wrong in the rule becomes a finding."""
-    reason = declared_exemptions(type(make())).get(name)
+    reason = declared_exemptions(make()).get(name)
     if reason is not None:
         return Finding(name, "exempt", reason)
     try:

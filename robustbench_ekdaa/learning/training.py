@@ -141,7 +141,7 @@ class _Training:
         self.network = make_network(job, dataset).to(device, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
         self.rule = make_rule(job.card)
         self.rule.bind(self.network, keyed_generator(job.seed, "feedback"))
-        self.exemptions = declared_exemptions(type(self.rule))
+        self.exemptions = declared_exemptions(self.rule)
         self.optimiser = make_optimiser(self.recipe, self.rule, where)
         self.schedule: Schedule | None = make_schedule(self.recipe, self.optimiser, where)
         self.split, self.held = split_held_out(job, dataset.train)

@@ -1,15 +1,19 @@
 """What readers see: figures, tables, the HTML report, and the table on the terminal."""
 
+from .alignment_curves import plot_alignment
 from .console import summary_table
 from .curves import plot_curves
 from .examples import plot_examples
 from .report import write_report
+from .training_curves import plot_training
 from .transfer_matrix import plot_attack_matrices, plot_transfer_matrix
 
 __all__ = [
+    "plot_alignment",
     "plot_attack_matrices",
     "plot_curves",
     "plot_examples",
+    "plot_training",
     "plot_transfer_matrix",
     "summary_table",
     "write_report",

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..analysis.results import WORST_CASE, Results, curve_frame
 from ..analysis.transfer import noise_attacks, transfer_grids
 from ..errors import UsageError
 from ..scoring.outcomes import Outcomes
+from .labels import card_gap, card_label, card_legend, label_line, place_labels
 from .style import GREY, NORMS, Look, caption, clean_axes, looks, new_figure, one_dataset, plain_text, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-LABEL_WIDTH = 20  # characters of a line's label
-LABEL_GAP = 6.2  # per cent of accuracy that one line of label text is high
-LONGEST_SHIFT = 14.0  # per cent that a label may stand away from its line's end
 
 
 def plot_curves(results: Results | Outcomes, *, dataset: str | None = None) -> Figure:
@@ -133,13 +130,14 @@ def _finish(
     grid[0].annotate("chance", (0, chance), (3, 2), textcoords="offset points", fontsize=7, color=GREY)
     last_in_row = [place for place in range(len(panels)) if place % columns == columns - 1 or place == len(panels) - 1]
     ends = {place: _line_ends(frame, panels[place], styles) for place in last_in_row}
-    placed = {place: place_labels(list(points.values()), _gap(styles)) for place, points in ends.items()}
+    placed = {place: place_labels(list(points.values()), card_gap(styles)) for place, points in ends.items()}
     if len(styles) > 1 and all(heights is not None for heights in placed.values()):
         for place, heights in placed.items():
             for name, height in zip(ends[place], heights or (), strict=True):
-                _label_line(grid[place], styles[name], largest, ends[place][name], height)
+                end = largest, ends[place][name]
+                label_line(grid[place], card_label(styles[name]), styles[name].colour, end, height)
     else:
-        _legend(figure, styles)
+        card_legend(figure, styles)
     title = figure.suptitle(f"Accuracy under transfer attacks: {outcomes.title}", fontsize=11, x=0.01, ha="left")
     plain_text([title])
     seeds = frame.groupby("model")["seed"].nunique()
@@ -158,85 +156,8 @@ def _finish(
     )
 
 
-def _gap(styles: dict[str, Look]) -> float:
-    lines = max(shortened(look.label, LABEL_WIDTH).count("\n") + 1 for look in styles.values())
-    return LABEL_GAP * (1 if lines == 1 else 1.75)
-
-
 def _line_ends(frame: pd.DataFrame, panel: tuple[str, str, str], styles: dict[str, Look]) -> dict[str, float]:
     """Return where each card's line ends, in per cent."""
     part = frame[(frame["norm"] == panel[0]) & (frame["attack"] == panel[1])]
     last = part[part["epsilon"] == part["epsilon"].max()].groupby("model")["accuracy"].mean()
     return {name: 100 * float(last[name]) for name in styles if name in last}
-
-
-def place_labels(heights: list[float], gap: float) -> list[float] | None:
-    """Move labels apart so that none overlaps: as little as needed, inside [0, 100].
-
-    Returns:
-        a height for each, in the order given; None if one would stand too far from its line to be read as its label.
-    """
-    order = sorted(range(len(heights)), key=lambda place: (heights[place], place))
-    if gap * len(order) > 100:
-        return None
-    spot = [0.0] * len(order)
-    below = -math.inf
-    for rank, place in enumerate(order):
-        spot[rank] = max(heights[place], below + gap, gap / 2)
-        below = spot[rank]
-    above = 100 + gap / 2
-    for rank in reversed(range(len(order))):
-        spot[rank] = min(spot[rank], above - gap)
-        above = spot[rank]
-    # Both passes push only one way; a cluster is centred by moving it half way back where there is room.
-    _centre_clusters(spot, [heights[place] for place in order], gap)
-    placed = [0.0] * len(order)
-    for rank, place in enumerate(order):
-        placed[place] = spot[rank]
-    moved = max((abs(a - b) for a, b in zip(placed, heights, strict=True)), default=0.0)
-    return placed if moved <= max(LONGEST_SHIFT, gap) else None
-
-
-def _centre_clusters(spot: list[float], wanted: list[float], gap: float) -> None:
-    start = 0
-    while start < len(spot):
-        stop = start + 1
-        while stop < len(spot) and spot[stop] - spot[stop - 1] <= gap + 1e-9:
-            stop += 1
-        shift = sum(wanted[i] - spot[i] for i in range(start, stop)) / (stop - start)
-        floor = spot[start - 1] + gap if start else gap / 2
-        ceiling = spot[stop] - gap if stop < len(spot) else 100 - gap / 2
-        shift = max(shift, floor - spot[start]) if shift < 0 else max(0.0, min(shift, ceiling - spot[stop - 1]))
-        for rank in range(start, stop):
-            spot[rank] += shift
-        start = stop
-
-
-def _label_line(axes: Axes, look: Look, largest: float, end: float, height: float) -> None:
-    text = axes.annotate(
-        shortened(look.label, LABEL_WIDTH),
-        xy=(largest, end),
-        xytext=(1.06, height / 100),
-        textcoords="axes fraction",
-        color=look.colour,
-        fontsize=8.5,
-        va="center",
-        linespacing=0.95,
-        annotation_clip=False,
-        arrowprops={"arrowstyle": "-", "color": look.colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 1},
-    )
-    plain_text([text])
-
-
-def _legend(figure: Figure, styles: dict[str, Look]) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = []
-    for look in styles.values():
-        dashes: Any = (0, tuple(1.4 * part for part in look.dashes)) if look.dashes else "-"
-        handles.append(
-            Line2D([], [], color=look.colour, linestyle=dashes, linewidth=1.4, marker=look.marker, markersize=4)
-        )
-    labels = [shortened(look.label, 24) for look in styles.values()]
-    legend = figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8.5, labelspacing=0.7)
-    plain_text(legend.get_texts())

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import errno
 import json
-import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from ..analysis.export import clear_errors, current_umask, export_frame
 from ..analysis.results import Results
 from ..analysis.summary import status_of
+from ..analysis.trainings import Trainings
 from ..analysis.transfer import noise_attacks, transfer_grids
 from ..cards import shown_path
 from ..errors import UsageError
@@ -28,28 +27,22 @@ from ..scoring.outcomes import Outcomes
 from .caveats import caveats
 from .curves import plot_curves
 from .examples import plot_examples
+from .pictures import Picture, slug_of
 from .style import NORMS, looks, save_figure
 from .tables import display_frame, latex_table, markdown_table, percent
+from .training_section import shown_trainings, training_facts, training_looks, training_pictures
 from .transfer_matrix import plot_attack_matrices, plot_transfer_matrix
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MARKER = ".robustbench-ekdaa-report"  # lists the files of a report: what it does not list is not ours to replace
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One figure of a report: where it is, how it is drawn, and what a reader who cannot see it is told."""
-
-    stem: str
-    kind: str
-    alt: str
-    draw: Callable[[], Figure]
-
-
 def write_report(
-    results: Results, out: Path | str, *, command: str | None = None, progress: Progress | None = None
+    results: Results,
+    out: Path | str,
+    *,
+    trainings: Trainings | None = None,
+    command: str | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Write a report folder: ``index.html``, ``figures/`` (PNG and PDF) and ``tables/`` (CSV, Markdown, LaTeX).
 
@@ -59,6 +52,8 @@ def write_report(
     Args:
         results: what to report.
         out: the folder.
+        trainings: how the run's models were trained (default: not reported). Data sets without a sweep are reported
+            by their trainings alone.
         command: the command that made the run, shown to repeat it.
         progress: gets one bar.
 
@@ -72,14 +67,18 @@ def write_report(
     folder = Path(out)
     with clear_errors(folder), replacing_folder(folder.resolve()) as draft:
         pictures = {one.dataset: list(_pictures(results, one)) for one in results.outcomes}
+        trained = _trained(trainings, results) if trainings else {}
+        for name, (drawn, _) in trained.items():
+            pictures.setdefault(name, []).extend(drawn)
         bar = (progress or Silent()).task("figures", sum(len(some) for some in pictures.values()))
         (draft / "figures").mkdir()
         for some in pictures.values():
             for picture in some:
                 save_figure(picture.draw(), draft / "figures" / picture.stem)
                 bar.advance()
-        _write_tables(results, draft / "tables")
-        (draft / "index.html").write_text(_page(results, pictures, command), encoding="utf-8")
+        _write_tables(results, trainings, draft / "tables")
+        facts = {name: facts for name, (_, facts) in trained.items()}
+        (draft / "index.html").write_text(_page(results, facts, pictures, command), encoding="utf-8")
     return folder / "index.html"
 
 
@@ -139,20 +138,16 @@ def _swap(draft: Path, folder: Path) -> None:
 # -- figures and tables ----------------------------------------------------------------------------------------------
 
 
-def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.+-]", "_", name)
-
-
 def _pictures(results: Results, outcomes: Outcomes) -> Iterator[Picture]:
     """List what can be drawn of one data set."""
-    name, slug = outcomes.dataset, _slug(outcomes.dataset)
+    name, slug = outcomes.dataset, slug_of(outcomes.dataset)
     grids = [grid for grid in transfer_grids(outcomes) if len(grid.epsilons) > 1]
     if any(grid.counted.any() for grid in grids) or noise_attacks(outcomes):
         alt = f"Accuracy against epsilon on {outcomes.title}, one panel per attack, one line per model card."
         yield Picture(f"{slug}-curves", "curves", alt, partial(plot_curves, results, dataset=name))
     for grid in grids:
         alt = f"Heat map of every target's accuracy on images crafted on every surrogate, {outcomes.title}"
-        norm, suffix = grid.norm, f"-{_slug(grid.norm)}" if len(grids) > 1 else ""
+        norm, suffix = grid.norm, f"-{slug_of(grid.norm)}" if len(grids) > 1 else ""
         yield Picture(
             f"{slug}-transfer{suffix}",
             "matrix",
@@ -171,8 +166,23 @@ def _pictures(results: Results, outcomes: Outcomes) -> Iterator[Picture]:
         yield Picture(f"{slug}-examples", "examples", alt, partial(plot_examples, results, dataset=name))
 
 
-def _write_tables(results: Results, folder: Path) -> None:
+def _trained(trainings: Trainings, results: Results) -> dict[str, tuple[list[Picture], dict[str, Any]]]:
+    """Return, per data set, the figures of its trainings and what the page says about them."""
+    styles, found = training_looks(trainings, results), {}
+    for name, shown in shown_trainings(trainings, results).items():
+        if shown.models:
+            drawn = list(training_pictures(shown, name, styles))
+            found[name] = drawn, training_facts(trainings, shown, name, styles, drawn)
+    return found
+
+
+def _write_tables(results: Results, trainings: Trainings | None, folder: Path) -> None:
     folder.mkdir()
+    if trainings:
+        export_frame(trainings.epochs, folder / "training.csv")
+        export_frame(trainings.layers, folder / "alignment.csv")
+    if not results.outcomes:
+        return
     export_frame(results.frame(), folder / "results.csv")
     summary = results.summary()
     export_frame(summary, folder / "summary.csv")
@@ -188,7 +198,9 @@ def _titles(results: Results) -> dict[str, str]:
 # -- the page --------------------------------------------------------------------------------------------------------
 
 
-def _page(results: Results, pictures: dict[str, list[Picture]], command: str | None) -> str:
+def _page(
+    results: Results, trained: dict[str, dict[str, Any]], pictures: dict[str, list[Picture]], command: str | None
+) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -199,10 +211,14 @@ def _page(results: Results, pictures: dict[str, list[Picture]], command: str | N
         lstrip_blocks=True,
     )
     summary = results.summary()
-    sections = [_section(results, one, summary, pictures[one.dataset]) for one in results.outcomes]
+    sections = [
+        {**_section(results, one, summary, pictures[one.dataset]), "training": trained.get(one.dataset)}
+        for one in results.outcomes
+    ]
+    unswept = [facts for name, facts in trained.items() if name not in results.datasets]
     specs = list(dict.fromkeys(json.dumps(one.spec, indent=2, ensure_ascii=False) for one in results.outcomes))
     page: str = environment.get_template("report.html").render(
-        sections=sections, command=command, specs=specs, version=_version()
+        sections=sections, unswept=unswept, trained=bool(trained), command=command, specs=specs, version=_version()
     )
     return page
 
@@ -224,7 +240,7 @@ def _section(results: Results, outcomes: Outcomes, summary: pd.DataFrame, pictur
         for model in status_of(outcomes)
     ]
     return {
-        "anchor": _slug(outcomes.dataset),
+        "anchor": slug_of(outcomes.dataset),
         "title": outcomes.title,
         "images": len(outcomes.labels),
         "classes": len(outcomes.classes),

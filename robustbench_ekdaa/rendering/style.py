@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..analysis.results import Results
 from ..errors import UsageError
-from ..scoring.outcomes import Outcomes
+from ..scoring.outcomes import ModelRecord, Outcomes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,11 +40,18 @@ class Look:
 def looks(results: Results | Outcomes) -> dict[str, Look]:
     """Return the look of every model card by name, in the order of the sweeps."""
     several = results.outcomes if isinstance(results, Results) else [results]
+    return card_looks(
+        outcomes.models[key]
+        for outcomes in several
+        for key in dict.fromkeys((*outcomes.targets, *outcomes.surrogates, *outcomes.models))
+    )
+
+
+def card_looks(models: Iterable[ModelRecord]) -> dict[str, Look]:
+    """Return the look of every model card by name, in the order of the models."""
     titles: dict[str, str] = {}
-    for outcomes in several:
-        for key in dict.fromkeys((*outcomes.targets, *outcomes.surrogates, *outcomes.models)):
-            model = outcomes.models[key]
-            titles.setdefault(model.name, " ".join(model.title.split()).lstrip("_") or model.name)
+    for model in models:
+        titles.setdefault(model.name, " ".join(model.title.split()).lstrip("_") or model.name)
     free = [colour for colour in COLOURS if colour not in {KEPT[name] for name in titles if name in KEPT}]
     others = [name for name in titles if name not in KEPT]
     found = {}

@@ -209,9 +209,15 @@ class Store:
         return {(row[0], row[1], row[2], row[3]) for row in self._db.execute(query, (image_set,))}
 
     def models(self) -> dict[str, ModelRecord]:
-        """Return all models by key."""
-        rows: list[list[Any]] = [[*row[:-1], json.loads(row[-1])] for row in self._db.execute("SELECT * FROM models")]
+        """Return all models by key, in the order they were recorded."""
+        rows: list[list[Any]] = [
+            [*row[:-1], json.loads(row[-1])] for row in self._db.execute("SELECT * FROM models ORDER BY rowid")
+        ]
         return {row[0]: ModelRecord(*row) for row in rows}
+
+    def titles(self) -> dict[str, str]:
+        """Return what figures call the data sets of the sweeps, by name."""
+        return dict(self._db.execute("SELECT name, title FROM datasets").fetchall())
 
     def commands(self) -> list[str]:
         """Return the commands of all sweeps, oldest first, each once."""
@@ -301,15 +307,22 @@ class Store:
                 yield Example(surrogate or None, attack, epsilon, _unpack_images(blob, shape))
 
 
-def open_run(run: Path | str) -> list[Outcomes]:
-    """Read a run folder's results, one `Outcomes` per data set; raises UsageError if there are none."""
+@contextmanager
+def reading(run: Path | str) -> Iterator[Store]:
+    """Open a run folder's store to read; raises UsageError for one that is not there or turns out damaged."""
     with Store(Path(run)) as store:
         try:
-            outcomes = store.outcomes()
+            yield store
         except (sqlite3.Error, zlib.error, ValueError, TypeError) as error:
             raise UsageError(
                 f"{shown_path(Path(run))}: results.sqlite is damaged ({error}); nothing was changed"
             ) from None
+
+
+def open_run(run: Path | str) -> list[Outcomes]:
+    """Read a run folder's results, one `Outcomes` per data set; raises UsageError if there are none."""
+    with reading(run) as store:
+        outcomes = store.outcomes()
     if not outcomes:
         raise UsageError(
             f"{shown_path(Path(run))}: no sweep was run here yet. `robustbench-ekdaa sweep --run` fills it."

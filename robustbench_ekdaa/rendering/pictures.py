@@ -1,0 +1,26 @@
+"""A figure of a report, before it is drawn."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure of a report: where it is, how it is drawn, and what a reader who cannot see it is told."""
+
+    stem: str
+    kind: str
+    alt: str
+    draw: Callable[[], Figure]
+
+
+def slug_of(name: str) -> str:
+    """Return a name as a part of file names and anchors."""
+    return re.sub(r"[^A-Za-z0-9_.+-]", "_", name)
