@@ -138,7 +138,7 @@ class _Training:
         self.job, self.device = job, device
         self.recipe = job.card.recipe(job.dataset)
         where = job.card.at(f"training.{job.dataset if job.dataset in job.card.training else 'default'}")
-        self.network = make_network(job, dataset).to(device, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
+        self.network = self._fresh_network(dataset)
         self.rule = make_rule(job.card)
         self.rule.bind(self.network, keyed_generator(job.seed, "feedback"))
         self.exemptions = declared_exemptions(self.rule)
@@ -151,13 +151,17 @@ class _Training:
         self.epoch = 0
         self.log: list[dict[str, Any]] = []
 
+    def _fresh_network(self, dataset: Dataset) -> Network:
+        network = make_network(self.job, dataset)
+        return network.to(self.device, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload,no-any-return]
+
     def measure_start(self, dataset: Dataset) -> None:
         """Begin the log with the angles before any step.
 
         They are those of a network and a rule made anew from the same seed, so that measuring moves nothing that the
         training draws or remembers.
         """
-        network, rule = make_network(self.job, dataset).to(self.device), make_rule(self.job.card)
+        network, rule = self._fresh_network(dataset), make_rule(self.job.card)
         rule.bind(network, keyed_generator(self.job.seed, "feedback"))
         self.log.append({"epoch": 0, "layers": measure_alignment(rule, *self.probe)})
 
