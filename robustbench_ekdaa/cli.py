@@ -249,6 +249,10 @@ def sweep(
     seeds: Annotated[int | None, typer.Option(help="Training seeds per model (default: 3).")] = None,
     seed: Annotated[int | None, typer.Option(help="Keys the choice of images and the attacks' draws.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per crafting batch.")] = None,
+    precision: Annotated[str | None, typer.Option(help="Crafting in float32 (default) or bfloat16.")] = None,
+    save_images: Annotated[
+        bool | None, typer.Option("--save-images", help="Keep the adversarial images in RUN/adversarial.")
+    ] = None,
     workspace: WorkspaceFolder = Path("."),
     device: Device = "auto",
     workers: Workers = None,
@@ -266,6 +270,8 @@ def sweep(
         "seeds": seeds,
         "seed": seed,
         "batch_size": batch_size,
+        "precision": precision,
+        "save_images": save_images,
     }
     given = {key: value for key, value in flags.items() if value is not None}
     base = read_sweep(spec_file).model_dump(exclude_unset=True) if spec_file else {}
