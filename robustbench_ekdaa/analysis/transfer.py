@@ -123,6 +123,11 @@ class TransferGrid:
         """The names of the targets' model cards, in the sweep's order."""
         return card_names(self.outcomes, self.targets)
 
+    @property
+    def ensembles(self) -> tuple[str, ...]:
+        """The keys of the ensembles among the surrogates."""
+        return tuple(key for key in self.surrogates if key in self.outcomes.ensembles)
+
     # -- pairs -------------------------------------------------------------------------------------------------------
 
     @cached_property

@@ -147,7 +147,7 @@ def _finish(
         "bands reach from the lowest to the highest training seed" if seeds.max() > 1 else "one training seed: no band"
     )
     same_start = any(grid.counts_same_start for grid in transfer_grids(outcomes))
-    from_files = imported_attacks(outcomes)
+    from_files, together = imported_attacks(outcomes), any(grid.ensembles for grid in transfer_grids(outcomes))
     others = "none is the target itself" + ("" if same_start else " or started from its weights")
     caption(
         figure,
@@ -155,6 +155,7 @@ def _finish(
             f"Lines: mean over surrogates (each surrogate's model card weighs the same; {others}) and training seeds; "
             f"{band}.",
             f"Dotted: chance, {chance:.3g} %. {len(outcomes.labels)} test images.",
+            *(["Worst case: of the attacks on a surrogate and on ensembles that hold it, not the target."] * together),
             *(["Imported images are the same for all targets, and in no worst case."] if from_files else []),
         ],
     )

@@ -64,7 +64,8 @@ def plot_transfer_matrix(
     _name_groups(axes, grid, styles)
     if key is None:
         many = len(grid.attacks)
-        what = f"worst case of {many} attacks" if many > 1 else outcomes.attacks[grid.attacks[0]].title
+        worst = "worst case of each row's attacks" if grid.ensembles else f"worst case of {many} attacks"
+        what = worst if many > 1 else outcomes.attacks[grid.attacks[0]].title
     else:
         what = outcomes.attacks[key].title or outcomes.attacks[key].name
     title = f"{outcomes.title}: {what}, ε = {size:g} ({NORMS.get(grid.norm, grid.norm)})"
@@ -74,14 +75,10 @@ def plot_transfer_matrix(
         figure,
         [
             "Accuracy of each target (column) on images crafted on each surrogate (row), in per cent.",
-            "Framed: white-box." + (" Ensembles, last, have attacks of their own." if _has_ensembles(grid) else ""),
+            "Framed: white-box." + (" Ensembles, last, have attacks of their own." if grid.ensembles else ""),
         ],
     )
     return figure
-
-
-def _has_ensembles(grid: TransferGrid) -> bool:
-    return any(key in grid.outcomes.ensembles for key in grid.surrogates)
 
 
 def finished_epsilon(grid: TransferGrid, epsilon: float | None) -> float:
@@ -250,7 +247,7 @@ def plot_attack_matrices(
         [
             "Accuracy of each target (column) on images crafted on each surrogate (row), in per cent;",
             "one row and column per training seed. Dots: white-box."
-            + (" Grey: the attack is not crafted on such." if _has_ensembles(grid) else ""),
+            + (" Grey: the attack is not crafted on such." if grid.ensembles else ""),
         ],
     )
     return figure
