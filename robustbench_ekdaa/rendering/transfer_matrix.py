@@ -11,7 +11,7 @@ import numpy as np
 from ..analysis.metrics import Floats
 from ..analysis.results import Results
 from ..analysis.summary import reference_epsilon
-from ..analysis.transfer import TransferGrid, transfer_grids
+from ..analysis.transfer import Bools, TransferGrid, transfer_grids
 from ..errors import UsageError, unknown_name
 from ..scoring.outcomes import Outcomes
 from .style import GREY, NORMS, Look, caption, looks, new_figure, one_dataset, plain_text, shortened
@@ -59,7 +59,7 @@ def plot_transfer_matrix(
     figure = new_figure(min(2.9 + 0.52 * columns, 12), min(2.1 + 0.42 * rows, 11))
     axes = figure.subplots()
     _draw(axes, accuracy)
-    _mark(axes, grid)
+    _mark(axes, grid, grid.white_box & scored)
     styles = looks(results)
     _name_groups(axes, grid, styles)
     if key is None:
@@ -130,11 +130,11 @@ def _draw(axes: Axes, accuracy: Floats) -> None:
     axes.set_facecolor("#eeeeee")
 
 
-def _mark(axes: Axes, grid: TransferGrid) -> None:
+def _mark(axes: Axes, grid: TransferGrid, white_box: Bools) -> None:
     """Frame the white-box cells and part the cards."""
     from matplotlib.patches import Rectangle
 
-    for i, j in np.argwhere(grid.white_box):
+    for i, j in np.argwhere(white_box):
         inset = 0.05
         size = 1 - 2 * inset
         frame = Rectangle((j + inset, i + inset), size, size, fill=False, edgecolor="#d7191c", linewidth=1.6)

@@ -9,7 +9,7 @@ from robustbench_ekdaa.analysis.results import WORST_CASE, Results
 from robustbench_ekdaa.analysis.transfer import transfer_grids
 from robustbench_ekdaa.scoring.outcomes import Ensemble
 
-from ..made_outcomes import make_outcomes, random_outcomes
+from ..made_outcomes import make_outcomes, random_outcomes, with_ensembles
 
 LABELS = np.zeros(4, int)
 RIGHT = np.zeros(4, int)
@@ -27,7 +27,7 @@ def ensembles_of(outcomes, names, seeds):
     return {f"e{seed}": Ensemble.of(f"e{seed}", [outcomes.models[f"{n}{seed}"] for n in names]) for seed in seeds}
 
 
-def with_ensembles(said, *, alone=True, models=MODELS, names="ab", seeds=(0, 1), **fields):
+def attacked(said, *, alone=True, models=MODELS, names="ab", seeds=(0, 1), **fields):
     """Cards a, b and c; a and b are attacked on, alone by "fgsm" and together by "ens", all in vain but for `said`."""
     keys = [f"{name}{seed}" for name, seed in models]
     cells = {(s, t, "fgsm", 0.1): RIGHT for s in keys if s[0] in names for t in keys} if alone else {}
@@ -43,7 +43,7 @@ def accuracies(outcomes):
 
 
 def test_an_ensemble_is_as_near_to_a_target_as_its_nearest_member():
-    outcomes = with_ensembles({})
+    outcomes = attacked({})
     assert outcomes.relation("e0", "a0") == outcomes.relation("e0", "b0") == "white-box"
     assert outcomes.relation("e0", "c0") == "same-start"
     assert outcomes.relation("e0", "a1") == "same-rule"
@@ -51,7 +51,7 @@ def test_an_ensemble_is_as_near_to_a_target_as_its_nearest_member():
 
 
 def test_rows_name_an_ensemble_by_its_members_and_each_of_their_rules_once():
-    outcomes = with_ensembles({})
+    outcomes = attacked({})
     one_rule = {key: replace(model, rule="backprop") for key, model in outcomes.models.items() if key[0] in "ab"}
     outcomes = replace(outcomes, models={**outcomes.models, **one_rule})
     outcomes = replace(outcomes, ensembles=ensembles_of(outcomes, "ba", (0, 1)))
@@ -70,7 +70,7 @@ def test_the_worst_case_of_a_pair_is_over_attacks_on_the_surrogate_and_on_its_en
         ("a0", "a1", "fgsm", 0.1): wrong_on(0, 1, 2),
         ("e0", "a1", "ens", 0.1): wrong_on(3),
     }
-    outcomes = with_ensembles(said)
+    outcomes = attacked(said)
     found = accuracies(outcomes)
     # c1: of a0 image 3 is left, of b0 images 0 and 3; a1 and b1 share its start. c0 meets a1 and b1 in vain.
     assert found["c"] == pytest.approx((np.mean([1 / 4, 2 / 4]) + 1) / 2)
@@ -84,7 +84,7 @@ def test_the_worst_case_of_a_pair_is_over_attacks_on_the_surrogate_and_on_its_en
 
 def test_an_ensemble_that_holds_the_target_or_started_with_it_is_in_no_mean():
     fooled = wrong_on(0, 1, 2, 3)
-    outcomes = with_ensembles({(f"e{seed}", f"{name}{seed}", "ens", 0.1): fooled for name in "abc" for seed in (0, 1)})
+    outcomes = attacked({(f"e{seed}", f"{name}{seed}", "ens", 0.1): fooled for name in "abc" for seed in (0, 1)})
     assert (accuracies(outcomes) == 1).all()
     curves = Results([outcomes]).curves()
     assert (curves["accuracy"] == 1).all()
@@ -92,7 +92,7 @@ def test_an_ensemble_that_holds_the_target_or_started_with_it_is_in_no_mean():
 
 def test_attacks_on_ensembles_alone_make_a_transfer_accuracy_too():
     said = {("e0", "c1", "ens", 0.1): wrong_on(0), ("e1", "c0", "ens", 0.1): wrong_on(0, 1)}
-    found = accuracies(with_ensembles(said, alone=False))
+    found = accuracies(attacked(said, alone=False))
     assert found["c"] == pytest.approx((3 / 4 + 2 / 4) / 2)
     assert found["a"] == found["b"] == 1
 
@@ -100,25 +100,17 @@ def test_attacks_on_ensembles_alone_make_a_transfer_accuracy_too():
 def test_with_one_seed_ensembles_hold_every_target_and_change_nothing():
     models = [("a", 0), ("b", 0)]
     fooled = {("e0", key, "ens", 0.1): wrong_on(0, 1, 2, 3) for key in ("a0", "b0")}
-    outcomes = with_ensembles({("a0", "b0", "fgsm", 0.1): wrong_on(0), **fooled}, models=models, seeds=(0,))
+    outcomes = attacked({("a0", "b0", "fgsm", 0.1): wrong_on(0), **fooled}, models=models, seeds=(0,))
     assert accuracies(outcomes).to_dict() == {"a": 1, "b": 3 / 4}
     (grid,) = transfer_grids(outcomes)
     assert grid.counted_attacks == ("fgsm",)
-    alone = accuracies(with_ensembles(fooled, models=models, seeds=(0,), alone=False))
+    alone = accuracies(attacked(fooled, models=models, seeds=(0,), alone=False))
     assert alone.isna().all()
 
 
 def test_another_attack_can_only_lower_the_worst_case_and_the_bootstrap_stays_centred_on_it():
     whole = random_outcomes(cards=3, seeds=3, noise=False)
-    draw = np.random.default_rng(1)
-    ensembles = ensembles_of(whole, ["backprop", "ekdaa", "frozen"], range(3))
-    said = [
-        replace(cell, surrogate=f"e{cell.surrogate[-1]}", attack="ens", predictions=draw.permutation(cell.predictions))
-        for cell in whole.cells
-        if cell.surrogate.startswith("ekdaa") and cell.attack == "fgsm"
-    ]
-    ens = replace(whole.attacks["fgsm"], key="ens", name="ens")
-    more = replace(whole, cells=(*whole.cells, *said), ensembles=ensembles, attacks={**whole.attacks, "ens": ens})
+    more = with_ensembles(whole)
     before, after = (
         Results([one])
         .curves()
@@ -134,7 +126,7 @@ def test_another_attack_can_only_lower_the_worst_case_and_the_bootstrap_stays_ce
 
 
 def test_an_ensemble_attack_that_is_not_finished_on_all_ensembles_is_left_out_and_leaves_single_attacks_alone():
-    outcomes = with_ensembles({("e0", "c1", "ens", 0.1): wrong_on(0, 1, 2, 3)})
+    outcomes = attacked({("e0", "c1", "ens", 0.1): wrong_on(0, 1, 2, 3)})
     cells = tuple(cell for cell in outcomes.cells if (cell.surrogate, cell.target) != ("e1", "c0"))
     other = [replace(cell, attack="ens2") for cell in outcomes.cells if cell.attack == "ens"]
     attacks = {**outcomes.attacks, "ens2": replace(outcomes.attacks["ens"], key="ens2", name="ens2")}
