@@ -69,7 +69,6 @@ def _flat(outcomes: Outcomes) -> list[str]:
     worst: dict[str, tuple[float, float]] = {}
     for (surrogate, attack, epsilon), facts in outcomes.craftings.items():
         share = facts.get("zero_gradient_share", 0.0)
-        # Stores of earlier releases said 0 of noise, too.
         if share > FLAT and surrogate is not None and attack in outcomes.attacks:
             one, record = outcomes.attacker(surrogate), outcomes.attacks[attack]
             where = f"{record.title or record.name} on {one.title or one.name}, seed {one.seed}"

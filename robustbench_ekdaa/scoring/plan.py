@@ -64,8 +64,8 @@ class Attacker:
 
 
 def ensemble_key(members: Sequence[str]) -> str:
-    """Return the key of an ensemble of models."""
-    return content_hash({"ensemble": sorted(members)})
+    """Return the key of an ensemble of models, given in the order of `Attacker.ensemble`."""
+    return content_hash({"ensemble": list(members)})
 
 
 @dataclass(frozen=True)

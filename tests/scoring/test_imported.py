@@ -56,6 +56,9 @@ def test_saved_images_scored_again_give_the_sweeps_outcomes_and_know_whom_they_w
     counts = rows.groupby(["imported", "relation"]).size()
     assert counts[True].to_dict() == counts[False].to_dict()
     assert Results([outcomes]).summary().equals(summary)  # in no worst case
+    curves = Results([outcomes]).curves()
+    drawn = curves[curves["attack"].str.startswith("again-fgsm-on-quick_bp-seed0")]
+    assert set(zip(drawn["model"], drawn["seed"], strict=True)) == {("quick_bp", 1), ("quick_ekdaa", 1)}
     found = caveats(outcomes, summary)
     assert "in no worst case" in found[-1]
     assert not any("missing" in sentence for sentence in found)
