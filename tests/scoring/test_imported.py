@@ -120,6 +120,16 @@ def test_without_a_sweep_models_are_trained_and_the_file_alone_is_the_table(work
     assert Results([outcomes]).summary()["clean_accuracy"].notna().all()
 
 
+def test_a_file_scored_again_after_a_sweep_moves_into_its_table(workspace, tmp_path, spec):
+    mine = shaken(tmp_path / "mine.npz", torch.arange(500))
+    score_images(mine, tmp_path / "run", workspace=workspace)
+    run_sweep(spec.model_copy(update={"attacks": ("fgsm",), "images": 20}), tmp_path / "run", workspace=workspace)
+    assert [len(one.labels) for one in open_run(tmp_path / "run")] == [20, 500]
+    score_images(mine, tmp_path / "run", workspace=workspace)
+    (outcomes,) = open_run(tmp_path / "run")
+    assert {record.name for record in outcomes.attacks.values()} == {"fgsm", "mine"}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
