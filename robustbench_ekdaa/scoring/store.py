@@ -249,13 +249,14 @@ class Store:
         rows = self._db.execute("SELECT fingerprint, image_set, roles FROM sweeps ORDER BY number DESC").fetchall()
         swept: dict[str, list[_Shown]] = {}
         imported: dict[str, list[_Shown]] = {}
+        names = {key: record.name for key, record in self.attacks().items()}
         known: set[str] = set()
         for fingerprint, image_set, roles in rows:
             imports = json.loads(roles).get("imports")
             if imports is None and fingerprint not in swept:
                 swept[fingerprint] = [_Shown(image_set)]
-            elif imports is not None and not known.issuperset(imports):  # once a file, on the newest images it met
-                known |= imports.keys()
+            elif imports is not None and not known.issuperset(names[key] for key in imports):
+                known |= {names[key] for key in imports}  # what has one name is shown once, on the newest images
                 imported.setdefault(fingerprint, []).append(_Shown(image_set, imports_only=True))
         found = {}
         for fingerprint in reversed(list(dict.fromkeys(row[0] for row in rows))):
@@ -283,7 +284,8 @@ class Store:
             joined.targets += filter(current, roles["targets"])
             joined.attacks += [key for key in roles["attacks"] if newest.setdefault(attacks[key].name, key) == key]
             joined.epsilons += roles["epsilons"]
-            joined.imports |= roles.get("imports", {})
+            imports = roles.get("imports", {}).items()
+            joined.imports |= {key: on for key, on in imports if newest.setdefault(attacks[key].name, key) == key}
             together = roles.get("ensembles", {})
             joined.ensembles |= {key: members for key, members in together.items() if all(map(current, members))}
             if not joined.spec or ("imports" in joined.spec and "imports" not in roles):

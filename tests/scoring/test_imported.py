@@ -120,6 +120,16 @@ def test_without_a_sweep_models_are_trained_and_the_file_alone_is_the_table(work
     assert Results([outcomes]).summary()["clean_accuracy"].notna().all()
 
 
+def test_of_two_files_of_one_name_the_newer_counts(swept, workspace, tmp_path):
+    score_images(shaken(tmp_path / "mine.npz", torch.arange(500)), swept, workspace=workspace)
+    score_images(shaken(tmp_path / "mine.npz", torch.arange(500), size=0.3), swept, workspace=workspace)
+    score_images(shaken(tmp_path / "part.npz", torch.arange(30)), swept, workspace=workspace)
+    score_images(shaken(tmp_path / "part.npz", torch.arange(20)), swept, workspace=workspace)
+    whole, aside = open_run(swept)
+    assert {cell.epsilon for cell in whole.cells if cell.surrogate == IMPORTED} == {0.3}
+    assert (aside.dataset, len(aside.labels)) == ("digits (part)", 20)
+
+
 def test_a_file_scored_again_after_a_sweep_moves_into_its_table(workspace, tmp_path, spec):
     mine = shaken(tmp_path / "mine.npz", torch.arange(500))
     score_images(mine, tmp_path / "run", workspace=workspace)
