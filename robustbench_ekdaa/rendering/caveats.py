@@ -40,11 +40,12 @@ def _missing(outcomes: Outcomes) -> list[str]:
     crafted = sum(together if outcomes.attacks[key].together else alone for key in gradient) + len(noise)
     expected = len(targets) * len(sizes) * crafted
     counted = {*gradient, *noise}
+    hopeless = bool(outcomes.ensembles) and not together  # `_ensembles` says why
     found = sum(cell.target in targets and cell.attack in counted for cell in outcomes.cells)
     silent = [
         record.title or record.name
         for key, record in outcomes.attacks.items()
-        if key not in counted and not record.imported and (together or not record.together)
+        if key not in counted and not record.imported and not (record.together and hopeless)
     ]
     sentences = []
     if silent:

@@ -247,7 +247,7 @@ def plot_attack_matrices(
         [
             "Accuracy of each target (column) on images crafted on each surrogate (row), in per cent;",
             "one row and column per training seed. Dots: white-box."
-            + (" Grey: the attack is not crafted on such." if grid.ensembles else ""),
+            + (" Grey: the attack was not crafted on these." if grid.ensembles else ""),
         ],
     )
     return figure
