@@ -17,7 +17,7 @@ from .registry import DATASETS, NETWORKS, RULES
 
 if TYPE_CHECKING:
     from .analysis.results import Results
-    from .api import craft, load_dataset, load_model, open_results, sweep, train
+    from .api import craft, load_adversarial, load_dataset, load_model, open_results, score, sweep, train
     from .cards import SweepSpec, Workspace
     from .learning import LearningRule, Step
     from .rendering import plot_alignment, plot_curves, plot_training, plot_transfer_matrix
@@ -39,6 +39,7 @@ _HOMES = {
     "SweepSpec": "cards",
     "Workspace": "cards",
     "craft": "api",
+    "load_adversarial": "api",
     "load_dataset": "api",
     "load_model": "api",
     "open_results": "api",
@@ -46,6 +47,7 @@ _HOMES = {
     "plot_curves": "rendering",
     "plot_training": "rendering",
     "plot_transfer_matrix": "rendering",
+    "score": "api",
     "sweep": "api",
     "train": "api",
 }
@@ -58,6 +60,7 @@ __all__ = [
     "Workspace",
     "__version__",
     "craft",
+    "load_adversarial",
     "load_dataset",
     "load_model",
     "open_results",
@@ -68,6 +71,7 @@ __all__ = [
     "register_dataset",
     "register_network",
     "register_rule",
+    "score",
     "sweep",
     "train",
 ]

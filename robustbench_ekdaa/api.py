@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from . import crafting
 from .analysis.results import Results
 from .cards import AttackCard, ModelCard, SweepSpec, Workspace, read_sweep
+from .crafting import AdversarialImages
 from .data import Dataset, Split
 from .data import load_dataset as load_whole
 from .errors import WorkFailed
@@ -19,6 +20,7 @@ from .learning.training import check_job
 from .networks import Network
 from .progress import Progress, Silent
 from .scoring.executor import executor
+from .scoring.imported import ImportSpec, score_images
 from .scoring.outcomes import ModelRecord
 from .scoring.store import Store, open_run
 from .scoring.sweep import choose_device, choose_workers, run_sweep, train_models
@@ -170,6 +172,79 @@ def sweep(
     """
     whole = spec if isinstance(spec, SweepSpec) else read_sweep(Path(spec))
     run_sweep(whole, run, workspace=workspace, device=device, workers=workers, progress=progress, command=command)
+    return open_results(run)
+
+
+def load_adversarial(
+    path: str | Path,
+    *,
+    norm: str | None = None,
+    epsilons: Sequence[float] | None = None,
+    indices: Sequence[int] | None = None,
+) -> AdversarialImages:
+    """Read adversarial images from a file: of `sweep` with `save_images`, or made elsewhere.
+
+    Args:
+        path: a .safetensors or .npz archive with ``images``, float32 (E, N, C, H, W), or (N, C, H, W) for one epsilon.
+        norm: "linf", "l2" or "l1", for files that do not say it.
+        epsilons: E perturbation sizes, likewise.
+        indices: N positions of the clean images in the test split, likewise (default: 0 to N - 1); in the whole split,
+            which `load_dataset` with a limit draws from in another order.
+
+    Returns:
+        an `AdversarialImages` with `images` (E, N, C, H, W), `epsilons`, `norm`, `indices` and `facts`.
+
+    Raises:
+        UsageError: naming file, key and reason.
+
+    """
+    return crafting.load_adversarial(Path(path), norm=norm, epsilons=epsilons, indices=indices)
+
+
+def score(
+    file: str | Path,
+    dataset: str,
+    models: Sequence[str | ModelCard],
+    run: str | Path,
+    *,
+    seeds: int = 3,
+    name: str | None = None,
+    norm: str | None = None,
+    epsilons: Sequence[float] | None = None,
+    indices: Sequence[int] | None = None,
+    workspace: Workspace | None = None,
+    device: str = "auto",
+    workers: int | None = 1,
+    progress: Progress | None = None,
+    command: str = "",
+) -> Results:
+    """Let models say what they see in adversarial images from a file, and return all results of the run.
+
+    The images are checked against the clean ones first: inside their balls and [0, 1]. They become an attack of the
+    run, in no worst case. Scoring them again makes no model call.
+
+    Args:
+        file: see `load_adversarial`.
+        dataset: the data set whose test images they change.
+        models: model cards or their names; trained where the run does not hold them.
+        run: the run folder.
+        seeds: training seeds per model.
+        name: what to call the attack (default: the file's name).
+        norm: for files that do not say it.
+        epsilons: likewise.
+        indices: likewise.
+        workspace: where the cards are (default: the current folder).
+        device: "auto", "cpu", "cuda", ...
+        workers: jobs side by side; see `sweep`.
+        progress: gets lines and bars (default: silent).
+        command: what asked for it, kept for the report.
+
+    Raises:
+        UsageError: for whatever in the request or the file is wrong.
+
+    """
+    spec = ImportSpec(Path(file), dataset, models, seeds, name, norm, epsilons, indices)
+    score_images(spec, run, workspace=workspace, device=device, workers=workers, progress=progress, command=command)
     return open_results(run)
 
 

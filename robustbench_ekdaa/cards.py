@@ -354,6 +354,8 @@ class SweepSpec(Card):
         seeds: how many training seeds, 0 to seeds - 1.
         seed: keys the choice of images and the attacks' random draws.
         batch_size: images per crafting batch.
+        precision: what the surrogates' layers compute in while images are crafted; targets answer in float32.
+        save_images: whether the adversarial images are kept in the run folder.
 
     """
 
@@ -367,6 +369,8 @@ class SweepSpec(Card):
     seeds: Positive = 3
     seed: int = Field(default=0, ge=0)
     batch_size: Positive = 250
+    precision: Literal["float32", "bfloat16"] = "float32"
+    save_images: bool = False
 
     @field_validator("epsilons")
     @classmethod

@@ -249,6 +249,10 @@ def sweep(
     seeds: Annotated[int | None, typer.Option(help="Training seeds per model (default: 3).")] = None,
     seed: Annotated[int | None, typer.Option(help="Keys the choice of images and the attacks' draws.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per crafting batch.")] = None,
+    precision: Annotated[str | None, typer.Option(help="Crafting in float32 (default) or bfloat16.")] = None,
+    save_images: Annotated[
+        bool | None, typer.Option("--save-images", help="Keep the adversarial images in RUN/adversarial.")
+    ] = None,
     workspace: WorkspaceFolder = Path("."),
     device: Device = "auto",
     workers: Workers = None,
@@ -266,6 +270,8 @@ def sweep(
         "seeds": seeds,
         "seed": seed,
         "batch_size": batch_size,
+        "precision": precision,
+        "save_images": save_images,
     }
     given = {key: value for key, value in flags.items() if value is not None}
     base = read_sweep(spec_file).model_dump(exclude_unset=True) if spec_file else {}
@@ -295,6 +301,74 @@ def do_sweep(spec: SweepSpec, run: Path, workspace: Workspace, device: str, work
     for record in summary.failed:
         log.print(f"failed: {record.error}", highlight=False, markup=False, soft_wrap=True)
     return bool(summary.failed)
+
+
+@app.command(
+    epilog=f"Example: `{NAME} score images.npz --dataset digits --models backprop,ekdaa --norm linf --epsilon 0.1 "
+    "--run runs/digits`"
+)
+def score(
+    file: Annotated[Path, typer.Argument(help="Adversarial images: a .safetensors or .npz archive.")],
+    dataset: Annotated[str, typer.Option(help="The data set whose test images they change.")],
+    models: Annotated[str, typer.Option(help="Model cards A,B,... to score; trained where they are missing.")],
+    run: RunFolder,
+    seeds: Annotated[int, typer.Option(min=1, help="Training seeds per model.")] = 3,
+    name: Annotated[str | None, typer.Option(help="What to call the attack (default: the file's name).")] = None,
+    norm: Annotated[str | None, typer.Option(help="linf, l2 or l1, if the file does not say it.")] = None,
+    epsilon: Annotated[str | None, typer.Option(help="One per batch of images, if the file does not say them.")] = None,
+    indices: Annotated[
+        str | None, typer.Option(help="Which test images: 3,1,4 or FIRST:LAST, if the file does not say it.")
+    ] = None,
+    workspace: WorkspaceFolder = Path("."),
+    device: Device = "auto",
+    workers: Workers = None,
+    debug: Debug = False,
+) -> None:
+    """Score adversarial images from a file, made elsewhere or saved by a sweep; they are checked first."""
+    from .api import open_results
+    from .scoring.imported import ImportSpec, score_images
+
+    spec = ImportSpec(
+        file,
+        dataset,
+        parse_list(models) or [],
+        seeds,
+        name,
+        norm,
+        None if epsilon is None else parse_epsilons(epsilon),
+        None if indices is None else parse_indices(indices),
+    )
+    options: dict[str, Any] = {"workspace": Workspace(workspace), "device": device, "workers": workers}
+    with shown_progress(log) as progress:
+        summary = score_images(spec, run, **options, progress=progress, command=command_line())
+    rows = open_results(run).frame().query("attack == @name", local_dict={"name": spec.attack})
+    means = rows.groupby(["dataset", "target", "epsilon"], sort=False)["accuracy"].agg(["mean", "count"]).reset_index()
+    show_rows(
+        [
+            {
+                "data set": row["dataset"],
+                "target": row["target"],
+                "epsilon": f"{row['epsilon']:g}",
+                "accuracy": percent(row["mean"]),
+                "seeds": row["count"],
+            }
+            for row in means.to_dict("records")
+        ]
+    )
+    for record in summary.failed:
+        log.print(f"failed: {record.error}", highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(1 if summary.failed else 0)
+
+
+def parse_indices(text: str) -> list[int]:
+    """Read ``3,1,4`` or ``FIRST:LAST`` with LAST included; raises UsageError."""
+    try:
+        if ":" not in text:
+            return [int(part) for part in text.split(",")]
+        first, last = (int(part) for part in text.split(":"))
+        return list(range(first, last + 1))
+    except ValueError:
+        raise UsageError(f"--indices: cannot read {text!r}. Write 3,1,4 or FIRST:LAST such as 0:499") from None
 
 
 @app.command(epilog=f"Example: `{NAME} report runs/digits --out reports/digits`")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from robustbench_ekdaa.data import load_dataset
-from robustbench_ekdaa.scoring.outcomes import AttackRecord, Cell, Example, ModelRecord, Outcomes
+from robustbench_ekdaa.scoring.outcomes import AttackRecord, Cell, Ensemble, Example, ModelRecord, Outcomes
 
 
 def make_outcomes(models, labels, clean, said, *, attacks=None, titles=None, dataset="made", **fields):
@@ -79,6 +79,34 @@ def random_outcomes(
     ]
     fields = {"images": pictures, "examples": tuple(examples), "classes": tuple(map(str, range(classes))), **fields}
     return make_outcomes(models, labels, clean, said, titles=titles, **fields)
+
+
+def with_ensembles(outcomes, key=1):
+    """Add an attack on all models of a seed together, whose outcomes are those of "fgsm", the images in disorder."""
+    draw = np.random.default_rng(key)
+    seeds = sorted({model.seed for model in outcomes.models.values()})
+    ensembles = {
+        f"e{seed}": Ensemble.of(f"e{seed}", [model for model in outcomes.models.values() if model.seed == seed])
+        for seed in seeds
+    }
+    first = next(iter(outcomes.models.values())).name
+    said = [
+        replace(cell, surrogate=f"e{cell.surrogate[-1]}", attack="ens", predictions=draw.permutation(cell.predictions))
+        for cell in outcomes.cells
+        if cell.attack == "fgsm" and outcomes.models[cell.surrogate].name == first
+    ]
+    card = {"source": {"component": "ensemble_logits"}}
+    attacks = {**outcomes.attacks, "ens": AttackRecord("ens", "ens", "ENS", "linf", card)}
+    shown = [
+        replace(example, surrogate="e0", attack="ens") for example in outcomes.examples if example.attack == "fgsm"
+    ]
+    return replace(
+        outcomes,
+        cells=(*outcomes.cells, *said),
+        ensembles=ensembles,
+        attacks=attacks,
+        examples=(*outcomes.examples, *shown),
+    )
 
 
 def without(outcomes, key, *, error="diverged"):

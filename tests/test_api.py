@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -41,8 +42,13 @@ def test_the_whole_job_in_python(tmp_path, monkeypatch):
     spec = rb.SweepSpec(
         datasets=["digits"], models=["quick_bp", "quick_ekdaa"], attacks=["fgsm"], epsilons=[0, 0.2], images=40, seeds=1
     )
-    results = rb.sweep(spec, "run")
+    results = rb.sweep(spec.model_copy(update={"save_images": True}), "run")
     assert len(results.frame()) == 2 * 2 * 2
+    file = next(Path("run/adversarial").iterdir())
+    saved = rb.load_adversarial(file)
+    assert saved.images.shape == (1, 40, 1, 8, 8)
+    scored = rb.score(file, "digits", ["quick_bp"], "run", seeds=1, name="mine").frame()
+    assert len(scored.query("attack == 'mine'")) == 1 * 2
     assert len(rb.open_results("run").summary()) == 2
     assert rb.plot_curves(results).axes
     assert rb.plot_transfer_matrix(results).axes

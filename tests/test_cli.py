@@ -63,7 +63,7 @@ def test_help_answers_in_well_under_a_second_and_every_command_shows_an_example(
     # What makes it slow is importing these; the time itself depends on the machine.
     assert not re.search(r"\| +(torch|pandas|matplotlib|art|foolbox)\n", said.stderr)
     commands = re.findall(r"^│ (\w[\w-]*) ", said.stdout, re.MULTILINE)
-    assert {"quickstart", "list", "data", "train", "sweep", "report", "export", "init"} <= set(commands)
+    assert {"quickstart", "list", "data", "train", "sweep", "score", "report", "export", "init"} <= set(commands)
     for command in [*(name for name in commands if name != "data"), "data status", "data fetch", "data import"]:
         code, out, _ = cli(f"{command} --help")
         assert code == 0
@@ -115,6 +115,29 @@ def test_a_sweep_file_is_overridden_by_flags(ran, tmp_path):
     code, _, error = ran("sweep sweep.toml --run runs/b --images 20 --workers 1")
     assert code == 0
     assert "20 test images" in error
+
+
+def test_saved_images_are_scored_reported_and_exported(ran, tmp_path):
+    code, _, error = ran(f"{SWEEP} --run runs/a --workers 1 --save-images")
+    assert code == 0, error
+    assert "to do: 0 trainings, 5 craftings, 0 cells" in " ".join(error.split())
+    saved = sorted((tmp_path / "runs" / "a" / "adversarial").iterdir())
+    assert len(saved) == 5
+    noise = next(path.relative_to(tmp_path) for path in saved if path.name.startswith("noise"))
+    command = f"score {noise} --dataset digits --models quick_bp,quick_ekdaa --seeds 2 --run runs/a --name mine"
+    code, out, error = ran(f"{command} --workers 1")
+    assert code == 0, error
+    assert len(re.findall(r"digits +quick_(?:bp|ekdaa) +0(?:\.[12])? +\d+\.\d\d % +2", out)) == 2 * 3
+    ran("export runs/a --out rows.csv")
+    rows = pd.read_csv("rows.csv").set_index(["target", "target_seed", "epsilon"])
+    assert rows.query("attack == 'mine'")["accuracy"].equals(rows.query("attack == 'noise'")["accuracy"])
+    assert ran("report runs/a --out reports/a")[0] == 0
+    page = (tmp_path / "reports" / "a" / "index.html").read_text()
+    assert "mine (imported)" in page
+    assert f"robustbench-ekdaa {command}" in page
+    code, _, error = ran(f"{command} --norm l2")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "the file says linf, the request l2" in error
 
 
 def test_training_prints_accuracies_and_finds_finished_models(ran):
@@ -183,6 +206,14 @@ def test_ctrl_c_is_one_clear_line_and_the_same_command_goes_on(cli, tmp_path):
             "sweep --dataset fashion_mnist --models ekdaa --attacks fgsm --epsilons 0.1 --run r",
             "data fetch fashion_mnist",
         ),
+        (
+            "sweep --dataset digits --models ekdaa --attacks fgsm --epsilons 0.1 --precision half --run r",
+            "sweep: precision: must be",
+        ),
+        ("sweep --dataset digits --models ekdaa --attacks ens_fgsm --epsilons 0.1 --run r", "Name more --surrogates"),
+        ("score absent.npz --dataset digits --models ekdaa --run r", "absent.npz: there is no such file"),
+        ("score absent.npz --dataset digits --models ekdaa --run r --indices 3-5", "--indices: cannot read '3-5'"),
+        ("score absent.npz --dataset digits --models ekdaa --run r --name fgsm", "an attack card has that name"),
         ("report nowhere --out x", "nowhere: no results here"),
         ("export nowhere --out x.csv", "nowhere: no results here"),
         ("train nobody --dataset digits --run r", "unknown model 'nobody'"),

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..scoring.outcomes import Outcomes
+from ..scoring.outcomes import IMPORTED, Outcomes
 from .intervals import wilson_interval
 from .metrics import accuracy, attack_success_rate, common_images, mistake_agreement, transfer_rate
 from .transfer import Bools, Said, scored_targets
 
 TEXT, WHOLE, NUMBER = "string", "Int64", "float64"
+CRAFTING = ("zero_gradient_share", "queries", "median_norm")  # columns about the crafting, whoever the target is
 COLUMNS = {
     "dataset": TEXT,
     "surrogate": TEXT,
@@ -35,6 +36,9 @@ COLUMNS = {
     "n_common": WHOLE,
     "transfer_rate": NUMBER,
     "mistake_agreement": NUMBER,
+    "zero_gradient_share": NUMBER,
+    "queries": NUMBER,
+    "median_norm": NUMBER,
     "relation": TEXT,
 }
 
@@ -50,7 +54,7 @@ def tidy_frame(outcomes: Outcomes, common: Sequence[str] | None = None) -> pd.Da
         for surrogate, target, attack, points in outcomes.curves()
         if surrogate == target and surrogate is not None
     }
-    order = {key: place for place, key in enumerate(outcomes.models)}
+    order = {key: place for place, key in enumerate((*outcomes.models, *outcomes.ensembles, IMPORTED))}
     attacks = {key: place for place, key in enumerate(outcomes.attacks)}
     curves = [curve for curve in outcomes.curves() if curve[1] in targets]
     curves.sort(key=lambda curve: (order.get(curve[0] or "", len(order)), order[curve[1]], attacks[curve[2]]))
@@ -99,6 +103,8 @@ def _block(
         "mistake_agreement": undefined,
         "relation": outcomes.relation(surrogate, target),
     }
+    crafted = [outcomes.craftings.get((surrogate, attack, epsilon), {}) for epsilon, _ in points]
+    block |= {name: np.array([facts.get(name, np.nan) for facts in crafted], np.float64) for name in CRAFTING}
     if among is not None:
         block["attack_success_rate_common"] = attack_success_rate(clean, said, labels, among)
         block["n_common"] = int(among.sum())
@@ -113,9 +119,9 @@ def _block(
 
 
 def _model_columns(outcomes: Outcomes, role: str, key: str | None) -> dict[str, Any]:
-    if key is None:
-        return {role: pd.NA, f"{role}_rule": pd.NA, f"{role}_seed": pd.NA}
-    model = outcomes.models[key]
+    if key is None or key == IMPORTED:
+        return {role: key or pd.NA, f"{role}_rule": pd.NA, f"{role}_seed": pd.NA}
+    model = outcomes.attacker(key)
     return {role: model.name, f"{role}_rule": model.rule, f"{role}_seed": model.seed}
 
 

@@ -13,7 +13,14 @@ from ..scoring.outcomes import Outcomes
 from .frame import NUMBER, TEXT, WHOLE, tidy_frame
 from .metrics import accuracy
 from .summary import summary_frame, summary_rows
-from .transfer import TransferGrid, card_names, noise_attacks, scored_targets, transfer_grids
+from .transfer import (
+    TransferGrid,
+    card_names,
+    imported_attacks,
+    noise_attacks,
+    scored_targets,
+    transfer_grids,
+)
 
 WORST_CASE = "worst case"
 CURVE_COLUMNS = {
@@ -50,9 +57,17 @@ class Results:
         """Return all outcomes as tidy rows: one per (data set, surrogate, target, attack, epsilon).
 
         Every curve starts with a row at epsilon 0, the clean images. Undefined shares are NaN. Noise has no
-        surrogate: its three columns are missing values. `accuracy_low` and `accuracy_high` are Wilson's 95 %
-        interval over images. `transfer_rate` and `mistake_agreement` need what the surrogate itself said of the
-        adversarial images: NaN where it was not a target too.
+        surrogate: its three columns are missing values. An ensemble is called by its members' names, joined by "+";
+        images from a file that tells of no model of this run are said to be crafted on "imported", and their relation
+        to the target is "unknown". `accuracy_low` and `accuracy_high` are Wilson's 95 % interval over images.
+        `transfer_rate` and `mistake_agreement` need what the surrogate itself said of the adversarial images: NaN
+        where it was not a target too, and for ensembles.
+
+        Three columns are about the crafting, and NaN where they mean nothing and at epsilon 0: `zero_gradient_share`,
+        of the images those whose every gradient was exactly zero, so that the attack had nothing to follow; `queries`,
+        how often an image was shown to the surrogate on average, for attacks of other libraries; `median_norm`, the
+        median of the smallest perturbations that a minimal-norm attack found (0 for images that the surrogate gets
+        wrong anyway, infinite where it found none).
 
         Args:
             common: names of the model cards that are compared: `attack_success_rate_common` is over the images that
@@ -72,14 +87,15 @@ class Results:
         """Return one row per (data set, norm, target model card).
 
         `transfer_accuracy` is transfer robust accuracy: per (surrogate, target) pair, the share of images that are
-        right before and under every gradient attack at `epsilon` (worst case per image; noise is no such attack);
-        averaged over surrogates so that every surrogate card weighs the same, without white-box pairs and without
-        pairs that started from the same weights (unless a card has no other seed); then over the target's training
-        seeds. `..._low` and `..._high` are its 95 % interval by a bootstrap over images and training seeds (with one
-        seed: over images alone, and `note` says so), `..._sd` its spread over target seeds. `area` and `eps_50` belong
-        to the curve of the same quantity over all epsilons: the area under it divided by the largest epsilon
-        (`area_relative`: and by clean accuracy), and where it first falls to half of clean accuracy (infinite: not up
-        to `eps_max`). Failed models are listed and enter no mean.
+        right before and under every gradient attack at `epsilon` that was crafted on the surrogate, or on an ensemble
+        it belongs to that does not hold the target (worst case per image; noise is no such attack, nor are imported
+        images); averaged over surrogates so that every surrogate card weighs the same, without white-box pairs and
+        without pairs that started from the same weights (unless a card has no other seed); then over the target's
+        training seeds. `..._low` and `..._high` are its 95 % interval by a bootstrap over images and training seeds
+        (with one seed: over images alone, and `note` says so), `..._sd` its spread over target seeds. `area` and
+        `eps_50` belong to the curve of the same quantity over all epsilons: the area under it divided by the largest
+        epsilon (`area_relative`: and by clean accuracy), and where it first falls to half of clean accuracy (infinite:
+        not up to `eps_max`). Failed models are listed and enter no mean.
 
         Args:
             epsilon: the size to state accuracies at (default: the one nearest to half of the largest).
@@ -92,8 +108,9 @@ class Results:
     def curves(self) -> pd.DataFrame:
         """Return accuracy against epsilon as one row per (data set, norm, attack, target model, epsilon).
 
-        Each is the mean over surrogates as in `summary`; `attack` is an attack's name, or "worst case". Noise comes
-        last of its norm.
+        Each is the mean over surrogates as in `summary` (of an ensemble attack: over ensembles); `attack` is an
+        attack's name, or "worst case". Noise comes last of its norm, then imported images: not those crafted on the
+        target itself or on a model that started from its weights.
         """
         return pd.concat([curve_frame(one) for one in self.outcomes], ignore_index=True)
 
@@ -106,7 +123,7 @@ def curve_frame(outcomes: Outcomes) -> pd.DataFrame:
         for attack in (*grid.attacks, None):
             values = grid.target_accuracy(attack)
             rows += _curve_rows(outcomes, grid, names[attack] if attack else WORST_CASE, values)
-    rows += _noise_rows(outcomes)
+    rows += [*_plain_rows(outcomes, noise_attacks(outcomes)), *_plain_rows(outcomes, imported_attacks(outcomes))]
     return pd.DataFrame(
         {name: pd.Series([row[name] for row in rows], dtype=kind) for name, kind in CURVE_COLUMNS.items()}
     )
@@ -121,8 +138,9 @@ def _curve_rows(outcomes: Outcomes, grid: TransferGrid, attack: str, values: Any
     ]
 
 
-def _noise_rows(outcomes: Outcomes) -> list[dict[str, Any]]:
-    targets, noises = scored_targets(outcomes), noise_attacks(outcomes)
+def _plain_rows(outcomes: Outcomes, attacks: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the curves of attacks whose images are the same for all targets: no mean over surrogates is needed."""
+    targets = scored_targets(outcomes)
     return [
         _point(
             outcomes,
@@ -133,7 +151,8 @@ def _noise_rows(outcomes: Outcomes) -> list[dict[str, Any]]:
             float(accuracy(said, outcomes.labels)),
         )
         for surrogate, target, attack, points in outcomes.curves()
-        if surrogate is None and attack in noises and target in targets
+        if attack in attacks and target in targets
+        if outcomes.relation(surrogate, target) not in ("white-box", "same-start")
         for epsilon, said in points
     ]
 

@@ -145,12 +145,12 @@ def _clean_row(outcomes: Outcomes, card: str, norm: str | None) -> SummaryRow:
 def _remarks(grid: TransferGrid, card: str) -> list[str]:
     """Say what keeps a card's numbers from being what they are meant to be."""
     own = [j for j, key in enumerate(grid.targets) if grid.outcomes.models[key].name == card]
-    attacked = {grid.surrogates[i] for i in np.flatnonzero(grid.counted[:, own].any(1))}
-    if not attacked:
+    cards, counted = grid.attackers.cards, grid.attackers.counted
+    seen = {cards[i] for i in np.flatnonzero(counted[:, own].any(1))}
+    if not seen:
         return ["no other model attacked it"]
-    seen = {grid.outcomes.models[key].name for key in attacked}
     # A card with one seed can only attack itself as white-box.
-    names = [name for name in card_names(grid.outcomes, grid.surrogates) if name != card or len(own) > 1]
+    names = [name for name in dict.fromkeys(cards) if name != card or len(own) > 1]
     absent = [name for name in names if name not in seen]
     remarks = [f"not attacked from {', '.join(absent)}"] if absent else []
     if not grid.attacks or len(grid.epsilons) == 1:

@@ -4,6 +4,10 @@ For a target, every surrogate *card* weighs the same, whatever the number of its
 robust because most surrogates were of another family. A model attacked on itself (white-box) never counts. Nor does a
 pair of different cards with the same training seed, where the card has other seeds: all cards draw their first weights
 from the seed, so such a pair started as one network, and the attacker would know more than an attacker can.
+
+Who holds a model can attack on it alone, and on every ensemble that it is a member of. So the worst case of a
+(surrogate, target) pair is over the attacks crafted on the surrogate and on its ensembles, and another attack can only
+lower it. An ensemble that holds the target itself is white-box, and left out of the pair's worst case.
 """
 
 from __future__ import annotations
@@ -34,14 +38,66 @@ def scored_targets(outcomes: Outcomes) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
+class Attackers:
+    """Who attacks in a mean over surrogates: S models or ensembles, on T targets.
+
+    Attributes:
+        cards: of each, the name of its model card, or of its members' cards together, (S,).
+        seeds: its training seed, (S,).
+        counted: which pairs enter the mean, (S, T).
+    """
+
+    cards: tuple[str, ...]
+    seeds: tuple[int, ...]
+    counted: Bools
+
+    @classmethod
+    def of(cls, outcomes: Outcomes, keys: Sequence[str], transfer: Bools, other_start: Bools) -> Attackers:
+        """Let those pairs count that are no white-box, and of another start where a card has one."""
+        cards = tuple(outcomes.attacker(key).name for key in keys)
+        counted = np.zeros_like(transfer)
+        for rows in _rows_by_card(cards):
+            counted[rows] = np.where(other_start[rows].any(0), other_start[rows], transfer[rows])
+        return cls(cards, tuple(outcomes.attacker(key).seed for key in keys), counted)
+
+    def mean(self, values: Floats, counts: Floats | None = None) -> Floats:
+        """Average over surrogates, each card weighing the same.
+
+        Args:
+            values: one number per pair, (..., S, T).
+            counts: how often each surrogate counts, (..., S); default once. A card whose counted seeds are all
+                excluded (the only one drawn is the target itself) falls back on its other seeds.
+
+        Returns:
+            one number per target, (..., T); NaN for a target that no other model attacked.
+        """
+        means = []
+        for rows in _rows_by_card(self.cards):
+            allowed = self.counted[rows].astype(np.float64)
+            weights = allowed if counts is None else counts[..., rows, None] * allowed
+            weights = np.where(weights.sum(-2, keepdims=True) > 0, weights, allowed)
+            part = np.where(allowed > 0, values[..., rows, :], 0.0)
+            total = weights.sum(-2)
+            mean = np.full(np.broadcast_shapes(total.shape, part.shape[:-2] + part.shape[-1:]), np.nan)
+            np.divide((weights * part).sum(-2), total, out=mean, where=total > 0)
+            means.append(mean)
+        return mean_of_defined(np.stack(means), axis=0)
+
+
+def _rows_by_card(cards: Sequence[str]) -> list[list[int]]:
+    return [[i for i, name in enumerate(cards) if name == one] for one in dict.fromkeys(cards)]
+
+
+@dataclass(frozen=True)
 class TransferGrid:
     """The gradient attacks of one norm on one data set: surrogates S, targets T, images N.
 
     Attributes:
         norm: "linf", "l2" or "l1"; sizes of different norms cannot be compared, so a worst case never mixes them.
-        attacks: keys of the attacks that were finished on all pairs at some epsilon; noise is not among them.
+        attacks: keys of the attacks that were finished on all pairs at some epsilon; neither noise nor imported images
+            are among them.
         unfinished: keys of the others.
-        surrogates: keys of the models that were attacked on.
+        surrogates: keys of what was attacked on, models first, then ensembles.
         targets: keys of the models that were scored.
         epsilons: the sizes at which all `attacks` were finished on all pairs; the first is 0.
     """
@@ -67,93 +123,124 @@ class TransferGrid:
         """The names of the targets' model cards, in the sweep's order."""
         return card_names(self.outcomes, self.targets)
 
+    @property
+    def ensembles(self) -> tuple[str, ...]:
+        """The keys of the ensembles among the surrogates."""
+        return tuple(key for key in self.surrogates if key in self.outcomes.ensembles)
+
+    # -- pairs -------------------------------------------------------------------------------------------------------
+
     @cached_property
     def scored(self) -> Bools:
         """Which pairs have outcomes, (S, T)."""
-        pairs = {(surrogate, target) for surrogate, target, attack, _ in self._said if attack in self.attacks}
-        return self._table(pairs)
+        anywhere = np.zeros((len(self.surrogates), len(self.targets)), bool)
+        for table in self._scored.values():
+            anywhere |= table
+        return anywhere
+
+    def scored_under(self, attack: str) -> Bools:
+        """Which pairs have outcomes of one attack, (S, T)."""
+        return self._scored[attack]
 
     @cached_property
-    def counted(self) -> Bools:
-        """Which pairs enter transfer means: scored, not white-box, and of another start if there is one, (S, T)."""
+    def _scored(self) -> dict[str, Bools]:
+        rows = {key: i for i, key in enumerate(self.surrogates)}
+        columns = {key: j for j, key in enumerate(self.targets)}
+        tables = {attack: np.zeros((len(rows), len(columns)), bool) for attack in self.attacks}
+        for surrogate, target, attack, _ in self._said:
+            if attack in tables and target in columns:
+                tables[attack][rows[surrogate], columns[target]] = True
+        return tables
+
+    @cached_property
+    def _relations(self) -> NDArray[np.str_]:
         relation = self.outcomes.relation
-        pairs = {(s, t): relation(s, t) for s in self.surrogates for t in self.targets}
-        transfer = self.scored & ~self._table({pair for pair, kind in pairs.items() if kind == "white-box"})
-        other_start = transfer & ~self._table({pair for pair, kind in pairs.items() if kind == "same-start"})
-        answer = np.zeros_like(transfer)
-        for rows in self._rows_by_card:
-            answer[rows] = np.where(other_start[rows].any(0), other_start[rows], transfer[rows])
-        return answer
+        return np.array([[relation(surrogate, target) for target in self.targets] for surrogate in self.surrogates])
+
+    @property
+    def white_box(self) -> Bools:
+        """Which pairs have outcomes of a target attacked on itself, alone or in an ensemble, (S, T)."""
+        own: Bools = self.scored & (self._relations == "white-box")
+        return own
+
+    @cached_property
+    def holders(self) -> tuple[str, ...]:
+        """The keys of the models that were attacked on, alone or in an ensemble, H of them."""
+        held = {member for surrogate in self.surrogates for member in self.outcomes.members(surrogate)}
+        return tuple(key for key in self.outcomes.models if key in held)
+
+    @cached_property
+    def _held(self) -> Bools:
+        """Which model each surrogate is or has as a member, (H, S)."""
+        members = [self.outcomes.members(surrogate) for surrogate in self.surrogates]
+        return np.array([[model in some for some in members] for model in self.holders])
+
+    @cached_property
+    def attackers(self) -> Attackers:
+        """Who attacks in means of the worst case: the `holders`."""
+        transfer = self.scored & (self._relations != "white-box")
+        other_start = transfer & (self._relations != "same-start")
+        pairs = [(self._held[:, :, None] & table).any(1) for table in (transfer, other_start)]
+        return Attackers.of(self.outcomes, self.holders, *pairs)
+
+    def attackers_of(self, attack: str) -> Attackers:
+        """Who attacks in means of one attack: the `surrogates` that it was crafted on."""
+        transfer = self.scored_under(attack) & (self._relations != "white-box")
+        return Attackers.of(self.outcomes, self.surrogates, transfer, transfer & (self._relations != "same-start"))
+
+    @cached_property
+    def counted_attacks(self) -> tuple[str, ...]:
+        """The attacks that some pair counts for in means; an ensemble may hold every target."""
+        return tuple(attack for attack in self.attacks if self.attackers_of(attack).counted.any())
 
     @cached_property
     def counts_same_start(self) -> bool:
         """Whether a pair that started from the same weights had to count, for want of another seed of its card."""
         relation = self.outcomes.relation
-        same = {(s, t) for s in self.surrogates for t in self.targets if relation(s, t) == "same-start"}
-        return bool((self.counted & self._table(same)).any())
+        same = [[relation(model, target) == "same-start" for target in self.targets] for model in self.holders]
+        return bool((self.attackers.counted & np.array(same)).any())
 
-    @cached_property
-    def _rows_by_card(self) -> list[list[int]]:
-        names = [self.outcomes.models[key].name for key in self.surrogates]
-        return [[i for i, name in enumerate(names) if name == one] for one in dict.fromkeys(names)]
-
-    def _table(self, pairs: set[tuple[str, str]]) -> Bools:
-        return np.array([[(surrogate, target) in pairs for target in self.targets] for surrogate in self.surrogates])
-
-    @property
-    def _shape(self) -> tuple[int, int]:
-        return len(self.surrogates), len(self.targets)
+    # -- images ------------------------------------------------------------------------------------------------------
 
     def right(self, epsilon: float, attack: str | None = None) -> Bools:
-        """Which images each target still gets right, (S, T, N): under one attack, or under all (the worst case).
+        """Which images each target still gets right, (S, T, N): under one attack, or all crafted on the surrogate.
 
-        The worst case asks that the clean image was right too. Pairs without outcomes are False.
+        Under all, it asks that the clean image was right too. Pairs without outcomes are False.
         """
         labels = self.outcomes.labels
-        answer = np.zeros((*self._shape, len(labels)), bool)
-        for j, target in enumerate(self.targets):
+        answer = np.zeros((len(self.surrogates), len(self.targets), len(labels)), bool)
+        scored = self.scored if attack is None else self.scored_under(attack)
+        for i, j in np.argwhere(scored):
+            surrogate, target = self.surrogates[i], self.targets[j]
             before = self.outcomes.clean[target] == labels
-            for i, surrogate in enumerate(self.surrogates):
-                if epsilon == 0 and self.scored[i, j]:
-                    answer[i, j] = before
-                elif self.scored[i, j]:
-                    chosen = self.attacks if attack is None else (attack,)
-                    said = [self._said[surrogate, target, one, epsilon] for one in chosen]
-                    still = np.logical_and.reduce([part == labels for part in said])
-                    answer[i, j] = still & before if attack is None else still
+            if epsilon == 0:
+                answer[i, j] = before
+                continue
+            # Attacks on single models have no outcomes on ensembles, nor the other way round.
+            places = [(surrogate, target, one, epsilon) for one in (self.attacks if attack is None else (attack,))]
+            still = np.logical_and.reduce([self._said[place] == labels for place in places if place in self._said])
+            answer[i, j] = still & before if attack is None else still
         return answer
 
-    def pair_accuracy(self, attack: str | None = None) -> Floats:
-        """Return the accuracy of every pair at every epsilon, (E, S, T); NaN for pairs without outcomes."""
-        means = [self.right(epsilon, attack).mean(-1) for epsilon in self.epsilons]
-        return np.where(self.scored, np.stack(means), np.nan)
+    def right_in_the_worst_case(self, epsilon: float) -> Bools:
+        """Which images each target gets right before and under every attack that a holder of a model has, (H, T, N).
+
+        These are the attacks on the model and on the ensembles it is a member of; ensembles that hold the target do
+        not count. Where a pair has no attack at all, this is True: `attackers` leaves it out.
+        """
+        right, allowed = self.right(epsilon), self.scored & (self._relations != "white-box")
+        spared = right | ~allowed[:, :, None]
+        return np.stack([spared[rows].all(0) for rows in self._held])
+
+    # -- means -------------------------------------------------------------------------------------------------------
 
     def target_accuracy(self, attack: str | None = None) -> Floats:
         """Return each target's accuracy at every epsilon, the mean over surrogate cards, (E, T)."""
-        return self.over_surrogates(self.pair_accuracy(attack))
-
-    def over_surrogates(self, values: Floats, counts: Floats | None = None) -> Floats:
-        """Average over surrogates, each card weighing the same.
-
-        Args:
-            values: one number per pair, (..., S, T).
-            counts: how often each surrogate counts, (..., S); default once. A card whose counted seeds are all
-                excluded (the only one drawn is the target itself) falls back on its other seeds.
-
-        Returns:
-            one number per target, (..., T); NaN for a target that no other model attacked.
-        """
-        means = []
-        for rows in self._rows_by_card:
-            allowed = self.counted[rows].astype(np.float64)
-            weights = allowed if counts is None else counts[..., rows, None] * allowed
-            weights = np.where(weights.sum(-2, keepdims=True) > 0, weights, allowed)
-            part = np.where(allowed > 0, values[..., rows, :], 0.0)
-            total = weights.sum(-2)
-            mean = np.full(np.broadcast_shapes(total.shape, part.shape[:-2] + part.shape[-1:]), np.nan)
-            np.divide((weights * part).sum(-2), total, out=mean, where=total > 0)
-            means.append(mean)
-        return mean_of_defined(np.stack(means), axis=0)
+        if attack is None:
+            means = [self.right_in_the_worst_case(epsilon).mean(-1) for epsilon in self.epsilons]
+            return self.attackers.mean(np.stack(means))
+        means = [self.right(epsilon, attack).mean(-1) for epsilon in self.epsilons]
+        return self.attackers_of(attack).mean(np.stack(means))
 
     def over_seeds(self, values: Floats, counts: Floats | None = None) -> Floats:
         """Average over the training seeds of each target card: (..., T) to (..., cards)."""
@@ -179,13 +266,12 @@ class TransferGrid:
 
         Surrogates' and targets' seeds are drawn apart: drawn together, they would be the same too often.
         """
-        right = self.right(epsilon)
+        right = self.right_in_the_worst_case(epsilon)
         rows = right.reshape(-1, right.shape[-1])
-        values = resample_images(rows, generator, draws).reshape(draws, *self._shape)
-        models = self.outcomes.models
-        surrogates = resample_seeds([models[key].seed for key in self.surrogates], generator, draws)
-        targets = resample_seeds([models[key].seed for key in self.targets], generator, draws)
-        return self.over_seeds(self.over_surrogates(values, surrogates), targets)
+        values = resample_images(rows, generator, draws).reshape(draws, *right.shape[:2])
+        surrogates = resample_seeds(self.attackers.seeds, generator, draws)
+        targets = resample_seeds([self.outcomes.models[key].seed for key in self.targets], generator, draws)
+        return self.over_seeds(self.attackers.mean(values, surrogates), targets)
 
 
 def mean_of_defined(values: Floats, axis: int) -> Floats:
@@ -203,15 +289,20 @@ def card_names(outcomes: Outcomes, keys: Sequence[str]) -> tuple[str, ...]:
 
 
 def gradient_attacks(outcomes: Outcomes) -> tuple[str, ...]:
-    """Return the keys of the attacks that were crafted on surrogates: all but noise."""
+    """Return the keys of the attacks that were crafted on surrogates in sweeps: all but noise and imported images."""
     used = {cell.attack for cell in outcomes.cells if cell.surrogate is not None}
-    return tuple(key for key in outcomes.attacks if key in used)
+    return tuple(key for key, record in outcomes.attacks.items() if key in used and not record.imported)
 
 
 def noise_attacks(outcomes: Outcomes) -> tuple[str, ...]:
     """Return the keys of the attacks without a surrogate."""
     used = {cell.attack for cell in outcomes.cells if cell.surrogate is None}
-    return tuple(key for key in outcomes.attacks if key in used)
+    return tuple(key for key, record in outcomes.attacks.items() if key in used and not record.imported)
+
+
+def imported_attacks(outcomes: Outcomes) -> tuple[str, ...]:
+    """Return the keys of the attacks whose images came from files."""
+    return tuple(key for key, record in outcomes.attacks.items() if record.imported)
 
 
 def transfer_grids(outcomes: Outcomes) -> list[TransferGrid]:
@@ -225,20 +316,26 @@ def transfer_grids(outcomes: Outcomes) -> list[TransferGrid]:
 def _grid(outcomes: Outcomes, norm: str, attacks: Sequence[str]) -> TransferGrid:
     targets = scored_targets(outcomes)
     done: dict[tuple[str, float], set[tuple[str, str]]] = {}
+    together = {cell.attack for cell in outcomes.cells if cell.surrogate in outcomes.ensembles}
+    pairs: dict[bool, set[tuple[str, str]]] = {True: set(), False: set()}  # of ensembles, of single models
     for cell in outcomes.cells:
         if cell.surrogate is not None and cell.attack in attacks and cell.target in targets:
             done.setdefault((cell.attack, cell.epsilon), set()).add((cell.surrogate, cell.target))
-    pairs = set().union(*done.values())
+            pairs[cell.attack in together].add((cell.surrogate, cell.target))
+
+    def is_finished(attack: str, epsilon: float) -> bool:
+        return done.get((attack, epsilon), set()) == pairs[attack in together]
+
     sizes = [epsilon for epsilon in outcomes.epsilons if epsilon > 0]
-    finished = [key for key in attacks if any(done.get((key, epsilon), set()) == pairs for epsilon in sizes)]
-    complete = [epsilon for epsilon in sizes if all(done.get((key, epsilon), set()) == pairs for key in finished)]
-    used = {surrogate for surrogate, _ in pairs}
+    finished = [key for key in attacks if any(is_finished(key, epsilon) for epsilon in sizes)]
+    complete = [epsilon for epsilon in sizes if all(is_finished(key, epsilon) for key in finished)]
+    used = {surrogate for some in pairs.values() for surrogate, _ in some}
     return TransferGrid(
         outcomes=outcomes,
         norm=norm,
         attacks=tuple(finished),
         unfinished=tuple(key for key in attacks if key not in finished),
-        surrogates=tuple(key for key in outcomes.surrogates if key in used),
+        surrogates=tuple(key for key in (*outcomes.surrogates, *outcomes.ensembles) if key in used),
         targets=targets,
         epsilons=(0.0, *complete) if finished else (0.0,),
     )

@@ -131,6 +131,8 @@ def check_adversarial(found: AdversarialImages, clean: Tensor, *, where: str, fi
         raise UsageError(f"{where}: indices: must be from 0 to {len(clean) - 1} (got {outside[0]})")
     if len(set(found.indices.tolist())) != len(found.indices):
         raise UsageError(f"{where}: indices: an image is named twice")
+    if len(set(found.epsilons)) != len(found.epsilons):
+        raise UsageError(f"{where}: epsilons: one is given twice")
     originals = clean[found.indices]
     for radius, images in zip(found.epsilons, found.images, strict=True):
         if not 0 <= radius < float("inf"):

@@ -4,38 +4,117 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ..analysis.transfer import card_names, gradient_attacks, noise_attacks, scored_targets, transfer_grids
+from ..analysis.transfer import (
+    gradient_attacks,
+    imported_attacks,
+    noise_attacks,
+    scored_targets,
+    transfer_grids,
+)
 from ..scoring.outcomes import Outcomes
 
 UNEQUAL = 0.02  # clean accuracies further apart than this make raw accuracies under attack hard to compare
+FLAT = 0.03  # a larger share of images without any gradient makes an attack look weak, and its targets robust
 
 
 def caveats(outcomes: Outcomes, summary: pd.DataFrame) -> list[str]:
     """Return sentences, the gravest first; an empty list when there is nothing to warn of."""
-    return [*_missing(outcomes), *_seeds(summary), *_surrogates(outcomes), *_clean(summary)]
+    return [
+        *_missing(outcomes),
+        *_flat(outcomes),
+        *_ensembles(outcomes),
+        *_seeds(summary),
+        *_surrogates(outcomes),
+        *_clean(summary),
+        *_imported(outcomes),
+    ]
 
 
 def _missing(outcomes: Outcomes) -> list[str]:
     """Count the cells that the sweep asks for and that are not there."""
-    targets = scored_targets(outcomes)
-    surrogates = [key for key in outcomes.surrogates if outcomes.models[key].status == "trained"]
+    targets, trained = scored_targets(outcomes), {key for key in outcomes.models if _is_trained(outcomes, key)}
+    alone = sum(key in trained for key in outcomes.surrogates)
+    together = sum(trained.issuperset(one.members) for one in outcomes.ensembles.values())
     sizes = [epsilon for epsilon in outcomes.epsilons if epsilon > 0]
     gradient, noise = gradient_attacks(outcomes), noise_attacks(outcomes)
-    silent = [record.title or record.name for key, record in outcomes.attacks.items() if key not in gradient + noise]
-    expected = len(targets) * len(sizes) * (len(surrogates) * len(gradient) + len(noise))
-    found = sum(cell.target in targets for cell in outcomes.cells)
+    crafted = sum(together if outcomes.attacks[key].together else alone for key in gradient) + len(noise)
+    expected = len(targets) * len(sizes) * crafted
+    counted = {*gradient, *noise}
+    hopeless = bool(outcomes.ensembles) and not together  # `_ensembles` says why
+    found = sum(cell.target in targets and cell.attack in counted for cell in outcomes.cells)
+    silent = [
+        record.title or record.name
+        for key, record in outcomes.attacks.items()
+        if key not in counted and not record.imported and not (record.together and hopeless)
+    ]
     sentences = []
     if silent:
         sentences.append(f"There are no outcomes yet of {', '.join(silent)}.")
     if found < expected:
         sentences.append(
-            f"{expected - found} of {expected} cells are missing: the sweep was stopped, or several sweeps were put "
-            "together. The same sweep command computes what is missing."
+            f"{expected - found} of {expected} cells are missing: the sweep was stopped, or several sweeps or files "
+            "were put together. One sweep over all of it computes what is missing."
         )
     left_out = [outcomes.attacks[key].title for grid in transfer_grids(outcomes) for key in grid.unfinished]
     if left_out:
         sentences.append(f"Not in the worst case, because not finished on all pairs: {', '.join(left_out)}.")
     return sentences
+
+
+def _is_trained(outcomes: Outcomes, key: str) -> bool:
+    return outcomes.models[key].status == "trained"
+
+
+def _flat(outcomes: Outcomes) -> list[str]:
+    """Name the craftings in which many images gave the attack no gradient to follow."""
+    worst: dict[str, tuple[float, float]] = {}
+    for (surrogate, attack, epsilon), facts in outcomes.craftings.items():
+        share = facts.get("zero_gradient_share", 0.0)
+        if share > FLAT and surrogate is not None and attack in outcomes.attacks:
+            one, record = outcomes.attacker(surrogate), outcomes.attacks[attack]
+            where = f"{record.title or record.name} on {one.title or one.name}, seed {one.seed}"
+            worst[where] = max(worst.get(where, (0.0, 0.0)), (share, -epsilon))
+    if not worst:
+        return []
+    ranked = sorted(worst.items(), key=lambda item: item[1], reverse=True)
+    named = "; ".join(f"{where}: {100 * share:.0f} % at ε = {-size:g}" for where, (share, size) in ranked[:3])
+    more = f"; and {len(ranked) - 3} more, in zero_gradient_share of tables/results.csv" if len(ranked) > 3 else ""
+    return [
+        f"Some images had a gradient of exactly zero at every step, so that the attack had nothing to follow ({named}"
+        f"{more}). That these images fooled nobody says nothing about robustness."
+    ]
+
+
+def _ensembles(outcomes: Outcomes) -> list[str]:
+    """Say where ensembles could not be attacked on, or held every target."""
+    sentences = []
+    for ensemble in outcomes.ensembles.values():
+        failed = [outcomes.models[key] for key in ensemble.members if not _is_trained(outcomes, key)]
+        if failed:
+            names = ", ".join(model.title or model.name for model in failed)
+            sentences.append(
+                f"No ensemble attack was crafted with seed {ensemble.seed}, because {names} failed there: without a "
+                "member it would be another attacker."
+            )
+    grids = transfer_grids(outcomes)
+    idle = [outcomes.attacks[key] for grid in grids for key in grid.attacks if key not in grid.counted_attacks]
+    together = [record.title or record.name for record in idle if record.together]
+    if together:
+        sentences.append(
+            f"In no mean and no worst case, because every ensemble holds the target: {', '.join(together)}. More "
+            "training seeds, or targets that are no surrogates, make them count."
+        )
+    return sentences
+
+
+def _imported(outcomes: Outcomes) -> list[str]:
+    names = [outcomes.attacks[key].name for key in imported_attacks(outcomes)]
+    if not names:
+        return []
+    return [
+        f"Imported from files, and in no worst case, because they were not crafted on all surrogates alike: "
+        f"{', '.join(names)}."
+    ]
 
 
 def _seeds(summary: pd.DataFrame) -> list[str]:
@@ -51,8 +130,7 @@ def _seeds(summary: pd.DataFrame) -> list[str]:
 
 
 def _surrogates(outcomes: Outcomes) -> list[str]:
-    cards = {name for grid in transfer_grids(outcomes) for name in card_names(outcomes, grid.surrogates)}
-    rules = {outcomes.models[key].rule for key in outcomes.surrogates if outcomes.models[key].name in cards}
+    rules = {outcomes.models[key].rule for grid in transfer_grids(outcomes) for key in grid.holders}
     sentences = []
     if len(rules) == 1 and len(scored_targets(outcomes)) > 1:
         sentences.append(

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from ..analysis.results import WORST_CASE, Results, curve_frame
-from ..analysis.transfer import noise_attacks, transfer_grids
+from ..analysis.transfer import imported_attacks, noise_attacks, transfer_grids
 from ..errors import UsageError
 from ..scoring.outcomes import Outcomes
 from .labels import card_gap, card_label, card_legend, label_line, place_labels
@@ -59,16 +59,16 @@ def plot_curves(results: Results | Outcomes, *, dataset: str | None = None) -> F
 
 
 def _panels(outcomes: Outcomes, frame: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """Return (norm, attack, title) of the panels: attacks, their worst case, then noise."""
+    """Return (norm, attack, title) of the panels: attacks, their worst case, noise, imported images."""
     grids, titles = transfer_grids(outcomes), {record.name: record.title for record in outcomes.attacks.values()}
     several = len({record.norm for record in outcomes.attacks.values()}) > 1
     panels = []
     for grid in grids:
-        names = [outcomes.attacks[key].name for key in grid.attacks]
+        names = [outcomes.attacks[key].name for key in grid.counted_attacks]
         panels += [(grid.norm, name, titles[name] or name) for name in names]
         if len(names) > 1:
             panels.append((grid.norm, WORST_CASE, f"Worst case of the {len(names)} attacks"))
-    for key in noise_attacks(outcomes):
+    for key in (*noise_attacks(outcomes), *imported_attacks(outcomes)):
         record = outcomes.attacks[key]
         panels.append((record.norm, record.name, record.title or record.name))
     drawn = set(zip(frame["norm"], frame["attack"], strict=True))
@@ -145,6 +145,7 @@ def _finish(
         "bands reach from the lowest to the highest training seed" if seeds.max() > 1 else "one training seed: no band"
     )
     same_start = any(grid.counts_same_start for grid in transfer_grids(outcomes))
+    from_files, together = imported_attacks(outcomes), any(grid.ensembles for grid in transfer_grids(outcomes))
     others = "none is the target itself" + ("" if same_start else " or started from its weights")
     caption(
         figure,
@@ -152,6 +153,8 @@ def _finish(
             f"Lines: mean over surrogates (each surrogate's model card weighs the same; {others}) and training seeds; "
             f"{band}.",
             f"Dotted: chance, {chance:.3g} %. {len(outcomes.labels)} test images.",
+            *(["Worst case: of the attacks on a surrogate and on ensembles that hold it, not the target."] * together),
+            *(["Imported images are the same for all targets, and in no worst case."] if from_files else []),
         ],
     )
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..analysis.results import Results
 from ..analysis.summary import reference_epsilon
 from ..errors import UsageError
-from ..scoring.outcomes import Example, Outcomes
+from ..scoring.outcomes import IMPORTED, Example, Outcomes
 from .style import GREY, NORMS, Look, caption, looks, new_figure, one_dataset, plain_text, shortened
 
 if TYPE_CHECKING:
@@ -160,12 +160,15 @@ def _answers(
     said: dict[str, Counter[int]] = {}
     for cell in outcomes.cells:
         where = (cell.surrogate, cell.attack, cell.epsilon)
-        if where == (example.surrogate, example.attack, example.epsilon) and cell.target != cell.surrogate:
+        same = where == (example.surrogate, example.attack, example.epsilon)
+        if same and outcomes.relation(cell.surrogate, cell.target) != "white-box":
             name = outcomes.models[cell.target].name
             said.setdefault(name, Counter())[int(cell.predictions[number])] += 1
     if listed:
         return [(f"{_brief(styles[name].label)}: {_tally(outcomes, said[name])}", styles[name].colour) for name in said]
     total: Counter[int] = sum(said.values(), Counter())
+    if not total:
+        return []
     right = total[int(outcomes.labels[number])]
     return [
         (f"right: {right} of {sum(total.values())} models", GREY),
@@ -189,12 +192,13 @@ def _explain(figure: Figure, outcomes: Outcomes, shown: Sequence[Example], size:
     text = figure.suptitle(
         f"Adversarial images: {outcomes.title}, ε = {size:g} ({norms})", fontsize=11, x=0.01, ha="left"
     )
-    surrogates = [outcomes.models[one.surrogate] for one in shown if one.surrogate is not None]
-    made = f"Crafted on {surrogates[0].title or surrogates[0].name}, seed {surrogates[0].seed}." if surrogates else ""
+    keys = dict.fromkeys(one.surrogate for one in shown if one.surrogate not in (None, IMPORTED))
+    attackers = [outcomes.attacker(key) for key in keys if key is not None]
+    made = "Crafted on " + "; or on ".join(f"{one.title or one.name}, seed {one.seed}" for one in attackers) + "."
     who = (
         "Under each: what the other models say, by model card (×: how many of its seeds)."
         if listed
         else ("Under each: how many of the other models are still right, and what they say most.")
     )
-    caption(figure, [made, who, "Change: grey is none."])
+    caption(figure, [*([made] if attackers else []), who, "Change: grey is none."])
     plain_text([text])

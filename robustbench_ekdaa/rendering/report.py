@@ -19,7 +19,7 @@ from ..analysis.export import clear_errors, current_umask, export_frame
 from ..analysis.results import Results
 from ..analysis.summary import status_of
 from ..analysis.trainings import Trainings
-from ..analysis.transfer import noise_attacks, transfer_grids
+from ..analysis.transfer import imported_attacks, noise_attacks, transfer_grids
 from ..cards import shown_path
 from ..errors import UsageError
 from ..progress import Progress, Silent
@@ -142,7 +142,8 @@ def _pictures(results: Results, outcomes: Outcomes) -> Iterator[Picture]:
     """List what can be drawn of one data set."""
     name, slug = outcomes.dataset, slug_of(outcomes.dataset)
     grids = [grid for grid in transfer_grids(outcomes) if len(grid.epsilons) > 1]
-    if any(grid.counted.any() for grid in grids) or noise_attacks(outcomes):
+    alone = noise_attacks(outcomes) or imported_attacks(outcomes)
+    if any(grid.attackers.counted.any() for grid in grids) or alone:
         alt = f"Accuracy against epsilon on {outcomes.title}, one panel per attack, one line per model card."
         yield Picture(f"{slug}-curves", "curves", alt, partial(plot_curves, results, dataset=name))
     for grid in grids:

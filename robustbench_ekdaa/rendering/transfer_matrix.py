@@ -11,7 +11,7 @@ import numpy as np
 from ..analysis.metrics import Floats
 from ..analysis.results import Results
 from ..analysis.summary import reference_epsilon
-from ..analysis.transfer import TransferGrid, transfer_grids
+from ..analysis.transfer import Bools, TransferGrid, transfer_grids
 from ..errors import UsageError, unknown_name
 from ..scoring.outcomes import Outcomes
 from .style import GREY, NORMS, Look, caption, looks, new_figure, one_dataset, plain_text, shortened
@@ -37,7 +37,8 @@ def plot_transfer_matrix(
 ) -> Figure:
     """Draw accuracy as a heat map, surrogates down and targets across, grouped by model card.
 
-    White-box cells (a model attacked on itself) are framed.
+    White-box cells (a model attacked on itself, alone or in an ensemble) are framed. Ensembles come last: a row's worst
+    case is over the attacks crafted on it, which for an ensemble are the ensemble attacks.
 
     Args:
         results: what to draw.
@@ -52,17 +53,19 @@ def plot_transfer_matrix(
     outcomes = one_dataset(results, dataset)
     grid, key = _find(outcomes, attack, norm)
     size = finished_epsilon(grid, epsilon)
-    accuracy = 100 * np.where(grid.scored, grid.right(size, key).mean(-1), np.nan)
+    scored = grid.scored if key is None else grid.scored_under(key)
+    accuracy = 100 * np.where(scored, grid.right(size, key).mean(-1), np.nan)
     rows, columns = accuracy.shape
     figure = new_figure(min(2.9 + 0.52 * columns, 12), min(2.1 + 0.42 * rows, 11))
     axes = figure.subplots()
     _draw(axes, accuracy)
-    _mark(axes, grid)
+    _mark(axes, grid, grid.white_box & scored)
     styles = looks(results)
     _name_groups(axes, grid, styles)
     if key is None:
         many = len(grid.attacks)
-        what = f"worst case of {many} attacks" if many > 1 else outcomes.attacks[grid.attacks[0]].title
+        worst = "worst case of each row's attacks" if grid.ensembles else f"worst case of {many} attacks"
+        what = worst if many > 1 else outcomes.attacks[grid.attacks[0]].title
     else:
         what = outcomes.attacks[key].title or outcomes.attacks[key].name
     title = f"{outcomes.title}: {what}, ε = {size:g} ({NORMS.get(grid.norm, grid.norm)})"
@@ -72,7 +75,7 @@ def plot_transfer_matrix(
         figure,
         [
             "Accuracy of each target (column) on images crafted on each surrogate (row), in per cent.",
-            "Framed: white-box.",
+            "Framed: white-box." + (" Ensembles, last, have attacks of their own." if grid.ensembles else ""),
         ],
     )
     return figure
@@ -127,17 +130,15 @@ def _draw(axes: Axes, accuracy: Floats) -> None:
     axes.set_facecolor("#eeeeee")
 
 
-def _mark(axes: Axes, grid: TransferGrid) -> None:
+def _mark(axes: Axes, grid: TransferGrid, white_box: Bools) -> None:
     """Frame the white-box cells and part the cards."""
     from matplotlib.patches import Rectangle
 
-    for i, surrogate in enumerate(grid.surrogates):
-        for j, target in enumerate(grid.targets):
-            if surrogate == target and grid.scored[i, j]:
-                inset = 0.05
-                size = 1 - 2 * inset
-                frame = Rectangle((j + inset, i + inset), size, size, fill=False, edgecolor="#d7191c", linewidth=1.6)
-                axes.add_patch(frame)
+    for i, j in np.argwhere(white_box):
+        inset = 0.05
+        size = 1 - 2 * inset
+        frame = Rectangle((j + inset, i + inset), size, size, fill=False, edgecolor="#d7191c", linewidth=1.6)
+        axes.add_patch(frame)
     for edge in _edges(grid, grid.surrogates)[1:-1]:
         axes.axhline(edge, color="white", linewidth=2.5)
     for edge in _edges(grid, grid.targets)[1:-1]:
@@ -146,17 +147,17 @@ def _mark(axes: Axes, grid: TransferGrid) -> None:
 
 def _edges(grid: TransferGrid, keys: Sequence[str]) -> list[int]:
     """Return where one card's rows end and the next one's begin, with both ends."""
-    names = [grid.outcomes.models[key].name for key in keys]
+    names = [grid.outcomes.attacker(key).name for key in keys]
     inner = [place for place in range(1, len(names)) if names[place] != names[place - 1]]
     return [0, *inner, len(names)]
 
 
 def _name_groups(axes: Axes, grid: TransferGrid, styles: dict[str, Look]) -> None:
     """Label the seeds at the cells and the cards beside them."""
-    models = grid.outcomes.models
+    attacker = grid.outcomes.attacker
     for axis, keys, role in ((axes.yaxis, grid.surrogates, "crafted on"), (axes.xaxis, grid.targets, "scored on")):
         across = axis is axes.xaxis
-        seeds = [str(models[key].seed) if len(keys) <= MOST_SEEDS else "" for key in keys]
+        seeds = [str(attacker(key).seed) if len(keys) <= MOST_SEEDS else "" for key in keys]
         axis.set_ticks([place + 0.5 for place in range(len(keys))], seeds, fontsize=7.5, color=GREY)
         axis.set_tick_params(length=0, rotation=0)
         edges = _edges(grid, keys)
@@ -183,13 +184,21 @@ def _name_cards(
     Labels are `width` characters wide, or as wide as the card's columns.
     """
     edges = _edges(grid, keys)
-    names = [grid.outcomes.models[keys[edge]].name for edge in edges[:-1]]
+    shown = [_look(grid, keys[edge], styles) for edge in edges[:-1]]
     widths = [width or LETTERS * (high - low) for low, high in pairwise(edges)]
-    labels = [shortened(styles[name].label, letters, lines) for name, letters in zip(names, widths, strict=True)]
+    labels = [shortened(look.label, letters, lines) for look, letters in zip(shown, widths, strict=True)]
     axis.set_ticks([(low + high) / 2 for low, high in pairwise(edges)], labels, fontsize=8.5)
     plain_text(axis.get_ticklabels())
-    for tick, name in zip(axis.get_ticklabels(), names, strict=True):
-        tick.set_color(styles[name].colour)
+    for tick, look in zip(axis.get_ticklabels(), shown, strict=True):
+        tick.set_color(look.colour)
+
+
+def _look(grid: TransferGrid, key: str, styles: dict[str, Look]) -> Look:
+    """Return how a card is drawn, or an ensemble of several: in grey, for it has no colour of its own."""
+    if key in grid.outcomes.ensembles:
+        ensemble = grid.outcomes.ensembles[key]
+        return Look(f"Ensemble of {len(ensemble.members)}: {ensemble.title}", GREY, "", "")
+    return styles[grid.outcomes.models[key].name]
 
 
 def plot_attack_matrices(
@@ -218,7 +227,7 @@ def plot_attack_matrices(
     lines = 2 if len(grid.cards) <= 6 else 1
     styles = looks(results)
     for place, (axes, key) in enumerate(zip(panels, grid.attacks, strict=False)):
-        _draw_small(axes, grid, 100 * np.where(grid.scored, grid.right(size, key).mean(-1), np.nan))
+        _draw_small(axes, grid, 100 * np.where(grid.scored_under(key), grid.right(size, key).mean(-1), np.nan))
         plain_text([axes.set_title(shortened(outcomes.attacks[key].title, 30), fontsize=9.5, loc="left")])
         axes.set(xticks=[], yticks=[])
         if place % columns == 0:
@@ -237,7 +246,8 @@ def plot_attack_matrices(
         figure,
         [
             "Accuracy of each target (column) on images crafted on each surrogate (row), in per cent;",
-            "one row and column per training seed. Dots: white-box.",
+            "one row and column per training seed. Dots: white-box."
+            + (" Grey: the attack was not crafted on these." if grid.ensembles else ""),
         ],
     )
     return figure
@@ -252,10 +262,5 @@ def _draw_small(axes: Axes, grid: TransferGrid, accuracy: Floats) -> None:
         axes.axhline(edge, color="white", linewidth=1.2)
     for edge in _edges(grid, grid.targets)[1:-1]:
         axes.axvline(edge, color="white", linewidth=1.2)
-    own = [
-        (j + 0.5, i + 0.5)
-        for i, surrogate in enumerate(grid.surrogates)
-        for j, target in enumerate(grid.targets)
-        if surrogate == target and grid.scored[i, j]
-    ]
+    own = [(j + 0.5, i + 0.5) for i, j in np.argwhere(grid.white_box & ~np.isnan(accuracy))]
     axes.plot(*zip(*own, strict=True) if own else ((), ()), ".", color="#d7191c", markersize=3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..crafting import craft
+from ..crafting import Crafted, Precision, craft
 from ..data import Dataset, load_dataset
 from ..errors import TrainingDiverged, UsageError, WorkFailed
 from ..learning import TrainingJob, load_network, train
 from ..progress import Progress
+from .images import ImageFile
 from .outcomes import ModelRecord
 from .plan import CraftJob
 
 SHOWN_IMAGES = 4  # adversarial images kept per crafting, for reports to show
 
 
-def load_unchanged(job: TrainingJob) -> Dataset:
-    """Load a job's data set and make sure that it is still the one that was planned with."""
-    dataset = load_dataset(job.dataset)
-    if dataset.fingerprint != job.fingerprint:
-        raise WorkFailed(f"data set {job.dataset} changed while the sweep was running. Run the same command again.")
+def load_unchanged(name: str, fingerprint: str) -> Dataset:
+    """Load a data set and make sure that it is still the one that was planned with."""
+    dataset = load_dataset(name)
+    if dataset.fingerprint != fingerprint:
+        raise WorkFailed(f"data set {name} changed while the sweep was running. Run the same command again.")
     return dataset
 
 
@@ -45,7 +46,9 @@ class TrainModel:
         job = self.job
         about = (job.key, job.card.name, job.card.label, job.card.rule_name, job.dataset, job.seed)
         try:
-            facts = train(job, load_unchanged(job), self.run, device=self.device, progress=progress)
+            facts = train(
+                job, load_unchanged(job.dataset, job.fingerprint), self.run, device=self.device, progress=progress
+            )
         except TrainingDiverged as error:
             progress.line(f"failed: {error}")
             return ModelRecord(*about, "failed", str(error), {"diverged": True, "epoch": error.epoch})
@@ -81,7 +84,7 @@ class PredictClean:
 
     def __call__(self, progress: Progress) -> NDArray[np.int64]:
         """Return the class said of each image, (N,)."""
-        dataset = load_unchanged(self.job)
+        dataset = load_unchanged(self.job.dataset, self.job.fingerprint)
         network = load_network(self.job, dataset, self.run, self.device)
         batches = torch.split(dataset.test.images[self.indices], self.batch_size)
         return np.concatenate([predict(network, batch.to(self.device)) for batch in batches])
@@ -94,60 +97,92 @@ class Crafting:
     Attributes:
         predictions: per target key, the class said of each image, batch by batch; see `CraftAndScore`.
         shown: the first few adversarial images.
-        zero_gradients: how many images had a gradient of exactly zero at every step.
+        zero_gradients: of each image, whether its gradient was exactly zero at every step, batch by batch.
+        queries: how many times each was shown to the surrogate, for attacks that only ask.
+        smallest: the smallest norm found for each, for attacks that look for it.
         seconds: crafting and scoring time.
     """
 
     predictions: dict[str, list[NDArray[np.int64]]]
     shown: NDArray[np.float32] | None = None
-    zero_gradients: int = 0
+    zero_gradients: list[NDArray[np.bool_]] = field(default_factory=list)
+    queries: list[NDArray[np.int64]] = field(default_factory=list)
+    smallest: list[NDArray[np.float32]] = field(default_factory=list)
     seconds: float = 0.0
 
-    def facts(self, images: int) -> dict[str, Any]:
-        """Return what the store keeps beside the outcomes."""
-        return {"seconds": round(self.seconds, 4), "zero_gradient_share": self.zero_gradients / images}
+    def note(self, crafted: Crafted) -> None:
+        """Note what one batch says about the crafting itself."""
+        self.zero_gradients.append(crafted.zero_gradient.cpu().numpy())
+        if crafted.queries is not None:
+            self.queries.append(crafted.queries.cpu().numpy())
+        if crafted.smallest is not None:
+            self.smallest.append(crafted.smallest.cpu().numpy())
+
+    def facts(self, *, follows_gradients: bool) -> dict[str, Any]:
+        """Return what the store keeps beside the outcomes; what has no meaning for an attack is left out."""
+        facts = {"seconds": round(self.seconds, 4)}
+        if follows_gradients:
+            facts["zero_gradient_share"] = float(np.concatenate(self.zero_gradients).mean())
+        if self.queries:
+            facts["queries"] = float(np.concatenate(self.queries).mean())
+        if self.smallest:
+            facts["median_norm"] = float(np.median(np.concatenate(self.smallest)))
+        return facts
 
 
 @dataclass(frozen=True)
 class CraftAndScore:
     """Craft batch by batch, and let every wanted target score each batch at once, so that no images pile up.
 
+    Only where they are to be saved, the images of the epsilons that are not in the file yet are gathered in memory.
+
     Attributes:
         job: what to craft and whom to score.
+        dataset: the data set's name.
+        fingerprint: its fingerprint.
         indices: positions of the N images in the test split; they key the random draws.
         seed: the sweep's seed.
         run: the run folder, for the checkpoints.
         device: where to compute.
         batch_size: images per batch.
         show: whether to keep the first few images of every epsilon.
+        precision: what the surrogates' layers compute in while images are crafted.
+        file: where to save the images; None for nowhere.
     """
 
     job: CraftJob
+    dataset: str
+    fingerprint: str
     indices: Tensor
     seed: int
     run: Path
     device: str
     batch_size: int
     show: bool
+    precision: Precision = "float32"
+    file: ImageFile | None = None
 
     def __call__(self, progress: Progress) -> dict[float, Crafting]:
-        """Return, per epsilon, what the targets said."""
+        """Return, per epsilon, what the targets said; the images, if wanted, are in their file by then."""
         job, bar = self.job, progress.task(self.job.label, len(self.indices))
-        dataset = load_unchanged(job.wanted[0][1][0])
+        dataset = load_unchanged(self.dataset, self.fingerprint)
         networks = self._networks(dataset)
-        surrogates = [networks[job.surrogate.key]] if job.surrogate else []
+        surrogates = [networks[member.key] for member in job.attacker.members]
         results = {epsilon: Crafting({target.key: [] for target in targets}) for epsilon, targets in job.wanted}
+        saved = set(results) if self.file is None else set(self.file.epsilons())
+        unsaved: dict[float, list[Tensor]] = {epsilon: [] for epsilon in results if epsilon not in saved}
         for chosen in torch.split(self.indices, self.batch_size):
             images = dataset.test.images[chosen].to(self.device)
             labels = dataset.test.labels[chosen].to(self.device)
-            self._one_batch(surrogates, networks, images, labels, chosen.tolist(), results)
+            self._one_batch(surrogates, networks, images, labels, chosen.tolist(), results, unsaved)
             bar.advance(len(chosen))
+        if self.file is not None and unsaved:
+            self.file.add({epsilon: torch.cat(parts) for epsilon, parts in unsaved.items()})
         return results
 
     def _networks(self, dataset: Dataset) -> dict[str, nn.Module]:
         jobs = {target.key: target for _, targets in self.job.wanted for target in targets}
-        if self.job.surrogate:
-            jobs[self.job.surrogate.key] = self.job.surrogate
+        jobs |= {member.key: member for member in self.job.attacker.members}
         return {key: load_network(job, dataset, self.run, self.device) for key, job in jobs.items()}
 
     def _one_batch(
@@ -158,14 +193,18 @@ class CraftAndScore:
         labels: Tensor,
         indices: list[int],
         results: dict[float, Crafting],
+        unsaved: dict[float, list[Tensor]],
     ) -> None:
         clock = time.perf_counter()
-        for one in craft(self.job.attack, surrogates, images, labels, list(results), seed=self.seed, indices=indices):
+        options: dict[str, Any] = {"seed": self.seed, "indices": indices, "precision": self.precision}
+        for one in craft(self.job.attack, surrogates, images, labels, list(results), **options):
             result = results[one.epsilon]
             for key, said in result.predictions.items():
                 said.append(predict(networks[key], one.images))
-            result.zero_gradients += int(one.zero_gradient.sum())
+            result.note(one)
             if self.show and result.shown is None:
                 result.shown = one.images[:SHOWN_IMAGES].cpu().numpy()
+            if one.epsilon in unsaved:
+                unsaved[one.epsilon].append(one.images.cpu())
             clock, before = time.perf_counter(), clock
             result.seconds += clock - before

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Relation = Literal["white-box", "same-start", "same-rule", "cross-rule", "no surrogate"]
+IMPORTED = "imported"  # the surrogate's key where nobody knows on which model images from elsewhere were crafted
+Relation = Literal["white-box", "same-start", "same-rule", "cross-rule", "no surrogate", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,43 @@ class ModelRecord:
 
 
 @dataclass(frozen=True)
+class Ensemble:
+    """Several models of one training seed that images were crafted on together.
+
+    Attributes:
+        key: content hash of the members' keys.
+        members: the models' keys.
+        name: the members' card names, joined by "+" in alphabetical order.
+        title: their titles, likewise.
+        rule: their learning rules, each once.
+        seed: their training seed.
+
+    """
+
+    key: str
+    members: tuple[str, ...]
+    name: str
+    title: str
+    rule: str
+    seed: int
+
+    @classmethod
+    def of(cls, key: str, models: Sequence[ModelRecord]) -> Ensemble:
+        """Put an ensemble together from its members' records."""
+        ordered = sorted(models, key=lambda model: model.name)
+        return cls(
+            key,
+            tuple(model.key for model in models),
+            "+".join(model.name for model in ordered),
+            " + ".join(model.title or model.name for model in ordered),
+            "+".join(sorted({model.rule for model in models})),
+            models[0].seed,
+        )
+
+
+@dataclass(frozen=True)
 class AttackRecord:
-    """One attack, as its card was when it ran."""
+    """One attack, as its card was when it ran; or images from a file, and then `card` says which."""
 
     key: str
     name: str
@@ -49,13 +85,24 @@ class AttackRecord:
     norm: str
     card: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def imported(self) -> bool:
+        """Whether its images came from a file."""
+        return self.card.get("kind") == IMPORTED
+
+    @property
+    def together(self) -> bool:
+        """Whether it is crafted on ensembles."""
+        return bool(self.card.get("source", {}).get("component", "single") != "single")
+
 
 @dataclass(frozen=True)
 class Cell:
     """What one target said about the images that one attack crafted on one surrogate at one epsilon.
 
     Attributes:
-        surrogate: the surrogate's key, or None for an attack that needs none (noise).
+        surrogate: the key of the model or ensemble attacked on; None for an attack that needs none (noise);
+            `IMPORTED` for images from elsewhere.
         target: the target's key.
         attack: the attack's key.
         epsilon: perturbation size in pixels of [0, 1]; greater than 0 (epsilon 0 is the clean pass).
@@ -92,14 +139,18 @@ class Outcomes:
         labels: their true classes, int64, shape (N,).
         images: the first few clean images, float32 (n, C, H, W), matching `examples` row by row.
         models: all models by key, surrogates, targets and failed ones.
-        surrogates: keys of the models that were attacked on.
+        surrogates: keys of the models that were attacked on, alone or in an ensemble.
         targets: keys of the models that were scored.
         attacks: all attacks by key.
-        epsilons: the sweep's epsilons, ascending, starting with 0.
+        epsilons: the sweep's epsilons, ascending, starting with 0; imported images may have others.
         clean: what each target and surrogate says about the clean images, by model key, int64 (N,).
         cells: one per (surrogate, attack, epsilon > 0, target).
         examples: adversarial images to show.
         spec: the sweep's specification, as plain data.
+        ensembles: all ensembles by key, also those that were not attacked on because a member failed.
+        craftings: facts about the crafting of (surrogate, attack, epsilon), where defined: "zero_gradient_share" (of
+            the images, those whose every gradient was exactly zero), "queries" (mean number of times that an image was
+            shown to the surrogate), "median_norm" (of the smallest perturbations found; failures are infinite).
 
     """
 
@@ -118,21 +169,35 @@ class Outcomes:
     cells: tuple[Cell, ...]
     examples: tuple[Example, ...]
     spec: dict[str, Any]
+    ensembles: dict[str, Ensemble] = field(default_factory=dict)
+    craftings: dict[tuple[str | None, str, float], dict[str, float]] = field(default_factory=dict)
+
+    def attacker(self, surrogate: str) -> ModelRecord | Ensemble:
+        """Return what is known of a surrogate: a model or an ensemble, not `IMPORTED`."""
+        return self.ensembles[surrogate] if surrogate in self.ensembles else self.models[surrogate]
+
+    def members(self, surrogate: str) -> tuple[str, ...]:
+        """Return the keys of the models that an attacker on this surrogate holds: itself, or an ensemble's members."""
+        return self.ensembles[surrogate].members if surrogate in self.ensembles else (surrogate,)
 
     def relation(self, surrogate: str | None, target: str) -> Relation:
-        """How the attacker's model is related to the attacked one.
+        """How the attacker's models are related to the attacked one.
 
-        "same-start" is another card with the same training seed. All cards draw their first weights from the seed, so
-        the two started as the same network; such pairs fool each other more easily than an attacker could hope for.
+        "white-box" is the target itself, alone or in an ensemble. "same-start" is another card with the same training
+        seed. All cards draw their first weights from the seed, so the two started as the same network; such pairs fool
+        each other more easily than an attacker could hope for. An ensemble is as near to the target as the nearest of
+        its members.
         """
         if surrogate is None:
             return "no surrogate"
-        if surrogate == target:
+        if surrogate == IMPORTED:
+            return "unknown"
+        held, attacked = self.members(surrogate), self.models[target]
+        if target in held:
             return "white-box"
-        attacker, attacked = self.models[surrogate], self.models[target]
-        if attacker.seed == attacked.seed:
+        if any(self.models[key].seed == attacked.seed for key in held):
             return "same-start"
-        return "same-rule" if attacker.rule == attacked.rule else "cross-rule"
+        return "same-rule" if any(self.models[key].rule == attacked.rule for key in held) else "cross-rule"
 
     def curves(self) -> Iterator[tuple[str | None, str, str, list[tuple[float, NDArray[np.int64]]]]]:
         """Yield (surrogate, target, attack, [(epsilon, predictions), ...]) with the clean pass as epsilon 0."""

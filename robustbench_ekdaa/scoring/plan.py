@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ..cards import AttackCard, ModelCard, SweepSpec, Workspace, content_hash
+from ..crafting import Precision
 from ..data import Dataset
 from ..errors import UsageError
 from ..learning import TrainingJob
@@ -38,32 +39,56 @@ class ImageSet:
 
 
 @dataclass(frozen=True)
+class Attacker:
+    """Whom images are crafted on: nobody (noise), one model, or several models of one training seed together."""
+
+    members: tuple[TrainingJob, ...] = ()
+
+    @staticmethod
+    def ensemble(jobs: Iterable[TrainingJob]) -> Attacker:
+        """Put models together, in an order that does not depend on how the sweep names them."""
+        return Attacker(tuple(sorted(jobs, key=lambda job: job.key)))
+
+    @property
+    def key(self) -> str:
+        """The model's key, a content hash of the members' keys, or "" for nobody."""
+        if len(self.members) > 1:
+            return ensemble_key([job.key for job in self.members])
+        return self.members[0].key if self.members else ""
+
+    @property
+    def label(self) -> str:
+        """What progress bars call it."""
+        names = "+".join(sorted(job.card.name for job in self.members))
+        return f"{names} seed {self.members[0].seed}" if self.members else "nobody"
+
+
+def ensemble_key(members: Sequence[str]) -> str:
+    """Return the key of an ensemble of models, given in the order of `Attacker.ensemble`."""
+    return content_hash({"ensemble": list(members)})
+
+
+@dataclass(frozen=True)
 class CraftJob:
-    """Craft one attack on one surrogate (none for noise) and score the targets whose outcomes are missing.
+    """Craft one attack on one attacker's models, and score the targets whose outcomes are missing.
 
     Attributes:
-        surrogate: the model to attack on, or None.
+        attacker: the models to attack on.
         attack: the attack card.
-        attack_key: hash of the card and the sweep's seed.
-        wanted: per epsilon, ascending, the targets to score.
+        attack_key: hash of the card, the sweep's seed and precision.
+        wanted: per epsilon, ascending, the targets to score; none where only the images are missing.
 
     """
 
-    surrogate: TrainingJob | None
+    attacker: Attacker
     attack: AttackCard
     attack_key: str
     wanted: tuple[tuple[float, tuple[TrainingJob, ...]], ...]
 
     @property
-    def surrogate_key(self) -> str:
-        """The surrogate's key, or "" for none."""
-        return self.surrogate.key if self.surrogate else ""
-
-    @property
     def label(self) -> str:
         """What progress bars call it."""
-        on = f" on {self.surrogate.card.name} seed {self.surrogate.seed}" if self.surrogate else ""
-        return f"{self.attack.name}{on}"
+        return f"{self.attack.name} on {self.attacker.label}" if self.attacker.members else self.attack.name
 
 
 @dataclass(frozen=True)
@@ -89,30 +114,54 @@ class SweepPlan:
             "targets": [job.key for job in self.targets],
             "attacks": [key for key, _ in self.attacks],
             "epsilons": list(self.spec.epsilons),
+            "ensembles": {one.key: [job.key for job in one.members] for one in self.ensembles},
         }
 
-    def craft_jobs(self, stored: set[tuple[str, str, float, str]], failed: set[str]) -> list[CraftJob]:
+    @property
+    def ensembles(self) -> tuple[Attacker, ...]:
+        """All surrogates of a training seed together, seed by seed; none if no attack of the sweep takes them so."""
+        if not any(attack.uses_ensemble for _, attack in self.attacks):
+            return ()
+        seeds = range(self.spec.seeds)
+        return tuple(Attacker.ensemble(job for job in self.surrogates if job.seed == seed) for seed in seeds)
+
+    def attackers(self, attack: AttackCard) -> tuple[Attacker, ...]:
+        """Return whom an attack is crafted on, one after the other."""
+        if attack.uses_ensemble:
+            return self.ensembles
+        return tuple(Attacker((job,)) for job in self.surrogates) if attack.uses_surrogate else (Attacker(),)
+
+    def craft_jobs(
+        self,
+        stored: set[tuple[str, str, float, str]],
+        failed: set[str],
+        saved: Mapping[tuple[str, str], Sequence[float]] | None = None,
+    ) -> list[CraftJob]:
         """Return what is still to craft and score.
+
+        An ensemble with a failed member is not attacked on: a smaller one would be another, weaker attacker under the
+        same name.
 
         Args:
             stored: (surrogate, attack, epsilon, target) keys of the outcomes that exist.
             failed: keys of models that could not be trained.
+            saved: (surrogate, attack) -> the epsilons whose images are saved; None when images are not to be saved.
 
         """
         targets = [job for job in self.targets if job.key not in failed]
         jobs = []
         for key, attack in self.attacks:
-            for surrogate in self.surrogates if attack.uses_surrogate else (None,):
-                if surrogate is not None and surrogate.key in failed:
+            for attacker in self.attackers(attack):
+                if any(job.key in failed for job in attacker.members):
                     continue
-                name = surrogate.key if surrogate else ""
                 wanted = []
                 for epsilon in self.spec.epsilons:
-                    missing = tuple(job for job in targets if (name, key, epsilon, job.key) not in stored)
-                    if epsilon > 0 and missing:
+                    missing = tuple(job for job in targets if (attacker.key, key, epsilon, job.key) not in stored)
+                    unsaved = saved is not None and epsilon not in saved[attacker.key, key]
+                    if epsilon > 0 and (missing or unsaved):
                         wanted.append((epsilon, missing))
                 if wanted:
-                    jobs.append(CraftJob(surrogate, attack, key, tuple(wanted)))
+                    jobs.append(CraftJob(attacker, attack, key, tuple(wanted)))
         return jobs
 
 
@@ -121,16 +170,20 @@ def training_jobs(cards: Sequence[ModelCard], dataset: Dataset, seeds: int) -> t
     return tuple(TrainingJob(card, dataset.name, dataset.fingerprint, seed) for card in cards for seed in range(seeds))
 
 
-def attack_key(card: AttackCard, seed: int) -> str:
+def attack_key(card: AttackCard, seed: int, precision: Precision = "float32") -> str:
     """Return the hash of all that decides an attack's images besides surrogate, image and epsilon."""
-    return content_hash({"version": CRAFTING_VERSION, "card": card.identity(), "seed": seed})
+    facts = {"version": CRAFTING_VERSION, "card": card.identity(), "seed": seed}
+    # Left out at its default, so that it leaves older keys alone; noise asks no network.
+    if precision != "float32" and card.uses_surrogate:
+        facts["precision"] = precision
+    return content_hash(facts)
 
 
 def plan_sweep(spec: SweepSpec, workspace: Workspace, dataset: Dataset) -> SweepPlan:
     """Turn a specification into jobs on one data set.
 
     Raises:
-        UsageError: for an unknown name, or two cards that describe the same model.
+        UsageError: for an unknown name, two cards that describe the same model, or an ensemble of one.
 
     """
     surrogates = training_jobs([workspace.models[name] for name in spec.surrogate_names], dataset, spec.seeds)
@@ -142,6 +195,13 @@ def plan_sweep(spec: SweepSpec, workspace: Workspace, dataset: Dataset) -> Sweep
             raise UsageError(
                 f"models {other} and {job.card.name} are the same model (same rule, network, recipe); name one of them"
             )
-    attacks = tuple((attack_key(card, spec.seed), card) for card in workspace.expand_attacks(spec.attacks))
+    cards = workspace.expand_attacks(spec.attacks)
+    together = [card.name for card in cards if card.uses_ensemble]
+    if together and len(spec.surrogate_names) < 2:
+        raise UsageError(
+            f"{', '.join(together)}: crafted on several surrogate cards together, but the sweep has only "
+            f"{spec.surrogate_names[0]}. Name more --surrogates, or leave these attacks out."
+        )
+    attacks = tuple((attack_key(card, spec.seed, spec.precision), card) for card in cards)
     images = ImageSet.choose(dataset, spec.images, spec.seed)
     return SweepPlan(dataset, images, surrogates, targets, attacks, spec)

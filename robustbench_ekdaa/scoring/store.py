@@ -11,6 +11,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..cards import shown_path
 from ..errors import UsageError, WorkFailed
-from .outcomes import AttackRecord, Cell, Example, ModelRecord, Outcomes
+from .outcomes import IMPORTED, AttackRecord, Cell, Ensemble, Example, ModelRecord, Outcomes
 
 APPLICATION = 0x52424B45  # "RBKE", in the header of every store
 VERSION = 1
@@ -223,70 +224,120 @@ class Store:
         """Return the commands of all sweeps, oldest first, each once."""
         return list(dict.fromkeys(row[0] for row in self._db.execute("SELECT command FROM sweeps ORDER BY number")))
 
+    def attacks(self) -> dict[str, AttackRecord]:
+        """Return all attacks by key."""
+        rows: list[list[Any]] = [
+            [*row[:-1], json.loads(row[-1])]
+            for row in self._db.execute("SELECT key, name, title, norm, card FROM attacks")
+        ]
+        return {row[0]: AttackRecord(*row) for row in rows}
+
+    def swept_images(self, fingerprint: str) -> tuple[str, NDArray[np.int64]] | None:
+        """Return key and indices of the newest sweep's images of a data set; None if there was no sweep."""
+        shown = self._shown().get(fingerprint, [])
+        if not shown or shown[0].imports_only:
+            return None
+        return shown[0].key, self._indices(shown[0].key)
+
     def outcomes(self) -> list[Outcomes]:
-        """Return everything, one `Outcomes` per data set: the newest sweep's images, and all sweeps on these."""
-        newest = "SELECT max(number) FROM sweeps GROUP BY fingerprint"
-        query = f"SELECT fingerprint, image_set FROM sweeps WHERE number IN ({newest}) ORDER BY number"
-        return [self._outcomes(*row) for row in self._db.execute(query).fetchall()]
+        """Return everything: per data set, the newest sweep's images with all sweeps and imports on these.
 
-    def _roles(self, image_set: str) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+        Imports on other images cannot stand in one table with these; they come after, by themselves.
+        """
+        return [
+            self._outcomes(fingerprint, shown, aside=place > 0)
+            for fingerprint, several in self._shown().items()
+            for place, shown in enumerate(several)
+        ]
+
+    def _shown(self) -> dict[str, list[_Shown]]:
+        """Choose the images to show of every data set, by fingerprint; the data set of the newest sweep comes last."""
+        rows = self._db.execute("SELECT fingerprint, image_set, roles FROM sweeps ORDER BY number DESC").fetchall()
+        swept: dict[str, list[_Shown]] = {}
+        imported: dict[str, list[_Shown]] = {}
+        names = {key: record.name for key, record in self.attacks().items()}
+        known: set[str] = set()
+        for fingerprint, image_set, roles in rows:
+            imports = json.loads(roles).get("imports")
+            if imports is None and fingerprint not in swept:
+                swept[fingerprint] = [_Shown(image_set)]
+            elif imports is not None and not known.issuperset(names[key] for key in imports):
+                known |= {names[key] for key in imports}  # what has one name is shown once, on the newest images
+                imported.setdefault(fingerprint, []).append(_Shown(image_set, imports_only=True))
+        found = {}
+        for fingerprint in reversed(list(dict.fromkeys(row[0] for row in rows))):
+            first = swept.get(fingerprint, [])
+            keys = {shown.key for shown in first}
+            aside = {shown.key: shown for shown in imported.get(fingerprint, ()) if shown.key not in keys}
+            found[fingerprint] = [*first, *aside.values()]
+        return found
+
+    def _roles(self, shown: _Shown) -> _Roles:
         """Join the roles of all sweeps on these images; of a card that was changed only the newest form counts."""
-        models, attacks = self.models(), dict(self._db.execute("SELECT key, name FROM attacks").fetchall())
-        joined: dict[str, list[Any]] = {"surrogates": [], "targets": [], "attacks": [], "epsilons": []}
+        models, attacks, joined = self.models(), self.attacks(), _Roles()
         newest: dict[Any, str] = {}
-        query = "SELECT roles, spec FROM sweeps WHERE image_set = ? ORDER BY number DESC"
-        rows = self._db.execute(query, (image_set,)).fetchall()
-        for roles, _ in rows:
-            for role, keys in json.loads(roles).items():
-                for key in keys:
-                    if role == "epsilons":
-                        current = True
-                    elif role == "attacks":
-                        current = newest.setdefault(("attack", attacks[key]), key) == key
-                    elif key in models:
-                        current = newest.setdefault((models[key].name, models[key].seed), key) == key
-                    else:
-                        current = False
-                    if current and key not in joined[role]:
-                        joined[role].append(key)
-        joined["epsilons"].sort()
-        return joined, json.loads(rows[0][1])
 
-    def _outcomes(self, fingerprint: str, image_set: str) -> Outcomes:
+        def current(model: str) -> bool:
+            record = models.get(model)
+            return record is not None and newest.setdefault((record.name, record.seed), model) == model
+
+        query = "SELECT roles, spec FROM sweeps WHERE image_set = ? ORDER BY number DESC"
+        for text, spec in self._db.execute(query, (shown.key,)).fetchall():
+            roles = json.loads(text)
+            if shown.imports_only and "imports" not in roles:
+                continue
+            joined.surrogates += filter(current, roles["surrogates"])
+            joined.targets += filter(current, roles["targets"])
+            joined.attacks += [key for key in roles["attacks"] if newest.setdefault(attacks[key].name, key) == key]
+            joined.epsilons += roles["epsilons"]
+            imports = roles.get("imports", {}).items()
+            joined.imports |= {key: on for key, on in imports if newest.setdefault(attacks[key].name, key) == key}
+            together = roles.get("ensembles", {})
+            joined.ensembles |= {key: members for key, members in together.items() if all(map(current, members))}
+            if not joined.spec or ("imports" in joined.spec and "imports" not in roles):
+                joined.spec = json.loads(spec)
+        return joined.without_repeats()
+
+    def _outcomes(self, fingerprint: str, shown: _Shown, *, aside: bool) -> Outcomes:
         query = "SELECT name, title, classes FROM datasets WHERE fingerprint = ?"
         name, title, classes = self._db.execute(query, (fingerprint,)).fetchone()
-        query = "SELECT indices, labels, shape, images FROM image_sets WHERE key = ?"
-        indices, labels, shape_text, images = self._db.execute(query, (image_set,)).fetchone()
-        shape = json.loads(shape_text)
-        roles, spec = self._roles(image_set)
-        clean, cells = self._cells(image_set, roles)
-        everyone = self.models()
+        query = "SELECT labels, shape, images FROM image_sets WHERE key = ?"
+        labels, shape_text, images = self._db.execute(query, (shown.key,)).fetchone()
+        shape, roles = json.loads(shape_text), self._roles(shown)
+        everyone, attacks = self.models(), self.attacks()
+        clean, cells = self._cells(shown.key, roles)
+        if aside:
+            of = ", ".join(attacks[key].name for key in roles.imports)
+            name, title = f"{name} ({of})", f"{title} ({of})"
         return Outcomes(
             dataset=name,
             title=title,
             classes=tuple(json.loads(classes)),
-            indices=np.frombuffer(indices, dtype="<i8").astype(np.int64),
+            indices=self._indices(shown.key),
             labels=np.frombuffer(labels, dtype="<i8").astype(np.int64),
             images=_unpack_images(images, shape),
-            models={key: everyone[key] for key in dict.fromkeys([*roles["targets"], *roles["surrogates"]])},
-            surrogates=tuple(roles["surrogates"]),
-            targets=tuple(roles["targets"]),
-            attacks={key: self._attack(key) for key in roles["attacks"]},
-            epsilons=tuple(roles["epsilons"]),
+            models={key: everyone[key] for key in roles.models()},
+            surrogates=tuple(roles.surrogates),
+            targets=tuple(roles.targets),
+            attacks={key: attacks[key] for key in (*roles.attacks, *roles.imports)},
+            epsilons=tuple(roles.epsilons) or (0.0, *sorted({cell.epsilon for cell in cells})),
             clean=clean,
             cells=tuple(cells),
-            examples=tuple(self._examples(image_set, roles, shape)),
-            spec=spec,
+            examples=tuple(self._examples(shown.key, roles, shape)),
+            spec=roles.spec,
+            ensembles={
+                key: Ensemble.of(key, [everyone[member] for member in members])
+                for key, members in roles.ensembles.items()
+            },
+            craftings=self._craftings(shown.key, roles),
         )
 
-    def _attack(self, key: str) -> AttackRecord:
-        query = "SELECT key, name, title, norm, card FROM attacks WHERE key = ?"
-        *facts, card = self._db.execute(query, (key,)).fetchone()
-        whole: list[Any] = [*facts, json.loads(card)]
-        return AttackRecord(*whole)
+    def _indices(self, image_set: str) -> NDArray[np.int64]:
+        (blob,) = self._db.execute("SELECT indices FROM image_sets WHERE key = ?", (image_set,)).fetchone()
+        return np.frombuffer(blob, dtype="<i8").astype(np.int64)
 
-    def _cells(self, image_set: str, roles: dict[str, list[Any]]) -> tuple[dict[str, NDArray[np.int64]], list[Cell]]:
-        surrogates, targets, attacks = {"", *roles["surrogates"]}, set(roles["targets"]), set(roles["attacks"])
+    def _cells(self, image_set: str, roles: _Roles) -> tuple[dict[str, NDArray[np.int64]], list[Cell]]:
+        models, targets = set(roles.models()), set(roles.targets)
         clean: dict[str, NDArray[np.int64]] = {}
         cells = []
         query = (
@@ -294,17 +345,76 @@ class Store:
         )
         for surrogate, attack, epsilon, target, blob in self._db.execute(query, (image_set,)):
             if attack == "":
-                if target in targets | surrogates:
+                if target in models:
                     clean[target] = _unpack(blob)
-            elif target in targets and surrogate in surrogates and attack in attacks and epsilon in roles["epsilons"]:
+            elif target in targets and roles.play(surrogate, attack, epsilon):
                 cells.append(Cell(surrogate or None, target, attack, epsilon, _unpack(blob)))
         return clean, cells
 
-    def _examples(self, image_set: str, roles: dict[str, list[Any]], shape: Sequence[int]) -> Iterator[Example]:
+    def _examples(self, image_set: str, roles: _Roles, shape: Sequence[int]) -> Iterator[Example]:
         query = "SELECT surrogate, attack, epsilon, images FROM craftings WHERE image_set = ? AND images IS NOT NULL"
         for surrogate, attack, epsilon, blob in self._db.execute(query + " ORDER BY rowid", (image_set,)):
-            if attack in roles["attacks"] and surrogate in ("", *roles["surrogates"]):
+            if roles.play(surrogate, attack, epsilon):
                 yield Example(surrogate or None, attack, epsilon, _unpack_images(blob, shape))
+
+    def _craftings(self, image_set: str, roles: _Roles) -> dict[tuple[str | None, str, float], dict[str, float]]:
+        query = "SELECT surrogate, attack, epsilon, facts FROM craftings WHERE image_set = ?"
+        return {
+            (surrogate or None, attack, epsilon): json.loads(facts)
+            for surrogate, attack, epsilon, facts in self._db.execute(query, (image_set,))
+            if roles.play(surrogate, attack, epsilon)
+        }
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A set of images whose outcomes are shown; of sweeps and imports, or of imports alone."""
+
+    key: str
+    imports_only: bool = False
+
+
+@dataclass
+class _Roles:
+    """The keys that play a part in what is shown.
+
+    Attributes:
+        ensembles: the members of each.
+        imports: for every attack whose images came from a file, the surrogate.
+        spec: the newest sweep's specification; an import's only if there was no sweep.
+
+    """
+
+    surrogates: list[str] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
+    attacks: list[str] = field(default_factory=list)
+    epsilons: list[float] = field(default_factory=list)
+    ensembles: dict[str, list[str]] = field(default_factory=dict)
+    imports: dict[str, str] = field(default_factory=dict)
+    spec: dict[str, Any] = field(default_factory=dict)
+
+    def without_repeats(self) -> _Roles:
+        """Return the same with every key once, and the epsilons in order."""
+        return replace(
+            self,
+            surrogates=list(dict.fromkeys(self.surrogates)),
+            targets=list(dict.fromkeys(self.targets)),
+            attacks=list(dict.fromkeys(self.attacks)),
+            epsilons=sorted(set(self.epsilons)),
+        )
+
+    def models(self) -> list[str]:
+        """Return the keys of all models, targets first."""
+        members = [member for several in self.ensembles.values() for member in several]
+        crafted_on = [key for key in self.imports.values() if key not in ("", IMPORTED, *self.ensembles)]
+        return list(dict.fromkeys([*self.targets, *self.surrogates, *members, *crafted_on]))
+
+    def play(self, surrogate: str, attack: str, epsilon: float) -> bool:
+        """Whether images of this attack, crafted on this surrogate ("" for none), play a part."""
+        if attack in self.imports:
+            return self.imports[attack] == surrogate
+        known = surrogate == "" or surrogate in self.surrogates or surrogate in self.ensembles
+        return known and attack in self.attacks and epsilon in self.epsilons
 
 
 @contextmanager

@@ -16,9 +16,10 @@ from ..learning import TrainingJob
 from ..learning.training import check_job, checkpoint_path
 from ..progress import Progress, Silent
 from .executor import Executor, executor, usable_cores
+from .images import image_files
 from .jobs import SHOWN_IMAGES, CraftAndScore, Crafting, PredictClean, TrainModel
 from .outcomes import AttackRecord, ModelRecord
-from .plan import CLEAN, CraftJob, SweepPlan, plan_sweep
+from .plan import CLEAN, CraftJob, ImageSet, SweepPlan, plan_sweep
 from .store import Key, Store
 
 
@@ -144,7 +145,7 @@ class _Driver:
         self._record(command)
         failed = self._train()
         self._predict_clean(stored, failed)
-        self._craft(self.plan.craft_jobs(stored, failed))
+        self._craft(self.plan.craft_jobs(stored, failed, saved_images(self.plan, self.store)))
 
     def _record(self, command: str) -> None:
         dataset, indices = self.plan.dataset, self.plan.images.indices
@@ -180,14 +181,10 @@ class _Driver:
         return {record.key for record in failed}
 
     def _predict_clean(self, stored: set[Key], failed: set[str]) -> None:
-        """Pass the clean images through every model once; surrogates too: the transfer rate asks what fooled them."""
         plan = self.plan
         missing = [job for job in plan.models if (*CLEAN, job.key) not in stored and job.key not in failed]
-        jobs = [
-            PredictClean(job, plan.images.indices, self.store.run, self.device, plan.spec.batch_size) for job in missing
-        ]
-        for position, said in self.runner.run(jobs):
-            self.store.add_outcomes(plan.images.key, [((*CLEAN, missing[position].key), said)])
+        size = plan.spec.batch_size
+        predict_clean(missing, plan.images, self.store, self.runner, device=self.device, batch_size=size)
 
     def _craft(self, jobs: Sequence[CraftJob]) -> None:
         if not jobs:
@@ -195,16 +192,21 @@ class _Driver:
         plan, spec = self.plan, self.plan.spec
         bar = self.progress.task(f"attacks on {plan.dataset.name}", len(jobs))
         # One surrogate's pictures are enough to show an attack.
-        pictured = {"", plan.surrogates[0].key}
+        pictured = {"", plan.surrogates[0].key, *(ensemble.key for ensemble in plan.ensembles[:1])}
+        files = image_files(plan, self.store.run) if spec.save_images else {}
         work = [
             CraftAndScore(
                 job,
+                plan.dataset.name,
+                plan.dataset.fingerprint,
                 plan.images.indices,
                 spec.seed,
                 self.store.run,
                 self.device,
                 spec.batch_size,
-                job.surrogate_key in pictured,
+                show=job.attacker.key in pictured,
+                precision=spec.precision,
+                file=files.get((job.attacker.key, job.attack_key)),
             )
             for job in jobs
         ]
@@ -216,19 +218,37 @@ class _Driver:
     def _store(self, job: CraftJob, crafted: dict[float, Crafting]) -> None:
         """Store one crafting job's outcomes, all or nothing."""
         outcomes, craftings = [], []
+        follows_gradients = job.attack.uses_surrogate and job.attack.adapter is None
         for epsilon, result in crafted.items():
-            place = (job.surrogate_key, job.attack_key, epsilon)
-            craftings.append((place, result.facts(len(self.plan.images.indices)), result.shown))
+            place = (job.attacker.key, job.attack_key, epsilon)
+            craftings.append((place, result.facts(follows_gradients=follows_gradients), result.shown))
             for target, parts in result.predictions.items():
                 outcomes.append(((*place, target), np.concatenate(parts)))
         self.store.add_outcomes(self.plan.images.key, outcomes, craftings)
+
+
+def predict_clean(
+    jobs: Sequence[TrainingJob], images: ImageSet, store: Store, runner: Executor, *, device: str, batch_size: int
+) -> None:
+    """Pass the clean images through models once; surrogates too: the transfer rate asks what fooled them."""
+    work = [PredictClean(job, images.indices, store.run, device, batch_size) for job in jobs]
+    for position, said in runner.run(work):
+        store.add_outcomes(images.key, [((*CLEAN, jobs[position].key), said)])
+
+
+def saved_images(plan: SweepPlan, store: Store) -> dict[tuple[str, str], tuple[float, ...]] | None:
+    """Return which epsilons' images are saved, by (surrogate, attack); None if the sweep is not to save any."""
+    if not plan.spec.save_images:
+        return None
+    return {place: file.epsilons() for place, file in image_files(plan, store.run).items()}
 
 
 def announce(plan: SweepPlan, store: Store, stored: set[Key], progress: Progress) -> None:
     """Say what is stored already and what is to be done."""
     untrained = sum(not checkpoint_path(store.run, job.key).exists() for job in plan.models)
     failed = {key for key, record in store.models().items() if record.metrics.get("diverged")}
-    jobs, everything = plan.craft_jobs(stored, failed), plan.craft_jobs(set(), failed)
+    jobs = plan.craft_jobs(stored, failed, saved_images(plan, store))
+    everything = plan.craft_jobs(set(), failed)
     cells = sum(len(targets) for job in jobs for _, targets in job.wanted)
     total = sum(len(targets) for job in everything for _, targets in job.wanted)
     progress.line(

@@ -32,6 +32,9 @@ COLUMNS = [
     "n_common",
     "transfer_rate",
     "mistake_agreement",
+    "zero_gradient_share",
+    "queries",
+    "median_norm",
     "relation",
 ]
 

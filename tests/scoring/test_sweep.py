@@ -1,7 +1,9 @@
 """Sweeps: what is stored is true, nothing is done twice, nothing is lost."""
 
 import gc
+import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -157,6 +159,7 @@ def test_a_sweep_killed_at_any_point_finishes_with_the_rows_of_an_undisturbed_on
         "          workers=2)\n"
         "print('done', flush=True)"
     )
+    spec = spec.model_copy(update={"attacks": (*spec.attacks, "ens_fgsm"), "save_images": True})
     arguments = [sys.executable, "-c", script, spec.model_dump_json(), str(tmp_path / "killed"), str(tmp_path)]
     started = time.perf_counter()
     run_sweep(spec, tmp_path / "whole", workspace=workspace)
@@ -171,6 +174,29 @@ def test_a_sweep_killed_at_any_point_finishes_with_the_rows_of_an_undisturbed_on
     assert subprocess.run(arguments, capture_output=True, text=True).stdout.endswith("done\n")
     # Two workers there, one process here: a job computes on one thread wherever it runs, so the bits are the same.
     assert facts(tmp_path / "killed") == facts(tmp_path / "whole")
+    killed, whole = (
+        {path.name: path.read_bytes() for path in (tmp_path / run / "adversarial").glob("*.safetensors")}
+        for run in ("killed", "whole")
+    )
+    assert len(whole) == 2 * 4 + 2 + 1  # two attacks on four models, one on two ensembles, noise
+    assert killed == whole
+
+
+def test_a_run_of_an_earlier_release_is_read_and_nothing_in_it_is_done_again(tmp_path, workspace, spec):
+    run_sweep(spec, tmp_path / "run", workspace=workspace)
+    before = facts(tmp_path / "run")
+    with sqlite3.connect(tmp_path / "run" / "results.sqlite") as store:
+        ((roles, told),) = store.execute("SELECT roles, spec FROM sweeps").fetchall()
+        roles, told = json.loads(roles), json.loads(told)
+        for table, new in ((roles, ("ensembles",)), (told, ("precision", "save_images"))):
+            for name in new:  # what that release did not know
+                del table[name]
+        store.execute("UPDATE sweeps SET roles = ?, spec = ?", (json.dumps(roles), json.dumps(told)))
+    assert facts(tmp_path / "run") == before
+    with CountCalls() as count:
+        run_sweep(spec, tmp_path / "run", workspace=workspace)
+    assert count.calls == 0
+    assert facts(tmp_path / "run") == before
 
 
 def test_one_diverged_model_is_reported_and_does_not_stop_the_others(tmp_path, workspace, spec):

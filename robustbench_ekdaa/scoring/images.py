@@ -1,0 +1,86 @@
+"""The adversarial images that a sweep keeps in its run folder: one file per attack and attacker, all epsilons in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..cards import content_hash
+from ..crafting import AdversarialImages, load_adversarial, save_adversarial
+from .plan import Attacker, SweepPlan
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """Where the images of one attack on one attacker's models are kept, and what is said about them there.
+
+    Attributes:
+        path: the file, there or not; its name holds the hash of everything that decides the images but epsilon.
+        norm: the attack's norm.
+        indices: positions of the N images in the test split, int64.
+        facts: attack, data set and its fingerprint, surrogate, seed, precision.
+
+    """
+
+    path: Path
+    norm: str
+    indices: Tensor
+    facts: dict[str, Any]
+
+    def epsilons(self) -> tuple[float, ...]:
+        """Return the epsilons whose images are in the file; none if it is not there, or is damaged."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                return tuple(file.get_tensor("epsilons").tolist())
+        except (OSError, SafetensorError):
+            return ()
+
+    def add(self, images: dict[float, Tensor]) -> None:
+        """Add the images of some epsilons, each (N, C, H, W); the file is replaced as a whole or stays as it was.
+
+        Raises:
+            WorkFailed: when the disk refuses.
+
+        """
+        if self.epsilons():
+            before = load_adversarial(self.path)
+            images = dict(zip(before.epsilons, before.images, strict=True)) | images
+        radii = tuple(sorted(images))
+        stacked = torch.stack([images[radius] for radius in radii])
+        save_adversarial(self.path, AdversarialImages(stacked, radii, self.norm, self.indices, self.facts))
+
+
+def image_files(plan: SweepPlan, run: Path) -> dict[tuple[str, str], ImageFile]:
+    """Return the file of every (surrogate, attack) of a sweep, by their keys."""
+    files = {}
+    for key, attack in plan.attacks:
+        for attacker in plan.attackers(attack):
+            digest = content_hash([plan.images.key, attacker.key, key])
+            facts = {
+                "attack": attack.name,
+                "attack_key": key,
+                "dataset": plan.dataset.name,
+                "fingerprint": plan.dataset.fingerprint,
+                "surrogate": attacker.key,
+                "members": [job.key for job in attacker.members],
+                "surrogate_name": attacker.label,
+                "seed": plan.spec.seed,
+                "precision": plan.spec.precision,
+            }
+            path = run / "adversarial" / f"{attack.name}{_on(attacker)}-{digest}.safetensors"
+            files[attacker.key, key] = ImageFile(path, attack.norm, plan.images.indices, facts)
+    return files
+
+
+def _on(attacker: Attacker) -> str:
+    """Say briefly what images were crafted on; the names of all members could be too long for a file's name."""
+    if not attacker.members:
+        return ""
+    first = attacker.members[0]
+    return f"-on-{first.card.name if len(attacker.members) == 1 else 'ensemble'}-seed{first.seed}"

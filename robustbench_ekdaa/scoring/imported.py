@@ -1,0 +1,266 @@
+"""Scoring adversarial images from a file: crafted elsewhere, or saved by a sweep."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..cards import NAME, ModelCard, Workspace, content_hash, shown_path
+from ..crafting import AdversarialImages, check_adversarial, load_adversarial
+from ..data import Dataset, load_dataset
+from ..errors import UsageError, WorkFailed
+from ..learning import TrainingJob, load_network
+from ..progress import Progress, Silent
+from .executor import Executor, executor
+from .jobs import SHOWN_IMAGES, predict
+from .outcomes import IMPORTED, AttackRecord
+from .plan import CLEAN, ImageSet, ensemble_key, training_jobs
+from .store import Store
+from .sweep import Summary, choose_device, choose_workers, predict_clean, train_models
+
+BATCH = 250  # images scored at a time
+
+
+@dataclass(frozen=True)
+class ImportSpec:
+    """What to score, and with which models.
+
+    Attributes:
+        file: a safetensors or NPZ archive; see `crafting.archive`.
+        dataset: the data set whose test images it changes.
+        models: model card names; each is trained with ``seeds`` seeds.
+        seeds: how many training seeds, 0 to seeds - 1.
+        name: what to call the attack (default: the file's name).
+        norm: for files that do not say it.
+        epsilons: likewise.
+        indices: likewise.
+
+    """
+
+    file: Path
+    dataset: str
+    models: Sequence[str | ModelCard]
+    seeds: int = 3
+    name: str | None = None
+    norm: str | None = None
+    epsilons: Sequence[float] | None = None
+    indices: Sequence[int] | None = None
+
+    @property
+    def attack(self) -> str:
+        """The attack's name; raises UsageError for one that no card could have."""
+        name = self.name or self.file.stem
+        if not NAME.fullmatch(name):
+            raise UsageError(
+                f"{shown_path(self.file)}: cannot give an attack the name {name!r}. Choose one with --name."
+            )
+        return name
+
+    def load(self) -> AdversarialImages:
+        """Read the file."""
+        return load_adversarial(self.file, norm=self.norm, epsilons=self.epsilons, indices=self.indices)
+
+    def facts(self, models: Sequence[ModelCard]) -> dict[str, Any]:
+        """Return the request as plain data."""
+        return {
+            "imports": str(self.file),
+            "name": self.attack,
+            "datasets": [self.dataset],
+            "models": [card.name for card in models],
+            "seeds": self.seeds,
+        }
+
+
+def score_images(
+    spec: ImportSpec,
+    run: Path | str,
+    *,
+    workspace: Workspace | None = None,
+    device: str = "auto",
+    workers: int | None = 1,
+    progress: Progress | None = None,
+    command: str = "",
+) -> Summary:
+    """Let models say what they see in images from a file, and store it; doing it again makes no model call.
+
+    Where the file holds all images of the run's newest sweep, it is scored on exactly these, so that both stand in one
+    table; else on all images it holds. If the file names the model or ensemble it was crafted on, and the run holds
+    that, so do the results; else they say "imported".
+
+    Args:
+        spec: what to score.
+        run: the run folder; models that it does not hold are trained.
+        workspace: where the cards are (default: the current folder and the package's own).
+        device: "auto", "cpu", "cuda", ...
+        workers: jobs run side by side in so many processes; None: one per core on a CPU.
+        progress: gets lines and bars.
+        command: what asked for it, kept for reports.
+
+    Raises:
+        UsageError: before anything is computed, for whatever in the request or the file is wrong.
+        WorkFailed: when the run folder cannot be written; all that was stored stays.
+    """
+    workspace, progress, device = workspace or Workspace(), progress or Silent(), choose_device(device)
+    workers = choose_workers(workers, device)
+    if spec.attack in workspace.attacks or spec.attack in workspace.suites:
+        raise UsageError(f"{spec.attack}: an attack card has that name. Choose another with --name.")
+    if not spec.models or spec.seeds < 1:
+        raise UsageError("name at least one model and one seed: there is nobody to score")
+    cards = [workspace.models[model] if isinstance(model, str) else model for model in spec.models]
+    dataset, found = load_dataset(spec.dataset), spec.load()
+    check_adversarial(found, dataset.test.images, where=shown_path(spec.file), fingerprint=dataset.fingerprint)
+    with Store(Path(run), create=True) as store, executor(workers, progress) as runner:
+        known = store.attacks().values()
+        if any(record.name == spec.attack and not record.imported for record in known):
+            raise UsageError(f"{spec.attack}: an attack of this run has that name. Choose another with --name.")
+        jobs = training_jobs(list({card.name: card for card in cards}.values()), dataset, spec.seeds)
+        importing = _Import(spec, found, dataset, jobs, store, runner, device, progress)
+        return importing.run(spec.facts(cards), command)
+
+
+@dataclass
+class _Import:
+    """One file's way into the store."""
+
+    spec: ImportSpec
+    found: AdversarialImages
+    dataset: Dataset
+    jobs: tuple[TrainingJob, ...]
+    store: Store
+    runner: Executor
+    device: str
+    progress: Progress
+
+    def run(self, facts: dict[str, Any], command: str) -> Summary:
+        """Record, train, predict and score what is missing."""
+        images, key, (surrogate, members) = self._images(), content_key(self.found), self._crafted_on()
+        self._record(images, key, surrogate, members, facts, command)
+        stored = self.store.stored(images.key)
+        records = train_models(self.jobs, self.dataset, self.store, device=self.device, runner=self.runner)
+        failed = [record for record in records if record.status == "failed"]
+        jobs = [job for job, record in zip(self.jobs, records, strict=True) if record.status == "trained"]
+        unseen = [job for job in jobs if (*CLEAN, job.key) not in stored]
+        predict_clean(unseen, images, self.store, self.runner, device=self.device, batch_size=BATCH)
+        work = []
+        for job in jobs:
+            missing = tuple(radius for radius in self._radii if (surrogate, key, radius, job.key) not in stored)
+            if missing:
+                work.append(ScoreFile(job, self.spec, key, images.indices, missing, self.store.run, self.device))
+        for position, said in self.runner.run(work):
+            target = work[position].job.key
+            outcomes = [((surrogate, key, radius, target), classes) for radius, classes in said.items()]
+            self.store.add_outcomes(images.key, outcomes)
+        return Summary(crafted=len(work), failed=failed)
+
+    @property
+    def _radii(self) -> list[float]:
+        return [radius for radius in self.found.epsilons if radius > 0]  # epsilon 0 is the clean pass
+
+    def _images(self) -> ImageSet:
+        """Choose the images: the newest sweep's if the file has them all, else the file's."""
+        swept = self.store.swept_images(self.dataset.fingerprint)
+        held = self.found.indices.tolist()
+        if swept is not None and set(held).issuperset(swept[1].tolist()):
+            key, indices = swept
+            if len(indices) < len(held):
+                self.progress.line(f"{len(indices)} of the file's {len(held)} images are the sweep's: only these count")
+            return ImageSet(key, torch.from_numpy(indices))
+        if swept is not None:
+            self.progress.line("the file does not hold all images of this run's sweep: it gets a table of its own")
+        return ImageSet(content_hash({"data": self.dataset.fingerprint, "indices": held}), self.found.indices)
+
+    def _crafted_on(self) -> tuple[str, list[str]]:
+        """Return the surrogate's key and the models it stands for, if the file names some that the run holds."""
+        members, named = self.found.facts.get("members"), self.found.facts.get("surrogate")
+        if members == []:  # noise
+            return "", []
+        trained = {key for key, record in self.store.models().items() if record.status == "trained"}
+        if members and trained.issuperset(members):
+            key = members[0] if len(members) == 1 else ensemble_key(members)
+            if named == key:
+                return key, members
+        return IMPORTED, []
+
+    def _record(
+        self, images: ImageSet, key: str, surrogate: str, members: list[str], facts: dict[str, Any], command: str
+    ) -> None:
+        """Record what is scored, and keep the first images to show."""
+        spec, found, clean, first = self.spec, self.found, self.dataset.test, images.indices[:SHOWN_IMAGES]
+        card = {"kind": IMPORTED, "file": str(spec.file), "says": found.facts}
+        roles = {
+            "surrogates": [],
+            "targets": [job.key for job in self.jobs],
+            "attacks": [],
+            "epsilons": [],
+            "ensembles": {surrogate: members} if len(members) > 1 else {},
+            "imports": {key: surrogate},
+        }
+        self.store.add_sweep(
+            (self.dataset.fingerprint, self.dataset.name, self.dataset.title, self.dataset.classes),
+            (images.key, images.indices.numpy(), clean.labels[images.indices].numpy(), clean.images[first].numpy()),
+            [AttackRecord(key, spec.attack, f"{spec.attack} (imported)", found.norm, card)],
+            facts,
+            roles,
+            command,
+        )
+        rows = rows_of(found, first)
+        pictures = zip(found.epsilons, found.images[:, rows].numpy(), strict=True)
+        self.store.add_outcomes(
+            images.key, (), [((surrogate, key, radius), {}, some) for radius, some in pictures if radius > 0]
+        )
+
+
+def content_key(found: AdversarialImages) -> str:
+    """Return the hash of what a file holds, whatever it is called."""
+    pixels = hashlib.sha256(found.images.contiguous().numpy().tobytes()).hexdigest()
+    return content_hash([IMPORTED, pixels, list(found.epsilons), found.norm, found.indices.tolist()])
+
+
+def rows_of(found: AdversarialImages, indices: torch.Tensor) -> list[int]:
+    """Return where a file has the images of these positions in the test split."""
+    place = {index: row for row, index in enumerate(found.indices.tolist())}
+    return [place[index] for index in indices.tolist()]
+
+
+@dataclass(frozen=True)
+class ScoreFile:
+    """Pass a file's images through one model.
+
+    Attributes:
+        job: the model.
+        spec: the file and what it does not say of itself.
+        key: what the file held when it was checked.
+        indices: positions in the test split of the images to score.
+        epsilons: of which sizes.
+        run: the run folder.
+        device: where to compute.
+
+    """
+
+    job: TrainingJob
+    spec: ImportSpec
+    key: str
+    indices: torch.Tensor
+    epsilons: tuple[float, ...]
+    run: Path
+    device: str
+
+    def __call__(self, progress: Progress) -> dict[float, NDArray[np.int64]]:
+        """Return, per epsilon, the class said of each image, (N,)."""
+        found = self.spec.load()
+        if content_key(found) != self.key:
+            raise WorkFailed(f"{shown_path(self.spec.file)} changed while it was scored. Run the same command again.")
+        network = load_network(self.job, load_dataset(self.job.dataset), self.run, self.device)
+        rows = rows_of(found, self.indices)
+        said = {}
+        for radius in self.epsilons:
+            batches = torch.split(found.images[found.epsilons.index(radius), rows], BATCH)
+            said[radius] = np.concatenate([predict(network, batch.to(self.device)) for batch in batches])
+        return said

@@ -1,0 +1,94 @@
+"""Saved adversarial images: what was crafted, to the bit, whole files only, and nothing crafted twice."""
+
+import pytest
+import torch
+
+from robustbench_ekdaa.crafting import check_adversarial, craft, load_adversarial
+from robustbench_ekdaa.data import load_dataset
+from robustbench_ekdaa.learning import TrainingJob, load_network
+from robustbench_ekdaa.scoring.sweep import run_sweep
+
+from .test_sweep import CountCalls, facts
+
+
+@pytest.fixture
+def saving(spec):
+    return spec.model_copy(update={"attacks": ("bim", "ens_fgsm", "noise"), "images": 40, "save_images": True})
+
+
+def saved(run):
+    """The files of a run by (attack, surrogate's name)."""
+    files = {path: load_adversarial(path) for path in sorted((run / "adversarial").iterdir())}
+    return {(one.facts["attack"], one.facts["surrogate_name"]): (path, one) for path, one in files.items()}
+
+
+def test_every_file_holds_the_images_that_were_crafted_and_tells_what_they_are(tmp_path, workspace, saving):
+    run_sweep(saving, tmp_path / "run", workspace=workspace)
+    digits, found = load_dataset("digits"), saved(tmp_path / "run")
+    assert len(found) == 4 + 2 + 1  # surrogates, ensembles, noise
+    jobs = [
+        TrainingJob(workspace.models[name], "digits", digits.fingerprint, 1) for name in ("quick_bp", "quick_ekdaa")
+    ]
+    networks = {job.key: load_network(job, digits, tmp_path / "run") for job in jobs}
+    for name, key in (
+        ("bim", ("bim", "quick_ekdaa seed 1")),
+        ("ens_fgsm", ("ens_fgsm", "quick_bp+quick_ekdaa seed 1")),
+    ):
+        _, one = found[key]
+        check_adversarial(one, digits.test.images, where="a file", fingerprint=digits.fingerprint)
+        assert (one.epsilons, one.norm, one.facts["seed"]) == ((0.1, 0.2), "linf", 0)
+        images, labels = digits.test.images[one.indices], digits.test.labels[one.indices]
+        held = [networks[member] for member in one.facts["members"]]
+        batches = [slice(0, 32), slice(32, 40)]
+        for number, made in enumerate(one.images):
+            parts = [
+                next(
+                    craft(
+                        workspace.attacks[name],
+                        held,
+                        images[part],
+                        labels[part],
+                        [one.epsilons[number]],
+                        indices=one.indices[part].tolist(),
+                    )
+                ).images
+                for part in batches
+            ]
+            assert torch.equal(torch.cat(parts), made)
+
+
+def test_only_missing_images_are_crafted_and_nobody_is_asked_about_them_again(tmp_path, workspace, saving):
+    run = tmp_path / "run"
+    run_sweep(saving.model_copy(update={"save_images": False}), run, workspace=workspace)
+    assert not (run / "adversarial").exists()
+    before, batches = facts(run), 2
+    with CountCalls() as count:
+        run_sweep(saving, run, workspace=workspace)
+    bim, ensembles = 4 * (2 * 9 + 1), 2 * 2  # two epsilons of ten steps share the first; one gradient of two members
+    assert count.calls == batches * (bim + ensembles)
+    with CountCalls() as count:
+        run_sweep(saving, run, workspace=workspace)
+    assert count.calls == 0
+    path, _ = saved(run)["bim", "quick_bp seed 0"]
+    whole = path.read_bytes()
+    for damage in (path.unlink, lambda: path.write_bytes(whole[: len(whole) // 2])):
+        damage()
+        with CountCalls() as count:
+            run_sweep(saving, run, workspace=workspace)
+        assert count.calls == batches * (2 * 9 + 1)
+        assert path.read_bytes() == whole
+    assert facts(run) == before
+
+
+def test_more_epsilons_are_added_to_a_file_and_the_others_are_not_crafted_again(tmp_path, workspace, saving):
+    saving = saving.model_copy(update={"attacks": ("bim",), "models": ("quick_bp",), "seeds": 1})
+    run_sweep(saving, tmp_path / "run", workspace=workspace)
+    (place,) = saved(tmp_path / "run")
+    _, before = saved(tmp_path / "run")[place]
+    with CountCalls() as count:
+        run_sweep(saving.model_copy(update={"epsilons": (0.0, 0.15, 0.2)}), tmp_path / "run", workspace=workspace)
+    assert count.calls == 2 * (10 + 1)  # batches x (ten gradients and one target)
+    _, after = saved(tmp_path / "run")[place]
+    assert after.epsilons == (0.1, 0.15, 0.2)
+    assert torch.equal(after.images[[0, 2]], before.images)
+    assert [path.suffix for path in (tmp_path / "run" / "adversarial").iterdir()] == [".safetensors"]

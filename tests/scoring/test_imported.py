@@ -1,0 +1,170 @@
+"""Images from files: scored as if they had been crafted here, once, and never mistaken for something they are not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from robustbench_ekdaa.analysis.results import Results
+from robustbench_ekdaa.crafting import load_adversarial
+from robustbench_ekdaa.data import load_dataset
+from robustbench_ekdaa.errors import UsageError
+from robustbench_ekdaa.learning import TrainingJob, load_network
+from robustbench_ekdaa.rendering.caveats import caveats
+from robustbench_ekdaa.scoring.imported import ImportSpec, score_images
+from robustbench_ekdaa.scoring.outcomes import IMPORTED
+from robustbench_ekdaa.scoring.store import open_run
+from robustbench_ekdaa.scoring.sweep import run_sweep
+
+from .test_sweep import CountCalls, Lines
+
+MODELS = ("quick_bp", "quick_ekdaa")
+
+
+@pytest.fixture
+def swept(tmp_path, workspace, spec):
+    """A run with saved images of 40 test images."""
+    attacks = {"attacks": ("fgsm", "ens_fgsm", "noise"), "images": 40, "save_images": True}
+    run_sweep(spec.model_copy(update=attacks), tmp_path / "run", workspace=workspace)
+    return tmp_path / "run"
+
+
+def shaken(path, indices, size=0.1, **fields):
+    """Write test images whose every pixel is moved by `size`, up or down."""
+    images = load_dataset("digits").test.images[indices]
+    moved = images + size * torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).sign()
+    np.savez(path, images=moved.clamp(0, 1).numpy(), indices=indices, epsilon=size, norm="linf", **fields)
+    return ImportSpec(path, "digits", MODELS, seeds=2)
+
+
+def test_saved_images_scored_again_give_the_sweeps_outcomes_and_know_whom_they_were_crafted_on(swept, workspace):
+    summary = Results(open_run(swept)).summary()
+    for path in sorted((swept / "adversarial").iterdir()):
+        score_images(ImportSpec(path, "digits", MODELS, seeds=2, name=f"again-{path.stem}"), swept, workspace=workspace)
+    (outcomes,) = open_run(swept)
+    cells = {
+        (cell.surrogate, outcomes.attacks[cell.attack].name, cell.epsilon, cell.target): cell for cell in outcomes.cells
+    }
+    assert len(cells) == 2 * (4 + 2 + 1) * 2 * 4  # swept and imported, surrogates, epsilons, targets
+    for (surrogate, name, epsilon, target), cell in cells.items():
+        if name.startswith("again-"):
+            swept_name = name.removeprefix("again-").split("-")[0]
+            assert (cell.predictions == cells[surrogate, swept_name, epsilon, target].predictions).all()
+    rows = Results([outcomes]).frame()
+    rows["imported"] = rows["attack"].str.startswith("again")
+    counts = rows.groupby(["imported", "relation"]).size()
+    assert counts[True].to_dict() == counts[False].to_dict()
+    assert Results([outcomes]).summary().equals(summary)  # in no worst case
+    curves = Results([outcomes]).curves()
+    drawn = curves[curves["attack"].str.startswith("again-fgsm-on-quick_bp-seed0")]
+    assert set(zip(drawn["model"], drawn["seed"], strict=True)) == {("quick_bp", 1), ("quick_ekdaa", 1)}
+    found = caveats(outcomes, summary)
+    assert "in no worst case" in found[-1]
+    assert not any("missing" in sentence for sentence in found)
+
+
+def test_the_same_images_scored_again_under_whatever_name_ask_no_model(swept, workspace, tmp_path):
+    spec = shaken(tmp_path / "mine.npz", load_dataset("digits").test.labels.argsort()[:30])
+    score_images(spec, swept, workspace=workspace)
+    np.savez(tmp_path / "copy.npz", **np.load(tmp_path / "mine.npz"))
+    for again in (spec, replace(spec, name="other"), replace(spec, file=tmp_path / "copy.npz")):
+        with CountCalls() as count:
+            assert score_images(again, swept, workspace=workspace).crafted == 0
+        assert count.calls == 0
+    assert "copy" in set(Results(open_run(swept)).frame()["attack"])
+
+
+def test_images_made_elsewhere_are_told_apart_and_counted_as_the_models_say(swept, workspace, tmp_path):
+    (before,) = open_run(swept)
+    everything = torch.arange(len(load_dataset("digits").test))
+    lines = Lines()
+    score_images(shaken(tmp_path / "mine.npz", everything), swept, workspace=workspace, progress=lines)
+    assert "40 of the file's 500 images are the sweep's" in lines.lines[0]
+    (outcomes,) = open_run(swept)
+    digits, found = load_dataset("digits"), load_adversarial(tmp_path / "mine.npz")
+    mine = [cell for cell in outcomes.cells if cell.surrogate == IMPORTED]
+    assert len(mine) == 4
+    for cell in mine:
+        model = outcomes.models[cell.target]
+        job = TrainingJob(workspace.models[model.name], "digits", digits.fingerprint, model.seed)
+        said = load_network(job, digits, swept)(found.images[0, outcomes.indices]).argmax(1).numpy()
+        assert np.mean(said != cell.predictions) <= 1 / 40  # float rounding may turn a tie
+    rows = Results([outcomes]).frame().query("attack == 'mine'")
+    assert set(rows["relation"]) == {"unknown"}
+    assert set(rows["surrogate"]) == {"imported"}
+    assert rows["surrogate_seed"].isna().all()
+    assert Results([outcomes]).summary().equals(Results([before]).summary())
+    assert outcomes.spec == before.spec
+    curves = Results([outcomes]).curves().query("attack == 'mine'")
+    assert len(curves) == 2 * 4  # epsilon 0 and 0.1, targets
+
+
+def test_images_that_the_sweep_did_not_use_get_a_table_of_their_own(swept, workspace, tmp_path):
+    score_images(shaken(tmp_path / "mine.npz", torch.arange(30)), swept, workspace=workspace)
+    whole, aside = open_run(swept)
+    assert (whole.dataset, len(whole.labels)) == ("digits", 40)
+    assert (aside.dataset, len(aside.labels)) == ("digits (mine)", 30)
+    assert aside.labels.tolist() == load_dataset("digits").test.labels[:30].tolist()
+    assert {cell.surrogate for cell in whole.cells if cell.surrogate} == {*whole.surrogates, *whole.ensembles}
+    frame = Results([whole, aside]).frame()
+    assert set(frame.query("dataset == 'digits (mine)'")["n_images"]) == {30}
+
+
+def test_without_a_sweep_models_are_trained_and_the_file_alone_is_the_table(workspace, tmp_path):
+    summary = score_images(shaken(tmp_path / "mine.npz", torch.arange(30)), tmp_path / "new", workspace=workspace)
+    assert (summary.crafted, summary.failed) == (4, [])
+    (outcomes,) = open_run(tmp_path / "new")
+    assert (outcomes.dataset, outcomes.epsilons) == ("digits", (0.0, 0.1))
+    assert len(Results([outcomes]).frame()) == 4 * 2
+    assert Results([outcomes]).summary()["clean_accuracy"].notna().all()
+
+
+def test_of_two_files_of_one_name_the_newer_counts(swept, workspace, tmp_path):
+    score_images(shaken(tmp_path / "mine.npz", torch.arange(500)), swept, workspace=workspace)
+    score_images(shaken(tmp_path / "mine.npz", torch.arange(500), size=0.3), swept, workspace=workspace)
+    score_images(shaken(tmp_path / "part.npz", torch.arange(30)), swept, workspace=workspace)
+    score_images(shaken(tmp_path / "part.npz", torch.arange(20)), swept, workspace=workspace)
+    whole, aside = open_run(swept)
+    assert {cell.epsilon for cell in whole.cells if cell.surrogate == IMPORTED} == {0.3}
+    assert (aside.dataset, len(aside.labels)) == ("digits (part)", 20)
+
+
+def test_a_file_scored_again_after_a_sweep_moves_into_its_table(workspace, tmp_path, spec):
+    mine = shaken(tmp_path / "mine.npz", torch.arange(500))
+    score_images(mine, tmp_path / "run", workspace=workspace)
+    run_sweep(spec.model_copy(update={"attacks": ("fgsm",), "images": 20}), tmp_path / "run", workspace=workspace)
+    assert [len(one.labels) for one in open_run(tmp_path / "run")] == [20, 500]
+    score_images(mine, tmp_path / "run", workspace=workspace)
+    (outcomes,) = open_run(tmp_path / "run")
+    assert {record.name for record in outcomes.attacks.values()} == {"fgsm", "mine"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "fgsm"}, "an attack card has that name"),
+        ({"name": "strong"}, "an attack card has that name"),
+        ({"name": "a b"}, "cannot give an attack the name 'a b'"),
+        ({"norm": "l2"}, "the file says linf, the request l2"),
+        ({"epsilons": (0.05,)}, "the file and the request differ"),
+        ({"models": ("quick_pb",)}, "Did you mean quick_bp"),
+        ({"models": ()}, "there is nobody to score"),
+        ({"dataset": "digit"}, "Did you mean digits"),
+    ],
+)
+def test_a_wrong_request_is_refused_before_anything_is_written(workspace, tmp_path, changes, message):
+    spec = replace(shaken(tmp_path / "mine.npz", torch.arange(5)), **changes)
+    with pytest.raises(UsageError) as caught:
+        score_images(spec, tmp_path / "new", workspace=workspace)
+    assert message in str(caught.value)
+    assert not (tmp_path / "new").exists()
+
+
+def test_images_outside_their_ball_are_refused_before_anything_is_written(workspace, tmp_path):
+    shaken(tmp_path / "mine.npz", torch.arange(5))
+    arrays = {**np.load(tmp_path / "mine.npz"), "epsilon": 0.09}
+    np.savez(tmp_path / "false.npz", **arrays)
+    with pytest.raises(UsageError, match=r"false\.npz: images: 5 of 5 leave the linf ball of epsilon 0\.09"):
+        score_images(ImportSpec(tmp_path / "false.npz", "digits", MODELS), tmp_path / "new", workspace=workspace)
+    assert not (tmp_path / "new").exists()
