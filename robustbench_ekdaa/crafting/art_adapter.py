@@ -78,22 +78,29 @@ def _attack_class(name: str) -> Any:
     if name not in known:
         raise unknown_name("ART attack", name, known)
     if name == "GeoDA":
-        _give_matrices_back_to_geoda()
+        _let_geoda_run_and_write_nothing()
     return known[name]
 
 
-def _give_matrices_back_to_geoda() -> None:
-    """GeoDA calls np.mat, which NumPy 2 no longer has: let that one module of ART see a NumPy that does."""
+def _let_geoda_run_and_write_nothing() -> None:
+    """Show that one module of ART a NumPy with what it expects and without what it should not do.
+
+    It calls np.mat, which NumPy 2 no longer has, and saves its basis as a file in the current folder, where another
+    process may read it half written. The basis takes milliseconds to make.
+    """
     from art.attacks.evasion import geometric_decision_based_attack as module
 
-    class NumpyWithMat:
+    class NumpyForGeoda:
         mat = staticmethod(np.asmatrix)
+
+        @staticmethod
+        def save(path: str, array: Any) -> None:
+            """Save nothing."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(np, name)
 
-    if not hasattr(np, "mat"):
-        module.np = NumpyWithMat()
+    module.np = NumpyForGeoda()
 
 
 def _in_pixels(options: dict[str, Any], epsilon: float) -> dict[str, Any]:

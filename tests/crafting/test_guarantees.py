@@ -250,6 +250,26 @@ def test_a_surrogate_that_answers_nan_or_infinity_is_refused_by_name(attacks, di
         list(craft(attacks.attacks["bim"], [Broken(value)], images, labels, [0.3]))
 
 
+class Kinked(nn.Module):
+    """Finite logits, but the square root of black pixels has no slope."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, images):
+        return self.linear((images.flatten(1) * 0).sqrt())
+
+
+@pytest.mark.parametrize("norm", sorted(THREATS))
+@pytest.mark.parametrize("update", ["plain", "momentum"])
+def test_gradients_that_are_nan_are_refused_rather_than_taken_for_robustness(card, digits, norm, update):
+    images, labels = digits[0][:5], digits[1][:5]
+    attack = card(norm=norm, steps=2, update={"component": update})
+    with pytest.raises(WorkFailed, match=r"surrogate 0 \(Kinked\): some of its (gradients|logits) are NaN"):
+        list(craft(attack, [Kinked()], images, labels, [0.3]))
+
+
 def test_wrong_arguments_are_refused_in_one_clear_line(attacks, case):
     module, images, labels = case
     fgsm = attacks.attacks["fgsm"]
