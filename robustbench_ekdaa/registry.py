@@ -273,3 +273,19 @@ COMPONENTS = {
     ),
     "step": Registry("attack step", {"steepest": _PARTS + "steps:steepest", "patch_wise": _PARTS + "steps:patch_wise"}),
 }
+
+
+def register_component(role: str, name: str) -> Callable[[Factory], Factory]:
+    """Return a decorator that makes a function known to attack cards.
+
+    Args:
+        role: what it is a part of: loss, source, start, input, gradient, update, step or adapter.
+        name: what cards call it.
+
+    Raises:
+        UsageError: for another role.
+
+    """
+    if role not in COMPONENTS:
+        raise unknown_name("role of a component", role, COMPONENTS)
+    return COMPONENTS[role].register(name)
