@@ -31,6 +31,7 @@ from robustbench_ekdaa.randomness import keyed_generator
 
 EPSILON = 0.1
 SWEEP = [0.015 * number for number in range(1, 21)]
+ATTACKS = ("fgsm", "bim", "bim_l2", "pgd", "mi_fgsm", "ni_fgsm", "ti_mi_fgsm", "si_ni_fgsm", "vmi_fgsm")
 Run = Callable[[], object]
 
 
@@ -223,13 +224,13 @@ def ideal(name: str, epsilons: int) -> int:
 
 
 def paired(runs: dict[str, Run], seconds: float) -> dict[str, list[float]]:
-    """Run all competitors in turn, each round beginning with another; at least five rounds, then until time is up."""
+    """Run all competitors in turn, each round beginning with another; at least seven rounds, then until time is up."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     names = list(runs)
     for run in runs.values():
         run()
     begun, rounds = time.perf_counter(), 0
-    while rounds < 5 or (time.perf_counter() - begun < seconds and rounds < 401):
+    while rounds < 7 or (time.perf_counter() - begun < seconds and rounds < 401):
         shift = rounds % len(names)
         for name in names[shift:] + names[:shift]:
             clock = time.process_time()
@@ -247,9 +248,9 @@ def ratio(times: dict[str, list[float]], name: str) -> str:
     return f"{middle:.2f} ({low:.2f}-{high:.2f})"
 
 
-def attack_rows(network: nn.Module, images: Tensor, labels: Tensor, seconds: float) -> Iterator[str]:
+def attack_rows(names: list[str], network: nn.Module, images: Tensor, labels: Tensor, seconds: float) -> Iterator[str]:
     workspace, hand = Workspace(), ByHand(network, images, labels)
-    for name in ("fgsm", "bim", "bim_l2", "pgd", "mi_fgsm", "ni_fgsm", "ti_mi_fgsm", "si_ni_fgsm", "vmi_fgsm"):
+    for name in names:
         attack = workspace.attacks[name]
         runs: dict[str, Run] = {
             "ours": lambda attack=attack: list(craft(attack, [network], images, labels, [EPSILON])),
@@ -337,7 +338,7 @@ def report(name: str, options: argparse.Namespace) -> Iterator[str]:
     yield f"## {len(images)} images of {name}\n"
     heads = ["passes, 1 ε (ideal)", "passes, 4 ε (ideal)", "rounds", "ms", "by hand", *PEERS]
     yield f"| attack | {' | '.join(heads)} |\n|---{'|---:' * len(heads)}|"
-    yield from attack_rows(networks[0], images, labels, options.seconds)
+    yield from attack_rows(options.attacks, networks[0], images, labels, options.seconds)
     yield "\nFGSM at 20 epsilons, whose images every target scores:\n"
     yield f"| targets | rounds | ms | by hand | {' | '.join(PEERS)} |\n|---:|---:|---:|---:|---:|---:|---:|"
     for count in (1, 2):
@@ -349,8 +350,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", nargs="+", default=["fashion_mnist"], help="whose test images are attacked")
     parser.add_argument("--network", default="small_cnn", help="a network preset")
+    parser.add_argument("--attacks", nargs="+", default=list(ATTACKS), choices=ATTACKS, metavar="ATTACK")
     parser.add_argument("--images", type=int, default=100, help="images per batch")
-    parser.add_argument("--seconds", type=float, default=20.0, help="time per line, at least five rounds")
+    parser.add_argument("--seconds", type=float, default=20.0, help="time per line, at least seven rounds")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--markdown", type=Path, help="also write the tables to this file")
     options = parser.parse_args()

@@ -73,6 +73,13 @@ def test_pi_fgsm_equals_torchattacks(attacks, case):
     assert_same(ours(attacks.attacks["pi_fgsm"], case), peer)
 
 
+@pytest.mark.parametrize("name", ["TIFGSM", "PIFGSM"])
+def test_torchattacks_cannot_do_these_on_one_channel(make_network, digits, name):
+    # When this test fails, torchattacks has changed: compare on grey then.
+    with pytest.raises(RuntimeError, match="channels"):
+        theirs(name, (make_network(1), digits[0][:2], digits[1][:2]))
+
+
 def test_vmi_and_vni_fgsm_equal_torchattacks_when_the_neighbours_are_the_image_itself(card, case):
     # Then VNI's variance is the gradient at the image minus that at the look-ahead: the authors' code as well.
     tuning = {"component": "variance_tuning", "neighbours": 1, "radius": 1e-30}
