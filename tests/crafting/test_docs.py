@@ -11,10 +11,17 @@ import pytest
 from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.crafting import craft
 from robustbench_ekdaa.errors import UsageError
-from robustbench_ekdaa.registry import register_component
+from robustbench_ekdaa.registry import COMPONENTS, register_component
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def built_in_alone(monkeypatch):
+    """Forget what other tests registered, and afterwards what these did."""
+    for registry in COMPONENTS.values():
+        monkeypatch.setattr(registry, "_registered", {})
 
 
 def test_the_tables_are_what_the_command_beside_them_writes():
