@@ -1,6 +1,6 @@
 """What crafting costs: passes counted exactly, and time against a hand-written loop, torchattacks, Foolbox and ART.
 
-    python benchmarks/attacks.py --dataset fashion_mnist digits --markdown benchmarks/attacks.md
+    python benchmarks/attacks.py --dataset digits fashion_mnist --markdown benchmarks/attacks.md
 
 All competitors craft from the same network, images and epsilon in one process, in turn, round after round; a ratio is
 the median over rounds of our processor time by theirs in the same round, so that whatever else the machine does meets
