@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from .registry import DATASETS, NETWORKS, RULES
+from .registry import DATASETS, NETWORKS, RULES, register_component
 
 if TYPE_CHECKING:
     from .analysis.results import Results
@@ -68,6 +68,7 @@ __all__ = [
     "plot_curves",
     "plot_training",
     "plot_transfer_matrix",
+    "register_component",
     "register_dataset",
     "register_network",
     "register_rule",

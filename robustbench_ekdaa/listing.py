@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .cards import Workspace
-from .registry import NETWORKS, RULES, Registry
+from .registry import COMPONENTS, NETWORKS, RULES, Registry
 
 Rows = list[dict[str, Any]]
 
@@ -44,6 +44,11 @@ def list_attacks(workspace: Workspace) -> Rows:
     ]
 
 
+def list_components(workspace: Workspace) -> Rows:
+    """What attack cards are composed of."""
+    return [{"role": role, **row} for role, registry in COMPONENTS.items() for row in _described(registry)]
+
+
 def list_suites(workspace: Workspace) -> Rows:
     """Suites of attacks."""
     cards = [workspace.suites[name] for name in workspace.suites.names()]
@@ -73,6 +78,7 @@ LISTINGS: dict[str, Callable[[Workspace], Rows]] = {
     "rules": lambda workspace: _described(RULES),
     "networks": lambda workspace: _described(NETWORKS),
     "attacks": list_attacks,
+    "components": list_components,
     "suites": list_suites,
     "datasets": list_datasets,
 }

@@ -12,10 +12,14 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from .errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
@@ -141,20 +145,15 @@ def build(factory: Callable[..., Any], options: Mapping[str, Any], where: str, *
         UsageError: for an unknown, missing or ill-typed option.
 
     """
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
-    parameters = {
-        name: parameter for name, parameter in inspect.signature(factory).parameters.items() if name not in given
-    }
-    target = factory.__init__ if inspect.isclass(factory) else factory
-    hints = get_type_hints(target, include_extras=True) if options else {}
+    parameters = {name: parameter for name, parameter in parameters_of(factory).items() if name not in given}
     checked: dict[str, Any] = {}
     for name, value in options.items():
         if name not in parameters:
             raise UsageError(f"{where}: {unknown_name('option', name, parameters)}")
         try:
-            config = ConfigDict(arbitrary_types_allowed=True, strict=False)
-            checked[name] = TypeAdapter(hints.get(name, Any), config=config).validate_python(value)
+            checked[name] = _option_type(factory, name).validate_python(value)
         except ValidationError as error:
             raise UsageError(f"{where}.{name}: {explain(error.errors()[0])}") from None
     missing = [
@@ -167,6 +166,20 @@ def build(factory: Callable[..., Any], options: Mapping[str, Any], where: str, *
     if missing:
         raise UsageError(f"{where}: the option {missing[0]} is missing")
     return factory(**checked, **given)
+
+
+@lru_cache(maxsize=1024)
+def parameters_of(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Return what a factory may be given; kept, as attacks are built anew for every batch."""
+    return inspect.signature(factory).parameters
+
+
+@lru_cache(maxsize=1024)
+def _option_type(factory: Callable[..., Any], name: str) -> TypeAdapter[Any]:
+    from pydantic import ConfigDict, TypeAdapter
+
+    hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)
+    return TypeAdapter(hints.get(name, Any), config=ConfigDict(arbitrary_types_allowed=True, strict=False))
 
 
 def explain(problem: Mapping[str, Any]) -> str:
@@ -269,3 +282,19 @@ COMPONENTS = {
     ),
     "step": Registry("attack step", {"steepest": _PARTS + "steps:steepest", "patch_wise": _PARTS + "steps:patch_wise"}),
 }
+
+
+def register_component(role: str, name: str) -> Callable[[Factory], Factory]:
+    """Return a decorator that makes a function known to attack cards.
+
+    Args:
+        role: what it is a part of: loss, source, start, input, gradient, update, step or adapter.
+        name: what cards call it.
+
+    Raises:
+        UsageError: for another role.
+
+    """
+    if role not in COMPONENTS:
+        raise unknown_name("role of a component", role, COMPONENTS)
+    return COMPONENTS[role].register(name)

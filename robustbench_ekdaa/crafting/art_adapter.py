@@ -17,6 +17,7 @@ from ..errors import UsageError, unknown_name
 from .libraries import Attempt, Library, Part, Shown, smallest_first, within_each_ball
 
 NORMS: dict[str, float] = {"linf": np.inf, "l2": 2, "l1": 1}
+SQUARE_ONLY = {"GeoDA", "SquareAttack"}
 
 
 def art_attack(
@@ -56,11 +57,20 @@ def art_attack(
         given = fixed if epsilon is None else {**_in_pixels(fixed, epsilon), "eps": epsilon}
         if "batch_size" in accepted:
             given = {"batch_size": len(part.images), **given}
+        if "nb_parallel" in given:  # pixels that ZOO changes at once
+            given = {**given, "nb_parallel": min(given["nb_parallel"], part.images[0].numel())}
         # Label types differ between ART's attacks; a one-hot of floats suits them all.
         wanted = nn.functional.one_hot(part.labels, part.classes).float().cpu().numpy()
+        height, width = part.images.shape[2:]
+        images = part.images
+        if attack in SQUARE_ONLY and height != width:
+            side = max(height, width)
+            images = nn.functional.pad(images, (0, side - width, 0, side - height))
+            network = nn.Sequential(Corner(height, width), network)
         with _quiet():
-            made = kind(_classifier(network.eval(), part), **given).generate(part.images.cpu().numpy(), wanted)
-        return torch.from_numpy(np.asarray(made, np.float32))
+            classifier = _classifier(network.eval(), images, part.classes)
+            made = kind(classifier, **given).generate(images.cpu().numpy(), wanted)
+        return torch.from_numpy(np.asarray(made, np.float32))[..., :height, :width]
 
     library = Library(f"art {attack}", run, batched)
     return within_each_ball(library) if "eps" in accepted else smallest_first(library, targeted=targeted)
@@ -78,22 +88,29 @@ def _attack_class(name: str) -> Any:
     if name not in known:
         raise unknown_name("ART attack", name, known)
     if name == "GeoDA":
-        _give_matrices_back_to_geoda()
+        _let_geoda_run_and_write_nothing()
     return known[name]
 
 
-def _give_matrices_back_to_geoda() -> None:
-    """GeoDA calls np.mat, which NumPy 2 no longer has: let that one module of ART see a NumPy that does."""
+def _let_geoda_run_and_write_nothing() -> None:
+    """Show that one module of ART a NumPy with what it expects and without what it should not do.
+
+    It calls np.mat, which NumPy 2 no longer has, and saves its basis as a file in the current folder, where another
+    process may read it half written. The basis takes milliseconds to make.
+    """
     from art.attacks.evasion import geometric_decision_based_attack as module
 
-    class NumpyWithMat:
+    class NumpyForGeoda:
         mat = staticmethod(np.asmatrix)
+
+        @staticmethod
+        def save(path: str, array: Any) -> None:
+            """Save nothing."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(np, name)
 
-    if not hasattr(np, "mat"):
-        module.np = NumpyWithMat()
+    module.np = NumpyForGeoda()
 
 
 def _in_pixels(options: dict[str, Any], epsilon: float) -> dict[str, Any]:
@@ -116,14 +133,26 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _classifier(network: nn.Module, part: Part) -> Any:
+class Corner(nn.Module):
+    """Cuts images back to their own size: for attacks that know square images only, they are padded before."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.height, self.width = height, width
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the upper left corner."""
+        return images[..., : self.height, : self.width]
+
+
+def _classifier(network: nn.Module, images: Tensor, classes: int) -> Any:
     from art.estimators.classification import PyTorchClassifier
 
     return PyTorchClassifier(
         network,
         loss=nn.CrossEntropyLoss(),
-        input_shape=tuple(part.images.shape[1:]),
-        nb_classes=part.classes,
+        input_shape=tuple(images.shape[1:]),
+        nb_classes=classes,
         clip_values=(0.0, 1.0),
-        device_type="gpu" if part.images.is_cuda else "cpu",
+        device_type="gpu" if images.is_cuda else "cpu",
     )

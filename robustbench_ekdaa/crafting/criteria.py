@@ -12,7 +12,7 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
 def cross_entropy() -> Criterion:
-    """-log softmax(logits)[label]."""
+    """The negative logarithm of the softmax at the label."""
 
     def criterion(logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, reduction="none")

@@ -57,7 +57,7 @@ def craft(
 
     Raises:
         UsageError: for arguments that do not fit each other or the card.
-        WorkFailed: when a surrogate answers NaN or infinity.
+        WorkFailed: when a surrogate answers NaN or infinity, or its gradients are NaN.
 
     """
     positions = list(range(len(images))) if indices is None else [int(index) for index in indices]
@@ -163,12 +163,8 @@ def check_arguments(
     """Raise UsageError unless images, labels, epsilons, indices and surrogates fit the attack and each other."""
     check_images("images", batch.images)
     check_classes("labels", batch.labels, len(batch.images))
-    check_classes("the pool's labels", batch.pool[1], len(batch.pool[0]))
-    if batch.pool[0].shape[1:] != batch.images.shape[1:] or batch.pool[0].dtype != batch.images.dtype:
-        raise UsageError(
-            f"the pool's images must be float32 of shape {tuple(batch.images.shape[1:])} each, as the images are "
-            f"(got {batch.pool[0].dtype} {tuple(batch.pool[0].shape[1:])})"
-        )
+    if batch.pool[0] is not batch.images:
+        check_pool(batch)
     if batch.targets is not None:
         check_classes("targets", batch.targets, len(batch.images))
         if attack.target is None:
@@ -184,11 +180,23 @@ def check_arguments(
         raise UsageError(f"the attack {attack.name} follows gradients: give at least one surrogate")
 
 
+def check_pool(batch: Batch) -> None:
+    """Raise UsageError unless the pool's images could stand among the batch's."""
+    images, labels = batch.pool
+    check_classes("the pool's labels", labels, len(images))
+    if images.shape[1:] != batch.images.shape[1:] or images.dtype != batch.images.dtype:
+        raise UsageError(
+            f"the pool's images must be float32 of shape {tuple(batch.images.shape[1:])} each, as the images are "
+            f"(got {images.dtype} {tuple(images.shape[1:])})"
+        )
+
+
 def check_images(what: str, images: Tensor) -> None:
     """Raise UsageError unless these are float32 images in [0, 1]."""
     if images.ndim != 4 or images.dtype != torch.float32:
         raise UsageError(f"{what} must be float32 of shape (N, C, H, W) (got {images.dtype} {tuple(images.shape)})")
-    if not bool(((images >= 0) & (images <= 1)).all()):
+    darkest, brightest = map(float, torch.aminmax(images)) if images.numel() else (0.0, 1.0)
+    if not (darkest >= 0 and brightest <= 1):  # as NaN would be neither
         raise UsageError(f"{what} must lie in [0, 1]. Divide 8-bit pixels by 255; normalise inside the network.")
 
 

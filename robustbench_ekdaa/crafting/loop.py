@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import torch
 from torch import Tensor
 
+from ..errors import WorkFailed
 from .crafted import Crafted
 from .moment import Gradient, Moment, Reach, Scene, State
 from .recipe import Recipe
@@ -20,26 +20,41 @@ def follow(
     """Run one attack at each epsilon; the first gradient is shared where it is the same."""
     gradient = FirstStepOnce(recipe.gradient(surrogates)) if recipe.steps else None
     for epsilon in epsilons:
-        yield run(recipe, gradient, Moment(scene, Reach(epsilon, recipe.step_for(epsilon))))
+        images, steepest = run(recipe, gradient, Moment(scene, Reach(epsilon, recipe.step_for(epsilon))))
+        refuse_nan(steepest, surrogates)
+        yield Crafted(epsilon, images, (steepest == 0) & (recipe.steps > 0))
 
 
-def run(recipe: Recipe, gradient: Gradient | None, moment: Moment) -> Crafted:
-    """Run one attack at one epsilon."""
-    clean, epsilon, threat = moment.scene.images, moment.reach.epsilon, recipe.threat
+def run(recipe: Recipe, gradient: Gradient | None, moment: Moment) -> tuple[Tensor, Tensor]:
+    """Run one attack at one epsilon: the images, and per image the largest slope that any pixel had at any step."""
+    clean, epsilon = moment.scene.images, moment.reach.epsilon
+    project = recipe.threat.ball(clean, epsilon)
+    steepest = clean.new_zeros(len(clean))
     adversarial = clean
     if recipe.start is not None:
-        adversarial = threat.project(recipe.start(clean, moment.within("start")), clean, epsilon)
-    flat = torch.full((len(clean),), recipe.steps > 0, device=clean.device)
+        adversarial = project(recipe.start(clean, moment.within("start")))
     state: State = {}
     for step in range(recipe.steps):
         at = moment.at_step(step)
         assert gradient is not None
         slope, state = gradient(adversarial, at, state)
-        flat &= largest(slope) == 0
+        steepest = steepest.maximum(largest(slope))
         direction, state = recipe.update(slope, at, state)
         adversarial, state = recipe.step(adversarial, direction, at, state)
-        adversarial = threat.project(adversarial, clean, epsilon)
-    return Crafted(epsilon, adversarial, flat)
+        adversarial = project(adversarial)
+    return adversarial, steepest
+
+
+def refuse_nan(steepest: Tensor, surrogates: Sequence[Surrogate]) -> None:
+    """Raise WorkFailed if a gradient was NaN: its sign would be 0, and the image look robust."""
+    if not steepest.isnan().any():
+        return
+    for surrogate in surrogates:
+        surrogate.verify()  # logits that are NaN say more about the reason
+    raise WorkFailed(
+        f"{' or '.join(surrogate.name for surrogate in surrogates)}: some of its gradients are NaN although its logits "
+        "are finite. Look for an operation without a slope, such as the square root of 0."
+    )
 
 
 class FirstStepOnce:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -11,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from ..cards import AttackCard, Component
-from ..registry import COMPONENTS, build
+from ..errors import UsageError
+from ..registry import COMPONENTS, build, parameters_of
 from .criteria import Criterion
 from .inputs import through
 from .moment import Gradient, Start, Step, Update, Wrapper
@@ -46,12 +46,14 @@ class Recipe:
 
 def build_part(card: AttackCard, role: str, component: Component, field: str) -> Any:
     """Build one component of a card; one that has to know the norm, or whether there is a target, is told."""
-    factory = COMPONENTS[role].get(component.component, card.folder)
-    known = {"norm": card.norm, "targeted": card.target is not None}
-    asked = inspect.signature(factory).parameters
-    return build(
-        factory, component.options, card.at(field), **{name: value for name, value in known.items() if name in asked}
-    )
+    try:
+        factory = COMPONENTS[role].get(component.component, card.folder)
+        known = {"norm": card.norm, "targeted": card.target is not None}
+        asked = parameters_of(factory)
+        given = {name: value for name, value in known.items() if name in asked}
+        return build(factory, component.options, field, **given)
+    except UsageError as error:
+        raise UsageError(card.at(str(error))) from None
 
 
 def build_recipe(card: AttackCard) -> Recipe:

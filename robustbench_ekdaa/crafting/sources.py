@@ -118,9 +118,9 @@ def variance_reduced(*, rounds: Annotated[int, Field(ge=1)] = 4, decay: Annotate
             overall = together(images, at.within("all"), {})[0]
             here: dict[int, Tensor] = {}
             inner, gathered = images, mean_size_one(overall)
+            project = at.threat.ball(at.scene.images, at.epsilon)
             for number, k in enumerate(at.choices("surrogate", rounds * len(each), len(each))[1:]):
-                inner = at.threat.ascend(inner, gathered, at.step_size)
-                inner = at.threat.project(inner, at.scene.images, at.epsilon)
+                inner = project(at.threat.ascend(inner, gathered, at.step_size))
                 if k not in here:
                     here[k] = each[k](images, at.within(f"here {k}"), {})[0]
                 there = each[k](inner, at.within(f"inner {number}"), {})[0]

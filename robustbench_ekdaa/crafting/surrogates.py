@@ -83,7 +83,8 @@ class Surrogate:
         if self._sum is not None and not self._sum.isfinite():
             raise WorkFailed(
                 f"{self.name}: some of its logits are NaN or infinite, so no gradient can be followed. "
-                "Its training probably diverged: check its accuracy, train it again with a lower learning rate."
+                "Its training probably diverged: check its accuracy, train it again with a lower learning rate. "
+                "If its answers to clean images are finite, its gradient is not."
             )
 
 

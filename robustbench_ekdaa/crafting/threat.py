@@ -11,6 +11,8 @@ from torch import Tensor
 # The smallest number float32 divides by at full precision: a zero gradient stays zero, a tiny one keeps its pull.
 FLOOR = torch.finfo(torch.float32).tiny
 
+Projection = Callable[[Tensor], Tensor]
+
 
 @dataclass(frozen=True)
 class Threat:
@@ -21,15 +23,19 @@ class Threat:
         size: perturbation (N, C, H, W) -> its norm, shape (N,).
         ascend: (images, direction, length) -> images moved by a step of that norm along which the linear function
             <direction, .> grows most. Where the direction is zero, nothing moves.
-        project: (images, clean, epsilon) -> images inside the ball around clean and inside [0, 1].
+        ball: (clean, epsilon) -> the projection of images on the ball around clean and on [0, 1].
         of_ones: number of pixels -> the norm of a perturbation that changes each of them by 1.
     """
 
     norm: str
     size: Callable[[Tensor], Tensor]
     ascend: Callable[[Tensor, Tensor, float], Tensor]
-    project: Callable[[Tensor, Tensor, float], Tensor]
+    ball: Callable[[Tensor, float], Projection]
     of_ones: Callable[[int], float]
+
+    def project(self, images: Tensor, clean: Tensor, epsilon: float) -> Tensor:
+        """Project once; a loop asks for the `ball` first and uses it at every step."""
+        return self.ball(clean, epsilon)(images)
 
 
 def column(per_image: Tensor) -> Tensor:
@@ -55,8 +61,10 @@ def _linf_ascend(images: Tensor, direction: Tensor, length: float) -> Tensor:
     return torch.add(images, direction.sign(), alpha=length)
 
 
-def _linf_project(images: Tensor, clean: Tensor, epsilon: float) -> Tensor:
-    return images.clamp(clean - epsilon, clean + epsilon).clamp_(0, 1)
+def _linf_ball(clean: Tensor, epsilon: float) -> Projection:
+    # The ball and the box are both boxes, and so is what they share.
+    low, high = (clean - epsilon).clamp_min_(0), (clean + epsilon).clamp_max_(1)
+    return lambda images: images.clamp(low, high)
 
 
 # -- l2: Euclidean length at most epsilon ----------------------------------------------------------------------------
@@ -71,11 +79,14 @@ def _l2_ascend(images: Tensor, direction: Tensor, length: float) -> Tensor:
     return torch.add(images, unit(direction), alpha=length)
 
 
-def _l2_project(images: Tensor, clean: Tensor, epsilon: float) -> Tensor:
-    perturbation = images - clean
-    shrink = (epsilon / _l2_size(perturbation).clamp_min(FLOOR)).clamp_max(1)
-    # Clipping to [0, 1] brings every pixel nearer to the clean one, so the result stays in the ball.
-    return (clean + perturbation * column(shrink)).clamp_(0, 1)
+def _l2_ball(clean: Tensor, epsilon: float) -> Projection:
+    def project(images: Tensor) -> Tensor:
+        perturbation = images - clean
+        shrink = (epsilon / _l2_size(perturbation).clamp_min(FLOOR)).clamp_max(1)
+        # Clipping to [0, 1] brings every pixel nearer to the clean one, so the result stays in the ball.
+        return (clean + perturbation * column(shrink)).clamp_(0, 1)
+
+    return project
 
 
 # -- l1: absolute changes sum to at most epsilon ---------------------------------------------------------------------
@@ -98,20 +109,25 @@ def _l1_ascend(images: Tensor, direction: Tensor, length: float) -> Tensor:
     return images + move.view_as(images)
 
 
-def _l1_project(images: Tensor, clean: Tensor, epsilon: float) -> Tensor:
+def _l1_ball(clean: Tensor, epsilon: float) -> Projection:
     """Project on the l1 ball (Duchi et al., ICML 2008, figure 1), then clip to [0, 1]."""
-    perturbation = (images - clean).flatten(1)
-    largest_first = perturbation.abs().sort(dim=1, descending=True).values
-    excess = largest_first.cumsum(1) - epsilon
-    count = torch.arange(1, excess.shape[1] + 1, device=images.device, dtype=images.dtype)
-    kept = (largest_first * count > excess).sum(1, keepdim=True).clamp_min(1)
-    threshold = (excess.gather(1, kept - 1) / kept).clamp_min(0)
-    shrunk = (perturbation.abs() - threshold).clamp_min(0) * perturbation.sign()
-    return (clean + shrunk.view_as(images)).clamp_(0, 1)
+    pixels = clean[:1].numel()
+    count = torch.arange(1, pixels + 1, device=clean.device, dtype=clean.dtype)
+
+    def project(images: Tensor) -> Tensor:
+        perturbation = (images - clean).flatten(1)
+        largest_first = perturbation.abs().sort(dim=1, descending=True).values
+        excess = largest_first.cumsum(1) - epsilon
+        kept = (largest_first * count > excess).sum(1, keepdim=True).clamp_min(1)
+        threshold = (excess.gather(1, kept - 1) / kept).clamp_min(0)
+        shrunk = (perturbation.abs() - threshold).clamp_min(0) * perturbation.sign()
+        return (clean + shrunk.view_as(images)).clamp_(0, 1)
+
+    return project
 
 
 THREATS = {
-    "linf": Threat("linf", largest, _linf_ascend, _linf_project, lambda pixels: 1.0),
-    "l2": Threat("l2", _l2_size, _l2_ascend, _l2_project, lambda pixels: pixels**0.5),
-    "l1": Threat("l1", _l1_size, _l1_ascend, _l1_project, float),
+    "linf": Threat("linf", largest, _linf_ascend, _linf_ball, lambda pixels: 1.0),
+    "l2": Threat("l2", _l2_size, _l2_ascend, _l2_ball, lambda pixels: pixels**0.5),
+    "l1": Threat("l1", _l1_size, _l1_ascend, _l1_ball, float),
 }

@@ -101,6 +101,21 @@ def test_accuracy_at_epsilon_is_the_share_of_images_whose_smallest_perturbation_
         assert crafted.queries[5] == 0
 
 
+@pytest.mark.parametrize("shape", [(1, 5, 9), (3, 12, 7)])
+@pytest.mark.parametrize("name", EACH)
+def test_each_adapter_runs_on_images_that_are_not_square_grey_and_colour(
+    name, shape, make_network, tmp_path, monkeypatch
+):
+    module, attack = make_network(shape[0]), quick(name)
+    monkeypatch.chdir(tmp_path)
+    images = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0))
+    radius = 4 * RADII[attack.norm][1]
+    crafted = next(craft(attack, [module], images, module(images).argmax(1), [radius]))
+    assert crafted.images.shape == images.shape
+    assert float(THREATS[attack.norm].size(crafted.images - images)) <= radius * (1 + 1e-5)
+    assert list(tmp_path.iterdir()) == []  # ART's GeoDA would save its basis here
+
+
 def generators():
     return random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
 
@@ -167,6 +182,55 @@ def test_deepfool_finds_the_distance_to_the_boundary_of_a_linear_model(card):
         expected = score.abs() / weight.norm(p=dual)
         # The overshoot of 2 per cent is part of the method.
         torch.testing.assert_close(crafted.smallest, expected * 1.02, rtol=1e-3, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def linear():
+    """A linear model of three classes, images it gets right, and each image's distance to its decision boundary."""
+    generator = torch.Generator().manual_seed(4)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+    with torch.no_grad():
+        module[1].weight.copy_(torch.randn(3, 36, generator=generator))
+        module[1].bias.zero_()
+    images = torch.rand(3, 1, 6, 6, generator=generator) * 0.2 + 0.4
+    logits = module(images).detach()
+    labels = logits.argmax(1)
+    distance = {}
+    for norm, dual in (("linf", 1), ("l2", 2), ("l1", torch.inf)):
+        across = [
+            min(
+                float((logit[label] - logit[other]) / (weight[label] - weight[other]).norm(p=dual))
+                for other in range(3)
+                if other != label
+            )
+            for logit, label, weight in zip(logits, labels.tolist(), [module[1].weight.detach()] * 3, strict=True)
+        ]
+        distance[norm] = torch.tensor(across)
+    return module.eval(), images, labels, distance
+
+
+# How much further than the boundary an attack of few steps may end; the others only have to stay beyond it.
+NEAR = {"deepfool_l2": 1.03, "deepfool_linf": 1.06, "ddn_l2": 1.15, "fmn_linf": 1.05, "fmn_l1": 1.2}
+# What suffices for attacks that are told a radius: cross-entropy heads for all other classes, not the nearest.
+ENOUGH = {"apgd_dlr": 1.1, "apgd_t": 1.1, "apgd_ce": 1.6, "square": 8}
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_no_attack_finds_less_than_the_distance_to_the_boundary_of_a_linear_model(name, linear):
+    module, images, labels, distance = linear
+    attack = quick(name)
+    exact = distance[attack.norm]
+    if name in TOLD_EPSILON:
+        for row in range(len(images)):
+            radii = [float(exact[row]) * factor for factor in (0.98, ENOUGH[name])]
+            batches = craft(attack, [module], images[[row]], labels[[row]], radii, indices=[row])
+            said = [int(module(crafted.images).argmax(1)) for crafted in batches]
+            assert said[0] == labels[row]
+            assert said[1] != labels[row]
+    else:
+        found = next(craft(attack, [module], images, labels, [1.0])).smallest
+        assert bool((found >= exact * (1 - 1e-3)).all())
+        assert bool((found <= exact * NEAR.get(name, torch.inf)).all())
 
 
 def test_the_foolbox_adapter_returns_what_foolbox_returns(prey):

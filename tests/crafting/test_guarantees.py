@@ -20,6 +20,27 @@ FAMILIES = {
     "momentum": {"steps": 3, "update": {"component": "momentum", "decay": 1.0}},
     "random start": {"steps": 2, "step_size": "2.5 * epsilon / steps", "start": {"component": "uniform"}},
     "noise": {"steps": 0, "start": {"component": "uniform"}},
+    "changed inputs": {
+        "steps": 2,
+        "input": [
+            {"component": "diversity"},
+            {"component": "admix", "images": 2},
+            {"component": "scale", "copies": 2},
+            {"component": "spectrum", "copies": 2},
+        ],
+    },
+    "changed gradients": {
+        "steps": 3,
+        "gradient": [
+            {"component": "look_ahead"},
+            {"component": "sampling", "samples": 3},
+            {"component": "kernel_smoothing", "size": 15},
+            {"component": "variance_tuning", "neighbours": 2},
+        ],
+        "update": {"component": "momentum"},
+    },
+    "targeted": {"steps": 2, "target": "random", "loss": "margin"},
+    "variance reduced": {"steps": 2, "source": {"component": "variance_reduced", "rounds": 2}},
 }
 
 
@@ -72,14 +93,14 @@ def test_epsilon_zero_returns_the_images_exactly(card, make_network, scene):
 def test_the_batch_an_image_is_crafted_in_changes_only_rounding(card, case, family, norm):
     module, images, labels = case
     attack, epsilons = card(norm=norm, **FAMILIES[family]), [0.1, 0.4]
-    surrogates = [] if family == "noise" else [module]
-    together = list(craft(attack, surrogates, images[:12], labels[:12], epsilons, indices=range(12)))
+    surrogates, pool = [] if family == "noise" else [module], (images, labels)
+    together = list(craft(attack, surrogates, images[:12], labels[:12], epsilons, indices=range(12), pool=pool))
     for batch in ([0, 1, 2, 3, 4], [5], [11, 8, 7, 6, 10, 9]):
-        apart = list(craft(attack, surrogates, images[batch], labels[batch], epsilons, indices=batch))
+        apart = list(craft(attack, surrogates, images[batch], labels[batch], epsilons, indices=batch, pool=pool))
         for one, many in zip(apart, together, strict=True):
             close = (one.images - many.images[batch]).abs() <= 1e-5
             # Where a gradient is within rounding of zero its sign is rounding too.
-            assert float(close.float().mean()) > 0.99
+            assert float(close.float().mean()) > 0.98
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -163,8 +184,12 @@ def test_a_surrogate_is_given_back_as_it_was_after_an_error(attacks, digits, pat
     assert_unchanged(patient, before)
 
 
-def test_surrogates_are_evaluated_in_evaluation_mode_and_no_parameter_gradient_is_computed(attacks, digits, patient):
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_surrogates_are_given_back_and_evaluated_in_evaluation_mode_and_no_parameter_gradient_is_computed(
+    card, digits, patient, family
+):
     images, labels = digits[0][:6], digits[1][:6]
+    before = condition(patient)
     seen = []
     for part in patient.modules():
         part.register_forward_hook(
@@ -176,10 +201,10 @@ def test_surrogates_are_evaluated_in_evaluation_mode_and_no_parameter_gradient_i
     for parameter in patient.parameters():
         if parameter.requires_grad:
             parameter.register_hook(computed.append)
-    list(craft(attacks.attacks["pgd"], [patient], images, labels, [0.1, 0.2]))
-    assert seen
-    assert set(seen) == {(False, False)}
+    list(craft(card(**FAMILIES[family]), [] if family == "noise" else [patient], images, labels, [0.1, 0.2]))
+    assert set(seen) == (set() if family == "noise" else {(False, False)})
     assert computed == []
+    assert_unchanged(patient, before)
 
 
 def test_the_inputs_are_not_written_to(attacks, case):
@@ -248,6 +273,26 @@ def test_a_surrogate_that_answers_nan_or_infinity_is_refused_by_name(attacks, di
     images, labels = digits[0][:5], digits[1][:5]
     with pytest.raises(WorkFailed, match=r"surrogate 0 \(Broken\).*NaN or infinite"):
         list(craft(attacks.attacks["bim"], [Broken(value)], images, labels, [0.3]))
+
+
+class Kinked(nn.Module):
+    """Finite logits, but the square root of black pixels has no slope."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, images):
+        return self.linear((images.flatten(1) * 0).sqrt())
+
+
+@pytest.mark.parametrize("norm", sorted(THREATS))
+@pytest.mark.parametrize("update", ["plain", "momentum"])
+def test_gradients_that_are_nan_are_refused_rather_than_taken_for_robustness(card, digits, norm, update):
+    images, labels = digits[0][:5], digits[1][:5]
+    attack = card(norm=norm, steps=2, update={"component": update})
+    with pytest.raises(WorkFailed, match=r"surrogate 0 \(Kinked\): some of its (gradients|logits) are NaN"):
+        list(craft(attack, [Kinked()], images, labels, [0.3]))
 
 
 def test_wrong_arguments_are_refused_in_one_clear_line(attacks, case):
