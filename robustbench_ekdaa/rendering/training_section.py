@@ -20,9 +20,16 @@ from .training_curves import plot_training
 
 
 def shown_trainings(trainings: Trainings, results: Results) -> dict[str, Trainings]:
-    """Return the trainings to report per data set: those of the models in its sweeps, or else the newest."""
-    swept = {one.dataset: trainings.only(one.models) for one in results.outcomes}
-    return {**swept, **{name: trainings.newest(name) for name in trainings.datasets if name not in swept}}
+    """Return the trainings to report per data set: those of the models that were attacked, or else the newest.
+
+    A table of imported images has a name of its own; its models belong to the data set that they were trained on.
+    """
+    attacked = {key for one in results.outcomes for key in one.models}
+    shown = {}
+    for name in trainings.datasets:
+        keys = {key for key, record in trainings.models.items() if record.dataset == name} & attacked
+        shown[name] = trainings.only(keys) if keys else trainings.newest(name)
+    return shown
 
 
 def training_looks(trainings: Trainings, results: Results) -> dict[str, Look]:

@@ -16,7 +16,7 @@ from ..learning import TrainingJob
 from ..randomness import keyed_generator
 
 # Part of every attack's identity: raise it when a change in crafting would give other images from the same card.
-CRAFTING_VERSION = 1
+CRAFTING_VERSION = 2
 CLEAN = ("", "", 0.0)  # the (surrogate, attack, epsilon) under which clean predictions are stored
 
 

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from robustbench_ekdaa.analysis.results import Results
+from robustbench_ekdaa.analysis.trainings import read_trainings
 from robustbench_ekdaa.crafting import load_adversarial
 from robustbench_ekdaa.data import load_dataset
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.learning import TrainingJob, load_network
+from robustbench_ekdaa.rendering import write_report
 from robustbench_ekdaa.rendering.caveats import caveats
 from robustbench_ekdaa.scoring.imported import ImportSpec, score_images
 from robustbench_ekdaa.scoring.outcomes import IMPORTED
@@ -168,3 +170,11 @@ def test_images_outside_their_ball_are_refused_before_anything_is_written(worksp
     with pytest.raises(UsageError, match=r"false\.npz: images: 5 of 5 leave the linf ball of epsilon 0\.09"):
         score_images(ImportSpec(tmp_path / "false.npz", "digits", MODELS), tmp_path / "new", workspace=workspace)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_report_tells_beside_a_table_of_imported_images_how_their_models_were_trained(swept, workspace, tmp_path):
+    score_images(shaken(tmp_path / "mine.npz", np.arange(7)), swept, workspace=workspace)
+    results = Results(open_run(swept))
+    assert results.datasets == ["digits", "digits (mine)"]
+    page = write_report(results, tmp_path / "report", trainings=read_trainings(swept)).read_text(encoding="utf-8")
+    assert page.count("<h3>How the models were trained</h3>") == 1
