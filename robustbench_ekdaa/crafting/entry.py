@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from ..cards import AttackCard
 from ..errors import UsageError
-from ..networks import Network, signum_backward
+from ..networks import signum_backward
 from ..randomness import ImageDraws
 from .crafted import Crafted, unchanged, worst
 from .criteria import margin
@@ -83,7 +82,7 @@ def craft(
                 crafted = strongest(candidates, watched, scene, targeted=attack.target is not None)
             for surrogate in watched:
                 surrogate.verify()
-            yield dataclasses.replace(crafted, images=crafted.images.contiguous())
+            yield crafted
             del candidates, crafted
 
     return batches()
@@ -144,8 +143,6 @@ class Batch:
         """Set the scene; a targeted attack's targets are chosen by the clean logits."""
         draws = ImageDraws(seed, attack.name, self.indices)
         images, labels = ordinary(self.images), ordinary(self.labels)
-        if attack.adapter is None and all(isinstance(surrogate.module, Network) for surrogate in surrogates):
-            images = with_channels_last(images)
         goal = labels
         if self.targets is not None:
             goal = ordinary(self.targets)
@@ -158,12 +155,6 @@ class Batch:
 def ordinary(tensor: Tensor) -> Tensor:
     """Return a tensor that gradients can flow through, even if it was made in inference mode."""
     return tensor.clone() if tensor.is_inference() else tensor
-
-
-def with_channels_last(images: Tensor) -> Tensor:
-    """Lay images out as (N, H, W, C), which our own networks run faster on; others' may not expect it."""
-    # A mere `contiguous` would leave grey images alone, whose two layouts are the same in memory but not by name.
-    return torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
 
 
 def check_arguments(

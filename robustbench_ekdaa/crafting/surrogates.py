@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError, WorkFailed
-from ..networks import Block
+from ..networks import Block, Network
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -38,6 +38,12 @@ def lacks_derivative(module: nn.Module) -> bool:
     return any(isinstance(part, Block) and not part.phi.differentiable for part in module.modules())
 
 
+def with_channels_last(images: Tensor) -> Tensor:
+    """Lay images out as (N, H, W, C), which our own networks run faster on; others' may not expect it."""
+    # A mere `contiguous` would leave grey images alone, whose two layouts are the same in memory but not by name.
+    return torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
+
+
 class Surrogate:
     """A network that answers with float32 logits (N, K), checked without waiting for the device.
 
@@ -58,6 +64,8 @@ class Surrogate:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return logits; raises UsageError when their shape cannot be right."""
+        if isinstance(self.module, Network):
+            images = with_channels_last(images)
         if self.precision == "bfloat16":
             with torch.autocast(images.device.type, torch.bfloat16):
                 logits: Tensor = self.module(images)
