@@ -81,8 +81,9 @@ class Registry:
         raise unknown_name(self.kind, name, self.names(), self.listing)
 
 
+@lru_cache(maxsize=1024)
 def _import(path: str) -> Callable[..., Any]:
-    """Import ``"module:attribute"``."""
+    """Import ``"module:attribute"``; kept, as attacks are built anew for every batch."""
     module, attribute = path.split(":")
     factory: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
     return factory
