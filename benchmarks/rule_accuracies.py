@@ -54,7 +54,9 @@ def cell(accuracies: dict[int, float]) -> str:
     """Return mean, range and, unless there are three, the number of seeds."""
     if not accuracies:
         return "–"
-    seeds = "" if len(accuracies) == 3 else f", {len(accuracies)} seed{'s' if len(accuracies) > 1 else ''}"
+    if len(accuracies) == 1:
+        return f"{mean(accuracies):.1f} (1 seed)"
+    seeds = "" if len(accuracies) == 3 else f", {len(accuracies)} seeds"
     return f"{mean(accuracies):.1f} ({min(accuracies.values()):.1f}–{max(accuracies.values()):.1f}{seeds})"
 
 
