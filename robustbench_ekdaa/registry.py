@@ -146,33 +146,39 @@ def build(factory: Callable[..., Any], options: Mapping[str, Any], where: str, *
         UsageError: for an unknown, missing or ill-typed option.
 
     """
-    from pydantic import ValidationError
-
-    parameters = {name: parameter for name, parameter in parameters_of(factory).items() if name not in given}
-    checked: dict[str, Any] = {}
+    arguments = dict(given)
     for name, value in options.items():
-        if name not in parameters:
-            raise UsageError(f"{where}: {unknown_name('option', name, parameters)}")
-        try:
-            checked[name] = _option_type(factory, name).validate_python(value)
-        except ValidationError as error:
-            raise UsageError(f"{where}.{name}: {explain(error.errors()[0])}") from None
-    missing = [
-        name
-        for name, parameter in parameters.items()
-        if parameter.default is inspect.Parameter.empty
-        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        and name not in checked
-    ]
+        known = [parameter for parameter in parameters_of(factory) if parameter not in given]
+        if name not in known:
+            raise UsageError(f"{where}: {unknown_name('option', name, known)}")
+        arguments[name] = _checked(factory, name, value, where)
+    missing = [name for name in _required(factory) if name not in arguments]
     if missing:
         raise UsageError(f"{where}: the option {missing[0]} is missing")
-    return factory(**checked, **given)
+    return factory(**arguments)
+
+
+def _checked(factory: Callable[..., Any], name: str, value: Any, where: str) -> Any:
+    from pydantic import ValidationError
+
+    try:
+        return _option_type(factory, name).validate_python(value)
+    except ValidationError as error:
+        raise UsageError(f"{where}.{name}: {explain(error.errors()[0])}") from None
 
 
 @lru_cache(maxsize=1024)
 def parameters_of(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """Return what a factory may be given; kept, as attacks are built anew for every batch."""
     return inspect.signature(factory).parameters
+
+
+@lru_cache(maxsize=1024)
+def _required(factory: Callable[..., Any]) -> list[str]:
+    """Name the arguments a factory cannot do without."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = parameters_of(factory).values()
+    return [each.name for each in parameters if each.default is inspect.Parameter.empty and each.kind in named]
 
 
 @lru_cache(maxsize=1024)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from ..errors import WorkFailed
@@ -22,14 +23,17 @@ def follow(
     for epsilon in epsilons:
         images, steepest = run(recipe, gradient, Moment(scene, Reach(epsilon, recipe.step_for(epsilon))))
         refuse_nan(steepest, surrogates)
-        yield Crafted(epsilon, images, (steepest == 0) & (recipe.steps > 0))
+        yield Crafted(epsilon, images, steepest == 0)
 
 
 def run(recipe: Recipe, gradient: Gradient | None, moment: Moment) -> tuple[Tensor, Tensor]:
-    """Run one attack at one epsilon: the images, and per image the largest slope that any pixel had at any step."""
+    """Run one attack at one epsilon: the images, and per image the largest slope that any pixel had at any step.
+
+    An attack of no steps asked for no slope; its largest counts as infinite.
+    """
     clean, epsilon = moment.scene.images, moment.reach.epsilon
     project = recipe.threat.ball(clean, epsilon)
-    steepest = clean.new_zeros(len(clean))
+    steepest: Tensor | None = None
     adversarial = clean
     if recipe.start is not None:
         adversarial = project(recipe.start(clean, moment.within("start")))
@@ -38,11 +42,11 @@ def run(recipe: Recipe, gradient: Gradient | None, moment: Moment) -> tuple[Tens
         at = moment.at_step(step)
         assert gradient is not None
         slope, state = gradient(adversarial, at, state)
-        steepest = steepest.maximum(largest(slope))
+        steepest = largest(slope) if steepest is None else steepest.maximum(largest(slope))
         direction, state = recipe.update(slope, at, state)
         adversarial, state = recipe.step(adversarial, direction, at, state)
         adversarial = project(adversarial)
-    return adversarial, steepest
+    return adversarial, clean.new_full((len(clean),), torch.inf) if steepest is None else steepest
 
 
 def refuse_nan(steepest: Tensor, surrogates: Sequence[Surrogate]) -> None:

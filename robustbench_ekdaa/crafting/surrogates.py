@@ -18,8 +18,9 @@ Precision = Literal["float32", "bfloat16"]
 @contextmanager
 def borrowed(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Put networks in evaluation mode with all parameters frozen; afterwards every flag is as it was."""
-    training = [part for module in modules for part in module.modules() if part.training]
-    trainable = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+    parts = [part for module in modules for part in module.modules()]
+    training = [part for part in parts if part.training]
+    trainable = [each for part in parts for each in part.parameters(recurse=False) if each.requires_grad]
     try:
         for part in training:
             part.training = False
