@@ -1,15 +1,38 @@
-"""Every rule does the same work on a GPU as on the CPU; skipped where there is no GPU."""
+"""Every rule does the same work on a GPU as on the CPU.
+
+The numbers can only be compared where there is a GPU. That no rule mixes devices, or waits for one to hand a number
+over, can be seen anywhere: by torch's "meta" device, which is not the CPU and has no numbers to hand over.
+"""
 
 import pytest
 import torch
 
 from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.learning import TrainingJob, train
-from robustbench_ekdaa.learning.contract import all_parameters, batch, fresh_network, main_network, rule_maker
+from robustbench_ekdaa.learning.contract import accepted, all_parameters, batch, fresh_network, main_network, rule_maker
+from robustbench_ekdaa.learning.training import MEMORY_FORMAT
 from robustbench_ekdaa.randomness import keyed_generator
 from robustbench_ekdaa.registry import RULES
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+from ..one_device import OneDevice
+
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+
+
+@pytest.mark.parametrize("name", RULES.names())
+def test_a_rule_stays_on_its_network_s_device(digits, name):
+    make = rule_maker(name, {})
+    for spec in accepted(make, digits).values():
+        network = fresh_network(spec, digits).to("meta", memory_format=MEMORY_FORMAT)
+        images = torch.empty(8, *digits.image_shape, device="meta")
+        labels = torch.empty(8, dtype=torch.int64, device="meta")
+        rule = make()
+        with OneDevice():
+            rule.bind(network, keyed_generator(0, "feedback"))
+            rule.compute_gradients(images, labels)
+            rule.after_step()
+        devices = {each.grad.device.type for each in all_parameters(rule).values() if each.grad is not None}
+        assert devices == {"meta"}
 
 
 def gradients(make, digits, device):
@@ -24,6 +47,7 @@ def gradients(make, digits, device):
     }
 
 
+@on_a_gpu
 @pytest.mark.parametrize("name", RULES.names())
 def test_a_rule_gives_the_same_gradients_on_a_gpu(digits, name):
     make = rule_maker(name, {})
@@ -33,6 +57,7 @@ def test_a_rule_gives_the_same_gradients_on_a_gpu(digits, name):
         torch.testing.assert_close(there[key], gradient, rtol=1e-9, atol=1e-12, msg=key)
 
 
+@on_a_gpu
 @pytest.mark.parametrize("name", ["backprop", "ekdaa", "dfa"])
 def test_a_training_on_a_gpu_ends_as_accurate_as_on_the_cpu(digits, tmp_path, name):
     job = TrainingJob(Workspace().models[name], "digits", digits.fingerprint, 0)
