@@ -26,7 +26,6 @@ EXEMPT = {
     ("predsim", "zero error"),
     ("ekdaa-release", "zero error"),
     ("ekdaa-release", "backprop limit"),
-    ("ekdaa-release", "beats frozen"),
     ("frozen", "backprop limit"),
     ("frozen", "beats frozen"),
 }
