@@ -342,7 +342,9 @@ def report(name: str, options: argparse.Namespace) -> Iterator[str]:
         build_network(spec, dataset.image_shape, len(dataset.classes), keyed_generator(seed, "benchmark")).eval()
         for seed in range(2)
     ]
-    yield f"## {len(images)} images of {name}\n"
+    if options.foreign:
+        networks = [nn.Sequential(network) for network in networks]
+    yield f"## {len(images)} images of {name}{', a network of another kind' if options.foreign else ''}\n"
     heads = ["passes, 1 ε (ideal)", "passes, 4 ε (ideal)", "rounds", "ms", "by hand", *PEERS]
     yield f"| attack | {' | '.join(heads)} |\n|---{'|---:' * len(heads)}|"
     yield from attack_rows(options.attacks, networks[0], images, labels, options.seconds)
@@ -357,6 +359,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", nargs="+", default=["fashion_mnist"], help="whose test images are attacked")
     parser.add_argument("--network", default="small_cnn", help="a network preset")
+    parser.add_argument("--foreign", action="store_true", help="craft as on any nn.Module: images keep their layout")
     parser.add_argument("--attacks", nargs="+", default=list(ATTACKS), choices=ATTACKS, metavar="ATTACK")
     parser.add_argument("--images", type=int, default=100, help="images per batch")
     parser.add_argument("--seconds", type=float, default=20.0, help="time per line, at least seven rounds")
