@@ -2,7 +2,8 @@
 
     python benchmarks/rule_accuracies.py RUN ... --page docs/learning-rules.md
 
-Reads the facts that each checkpoint carries; trainings with held-out images have no test accuracy and are left out.
+Of a card and seed that were trained twice, the last training of the last run counts; trainings with held-out images
+have no test accuracy and are left out.
 """
 
 from __future__ import annotations
@@ -12,23 +13,22 @@ import statistics
 from collections import defaultdict
 from pathlib import Path
 
+from robustbench_ekdaa.analysis.trainings import read_trainings
 from robustbench_ekdaa.cards import Workspace
-from robustbench_ekdaa.learning.checkpoint import load_facts
 
 BEGIN, END = "<!-- accuracies: begin -->", "<!-- accuracies: end -->"
 Accuracies = dict[tuple[str, str], dict[int, float]]
 
 
 def read_accuracies(runs: list[Path]) -> Accuracies:
-    """Return test accuracies in per cent by (model, data set), then seed; of a model trained twice, the later run's."""
+    """Return test accuracies in per cent by (model, data set), then seed."""
     found: Accuracies = defaultdict(dict)
-    for run in runs:
-        for path in sorted((run / "checkpoints").glob("*.safetensors")):
-            if path.name.endswith(".partial.safetensors"):
-                continue
-            facts = load_facts(path)
-            if facts.get("test_accuracy") is not None:
-                found[facts["model"], facts["dataset_title"]][facts["seed"]] = 100 * facts["test_accuracy"]
+    for trainings in map(read_trainings, runs):
+        for dataset in trainings.datasets:
+            for record in trainings.newest(dataset).models.values():
+                accuracy = record.metrics.get("test_accuracy")
+                if accuracy is not None:
+                    found[record.name, trainings.title(dataset)][record.seed] = 100 * float(accuracy)
     return found
 
 
