@@ -14,6 +14,7 @@ import argparse
 import copy
 import logging
 import platform
+import random
 import statistics
 import time
 import warnings
@@ -226,15 +227,18 @@ def ideal(name: str, epsilons: int) -> int:
 
 
 def paired(runs: dict[str, Run], seconds: float) -> dict[str, list[float]]:
-    """Run all competitors in turn, each round beginning with another; at least seven rounds, then until time is up."""
+    """Run all competitors round after round; at least seven rounds, then until time is up.
+
+    Each round has an order of its own: whoever runs after ART finds the caches emptied.
+    """
+    order = random.Random(0)
     times: dict[str, list[float]] = {name: [] for name in runs}
     names = list(runs)
     for run in runs.values():
         run()
     begun, rounds = time.perf_counter(), 0
     while rounds < 7 or (time.perf_counter() - begun < seconds and rounds < 401):
-        shift = rounds % len(names)
-        for name in names[shift:] + names[:shift]:
+        for name in order.sample(names, len(names)):
             clock = time.process_time()
             runs[name]()
             times[name].append(time.process_time() - clock)
@@ -343,7 +347,7 @@ def report(name: str, options: argparse.Namespace) -> Iterator[str]:
         for seed in range(2)
     ]
     if options.foreign:
-        networks = [nn.Sequential(network) for network in networks]
+        networks = [nn.Sequential(network).eval() for network in networks]
     yield f"## {len(images)} images of {name}{', a network of another kind' if options.foreign else ''}\n"
     heads = ["passes, 1 ε (ideal)", "passes, 4 ε (ideal)", "rounds", "ms", "by hand", *PEERS]
     yield f"| attack | {' | '.join(heads)} |\n|---{'|---:' * len(heads)}|"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..cards import AttackCard, Component
 from ..errors import UsageError
-from ..registry import COMPONENTS, build, parameters_of
+from ..registry import COMPONENTS, build, is_file_reference, parameters_of
 from .criteria import Criterion
 from .inputs import through
 from .moment import Gradient, Start, Step, Update, Wrapper
@@ -47,7 +47,8 @@ class Recipe:
 def build_part(card: AttackCard, role: str, component: Component, field: str) -> Any:
     """Build one component of a card; one that has to know the norm, or whether there is a target, is told."""
     try:
-        factory = COMPONENTS[role].get(component.component, card.folder)
+        beside = card.folder if is_file_reference(component.component) else None
+        factory = COMPONENTS[role].get(component.component, beside)
         known = {"norm": card.norm, "targeted": card.target is not None}
         asked = parameters_of(factory)
         given = {name: value for name, value in known.items() if name in asked}
