@@ -132,6 +132,8 @@ def filled(page: str) -> str:
     workspace = Workspace()
     for name, table in TABLES.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        if not (begin in page and end in page):
+            raise SystemExit(f"the page must hold the marks {begin} and {end}")
         text = f"{begin}\n{table(workspace)}\n{end}"
         page = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda match, text=text: text, page, flags=re.DOTALL)
     return page

@@ -145,9 +145,12 @@ def shared_recipe(dataset: str, training: dict[str, Any]) -> Any:
         raise ValueError(
             f"training.{dataset}.as: must name a recipe that this card writes out ({known}; got {recipe['as']!r})"
         )
+    shared = written[recipe["as"]]
+    if not isinstance(shared, (dict, Recipe)):
+        return shared  # what is wrong with it is said where it is written
     if other := sorted(set(recipe) - {"as", "notes"}):
         raise ValueError(f"training.{dataset}.{other[0]}: a recipe is taken whole; beside as stand only notes")
-    return {**dict(written[recipe["as"]]), "notes": recipe.get("notes", "")}
+    return {**dict(shared), "notes": recipe.get("notes", "")}
 
 
 class ModelCard(FileCard):

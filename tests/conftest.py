@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from robustbench_ekdaa.data import Dataset, dataset_status, load_dataset
 
 from .trained_run import train, write_cards
+
+# Times tell nothing on a shared machine.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 def _where_it_is(name: str, limit: int) -> Dataset:

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -50,17 +49,13 @@ def ran(cli, tmp_path):
     return cli
 
 
-def test_help_answers_in_well_under_a_second_and_every_command_shows_an_example(cli):
-    fastest = []
-    for _ in range(3):
-        started = time.perf_counter()
-        said = subprocess.run(
-            [sys.executable, "-X", "importtime", "-c", "from robustbench_ekdaa.cli import main; main()", "--help"],
-            capture_output=True,
-            text=True,
-        )
-        fastest.append(time.perf_counter() - started)
-    # What makes it slow is importing these; the time itself depends on the machine.
+def test_help_imports_nothing_slow_and_every_command_shows_an_example(cli):
+    said = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "from robustbench_ekdaa.cli import main; main()", "--help"],
+        capture_output=True,
+        text=True,
+    )
+    # What would make it slow is importing these; the time itself depends on the machine.
     assert not re.search(r"\| +(torch|pandas|matplotlib|art|foolbox)\n", said.stderr)
     commands = re.findall(r"^│ (\w[\w-]*) ", said.stdout, re.MULTILINE)
     assert {"quickstart", "list", "data", "train", "sweep", "score", "report", "export", "init"} <= set(commands)

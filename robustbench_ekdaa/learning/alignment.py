@@ -30,9 +30,9 @@ def angle(a: Tensor, b: Tensor) -> float | None:
 
 
 def norm_ratio(a: Tensor, b: Tensor) -> float | None:
-    """Return the l2 norm of `a` over that of `b`; None if `b` is zero."""
-    below = float(b.detach().double().norm())
-    return float(a.detach().double().norm()) / below if below > 0 else None
+    """Return the l2 norm of `a` over that of `b`; None if `b` is zero or either is not finite."""
+    above, below = float(a.detach().double().norm()), float(b.detach().double().norm())
+    return above / below if below > 0 and math.isfinite(above) and math.isfinite(below) else None
 
 
 def true_gradients(network: Network, images: Tensor, labels: Tensor) -> list[Tensor]:

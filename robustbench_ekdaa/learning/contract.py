@@ -240,12 +240,14 @@ def any_network(make: Make, dataset: Dataset) -> str:
 def backprop_limit(make: Make, dataset: Dataset) -> str:
     """Where theory says that the rule's gradients are backprop's, they are autograd's to the stated precision."""
     held: list[float] = []
+    up_to_scale = False
     images, labels = batch(dataset, dtype=torch.float64)
     for name, spec in accepted(make, dataset).items():
         rule = bind(make, spec, dataset, dtype=torch.float64)
         agreement = rule.approach_backprop()
         if agreement is None:
             continue
+        up_to_scale = up_to_scale or agreement.up_to_scale
         truth = _gradients(Backprop(), rule.network, images, labels)
         found = _gradients(rule, rule.network, images, labels)
         for key, true in truth.items():
@@ -255,8 +257,7 @@ def backprop_limit(make: Make, dataset: Dataset) -> str:
                 raise Broken(f"{name}: {key} deviates by {apart:.1e} from autograd, not {agreement.deviation:.0e}")
     if not held:
         raise Exempt(NO_LIMIT)
-    what = "direction" if agreement is not None and agreement.up_to_scale else "gradient"
-    return f"every {what} within {max(held):.1e} of autograd's"
+    return f"every {'direction' if up_to_scale else 'gradient'} within {max(held):.1e} of autograd's"
 
 
 def _gradients(rule: LearningRule, network: Network, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..cards import shown_path
 from ..errors import UsageError
-from .checkpoint import load_facts
-from .training import checkpoint_path, log_path
+from .training import log_path
 
 if TYPE_CHECKING:
     import pandas
 
 FIGURES = ("update_angle", "feedback_angle", "update_norm_ratio", "feedback_norm_ratio")
-MODEL_COLUMNS = ("model", "rule", "dataset", "seed")
 LAYER_COLUMNS = ("epoch", "layer", *FIGURES)
 EPOCH_COLUMNS = ("epoch", "loss", "accuracy", "learning_rate", "seconds")
-COLUMNS = (*MODEL_COLUMNS, *LAYER_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,9 @@ class Log:
     Attributes:
         epochs: a row per epoch from 1 on: loss and accuracy (a share) are means over the epoch's training steps.
         layers: a row per epoch and layer, from the input to the readout; epoch 0 is before the first step, and is not
-            in the logs of early releases. For the figures see `read_logs`.
+            in the logs of early releases. Angles are in degrees between a layer's update and its true gradient, and
+            between its feedback and its weight; 0 is backprop's direction and 90 unrelated. Ratios are of l2 norms. NaN
+            where they are not defined, such as for a layer that does not learn.
     """
 
     epochs: pandas.DataFrame
@@ -59,27 +58,3 @@ def read_log(run: Path, key: str) -> Log:
 
 def _layer(epoch: int, name: str, figures: dict[str, Any]) -> list[Any]:
     return [epoch, name, *(figures[figure] for figure in FIGURES)]
-
-
-def read_logs(run: Path) -> pandas.DataFrame:
-    """Return a row per finished model, epoch and layer, in that order; layers from the input to the readout.
-
-    Angles are in degrees between a layer's update and its true gradient, and between its feedback and its weight; 0 is
-    backprop's direction and 90 unrelated. Ratios are of l2 norms. NaN where they are not defined, such as for a layer
-    that does not learn. Epoch 0 is before training.
-
-    Raises:
-        UsageError: when a checkpoint or log of the run is damaged.
-
-    """
-    import pandas
-
-    parts = []
-    for path in sorted((run / "logs").glob("*.jsonl")):
-        if checkpoint_path(run, path.stem).exists():
-            facts = load_facts(checkpoint_path(run, path.stem))
-            parts.append(read_log(run, path.stem).layers.assign(**{name: facts[name] for name in MODEL_COLUMNS}))
-    if not parts:
-        return pandas.DataFrame(columns=list(COLUMNS))
-    frame = pandas.concat(parts)[list(COLUMNS)]
-    return frame.sort_values(["dataset", "model", "seed", "epoch"], kind="stable", ignore_index=True)

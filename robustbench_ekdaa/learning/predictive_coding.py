@@ -71,4 +71,4 @@ class PredictiveCoding(LearningRule):
     def approach_backprop(self) -> Agreement:
         """With eta = 1 and as many steps as blocks the rule is backprop."""
         self.eta, self.steps = 1.0, len(self.network.block_list)
-        return Agreement(deviation=1e-5)
+        return Agreement(deviation=1e-12)

@@ -21,7 +21,7 @@ from ..progress import Progress, Silent, Task
 from ..randomness import keyed_generator
 from ..registry import RULES, build
 from .alignment import measure_alignment
-from .checkpoint import load_tensors, save_tensors, under_prefix, with_prefix
+from .checkpoint import load_facts, load_tensors, save_tensors, under_prefix, with_prefix
 from .contract import declared_exemptions
 from .optimisers import Schedule, make_optimiser, make_schedule
 from .rule import LearningRule
@@ -145,7 +145,8 @@ class _Training:
         self.exemptions = declared_exemptions(self.rule)
         self.optimiser = make_optimiser(self.recipe, self.rule, where)
         self.schedule: Schedule | None = make_schedule(self.recipe, self.optimiser, where)
-        self.split, self.held = split_held_out(job, dataset.train)
+        split, self.held = split_held_out(job, dataset.train)
+        self.split = Split(split.images.to(self.device), split.labels.to(self.device))
         # The log's angles are measured on images that do not depend on the seed, so that models can be compared.
         chosen = torch.randperm(len(self.split), generator=keyed_generator(0, "probe"))[:PROBE_IMAGES]
         self.probe = self._batch(chosen)
@@ -176,8 +177,8 @@ class _Training:
             yield self._batch(chosen)
 
     def _batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        images = self.split.images[chosen].to(self.device, memory_format=MEMORY_FORMAT)
-        return images, self.split.labels[chosen].to(self.device)
+        chosen = chosen.to(self.device)
+        return self.split.images[chosen].contiguous(memory_format=MEMORY_FORMAT), self.split.labels[chosen]
 
     def run_epoch(self, bar: Task) -> None:
         """Train for one epoch and add its line to the log."""
@@ -312,7 +313,7 @@ def train(
     """
     path = checkpoint_path(run, job.key)
     if path.exists():
-        return load_tensors(path)[1]
+        return load_facts(path)
     partial = path.with_name(f"{job.key}.partial.safetensors")
     training = _Training(job, dataset, torch.device(device))
     if partial.exists():

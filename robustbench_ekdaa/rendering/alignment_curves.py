@@ -68,8 +68,10 @@ def plot_alignment(trainings: Trainings | Path | str, model: str, *, dataset: st
     rows = math.ceil(len(panels) / columns)
     figure = new_figure(4.6 * max(columns, 1.4), 2.75 * rows + 0.95)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, panel in zip(grid, panels, strict=True):
+    for axes, panel in zip(grid, panels, strict=False):
         _draw_panel(axes, frame, panel, styles)
+    for axes in grid[len(panels) :]:
+        axes.remove()
     title = shortened(" ".join(records[-1].title.split()) or model, 60, lines=1)
     heading = f"{title}: its updates against backprop's, {chosen.title(dataset)}\nrule {records[-1].rule}, card {model}"
     plain_text([figure.suptitle(heading, fontsize=10.5, x=0.01, ha="left", linespacing=1.3)])

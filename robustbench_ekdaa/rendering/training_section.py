@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -70,7 +70,11 @@ def training_facts(
     cards: dict[str, list[ModelRecord]] = {}
     for record in shown.models.values():
         cards.setdefault(record.name, []).append(record)
-    rules = {record.rule: exemptions(record) for record in shown.models.values()}
+    rules: dict[str, dict[str, str] | None] = {}
+    for record in shown.models.values():
+        known = exemptions(record)  # a training that failed recorded none
+        if known is not None or record.rule not in rules:
+            rules[record.rule] = known
     return {
         "anchor": slug_of(dataset),
         "title": shown.title(dataset),
@@ -103,7 +107,7 @@ def _row(records: Sequence[ModelRecord]) -> dict[str, str]:
     }
 
 
-def _mean(facts: Sequence[Mapping[str, Any]], name: str, write: Any) -> str:
+def _mean(facts: Sequence[Mapping[str, Any]], name: str, write: Callable[[float], str]) -> str:
     values = [float(one[name]) for one in facts if isinstance(one.get(name), (int, float))]
     if not values:
         return NOTHING

@@ -1,11 +1,6 @@
 import pytest
-from hypothesis import settings
 
 from ..made_outcomes import digits_outcomes
-
-# Times tell nothing on a shared machine.
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

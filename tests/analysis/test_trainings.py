@@ -1,13 +1,13 @@
 """How a run's models were trained, read from its records and logs alone."""
 
 import json
+import math
 import shutil
 
 import pytest
 
 from robustbench_ekdaa.analysis.trainings import exemptions, held_out, read_trainings
 from robustbench_ekdaa.errors import UsageError
-from robustbench_ekdaa.learning.logs import read_logs
 from robustbench_ekdaa.scoring.outcomes import ModelRecord
 
 from ..trained_run import EVIL, train, write_card, write_cards
@@ -21,14 +21,14 @@ def copy(trained, tmp_path):
 
 def test_epochs_and_layers_are_the_logs_own_and_name_their_model(trained):
     trainings = read_trainings(trained / "run")
-    frame = read_logs(trained / "run")
-    columns = ["model", "seed", "epoch", "layer", "update_angle", "feedback_norm_ratio"]
-    ours = trainings.layers[columns].sort_values(columns[:4], ignore_index=True)
-    assert ours.equals(frame[columns].sort_values(columns[:4], ignore_index=True))
     for key, part in trainings.epochs.groupby("key"):
-        lines = (trained / "run" / "logs" / f"{key}.jsonl").read_text().splitlines()[1:]
-        assert list(part["loss"]) == [json.loads(line)["loss"] for line in lines]
+        lines = [json.loads(line) for line in (trained / "run" / "logs" / f"{key}.jsonl").read_text().splitlines()]
+        assert list(part["loss"]) == [line["loss"] for line in lines[1:]]
         assert (part["model"] == trainings.models[key].name).all()
+        layers = trainings.layers[trainings.layers["key"] == key]
+        assert list(layers["layer"]) == [name for line in lines for name in line["layers"]]
+        logged = [figures["update_angle"] for line in lines for figures in line["layers"].values()]
+        assert [None if math.isnan(angle) else angle for angle in layers["update_angle"]] == logged
     assert trainings.unread == ()
     assert trainings.title("digits") == "Digits (8x8)"
 

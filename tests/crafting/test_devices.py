@@ -3,6 +3,8 @@
 Torch's "meta" device stands in for a GPU: it is not the CPU, and it has no numbers that anybody could wait for.
 """
 
+import copy
+
 import pytest
 import torch
 
@@ -46,12 +48,11 @@ def test_an_attack_finds_as_much_on_a_gpu(case, attack):
     count = 2 if attack.source.component in TOGETHER else 1
     lost = []
     for device in ("cpu", "cuda"):
-        there = module.to(device)
+        there = copy.deepcopy(module).to(device)
         (found,) = craft(attack, [there] * count, images.to(device), labels.to(device), [EPSILONS[attack.norm]])
         assert found.images.device.type == device
         with torch.no_grad():
             logits = there(found.images)
         lost.append(torch.nn.functional.cross_entropy(logits, labels.to(device)).item())
-    module.to("cpu")
     # A sign that rounding turns moves one pixel, and with it single images, but not what an attack gains.
     assert lost[1] == pytest.approx(lost[0], rel=0.05)

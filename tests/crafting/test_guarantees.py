@@ -12,8 +12,7 @@ from robustbench_ekdaa.crafting import craft
 from robustbench_ekdaa.crafting.threat import THREATS
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 
-settings.register_profile("craft", deadline=None, max_examples=40, derandomize=True)
-settings.load_profile("craft")
+few = settings(max_examples=40, derandomize=True)
 
 FAMILIES = {
     "one step": {"steps": 1, "step_size": "epsilon"},
@@ -63,6 +62,7 @@ def scenes(draw):
     return draw(st.sampled_from(sorted(FAMILIES))), draw(st.sampled_from(sorted(THREATS))), epsilon, images, labels
 
 
+@few
 @given(scenes())
 def test_every_image_stays_in_its_ball_and_in_the_box(card, make_network, scene):
     family, norm, epsilon, images, labels = scene
@@ -77,6 +77,7 @@ def test_every_image_stays_in_its_ball_and_in_the_box(card, make_network, scene)
     assert float(THREATS[norm].size(crafted.images - images).max()) <= epsilon * (1 + 1e-6) + rounding
 
 
+@few
 @given(scenes())
 def test_epsilon_zero_returns_the_images_exactly(card, make_network, scene):
     family, norm, epsilon, images, labels = scene

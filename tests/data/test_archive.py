@@ -56,7 +56,7 @@ def keys_of(found: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if "_" in key}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(found=image_sets(), compressed=st.booleans())
 def test_an_archive_of_any_layout_type_and_size_means_its_pixels(
     found: dict[str, Any], compressed: bool, tmp_path_factory: pytest.TempPathFactory
@@ -72,7 +72,7 @@ def test_an_archive_of_any_layout_type_and_size_means_its_pixels(
     assert dataset.classes == tuple(str(label) for label in range(found["classes"]))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(found=image_sets())
 def test_writing_and_reading_an_archive_changes_nothing(
     found: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
@@ -215,7 +215,7 @@ def test_a_folder_called_npz_is_told_in_one_line(tmp_path: Path) -> None:
         read_archive(tmp_path)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_a_damaged_archive_reads_right_or_not_at_all(data: st.DataObject, tmp_path_factory: Any) -> None:
     path = tmp_path_factory.mktemp("archives") / "x.npz"

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from robustbench_ekdaa.data.hold_out import hold_out
 from robustbench_ekdaa.randomness import keyed_generator
 
 
-@settings(deadline=None)
 @given(labels=st.lists(st.integers(0, 4), min_size=1, max_size=80), share=st.floats(0, 1), seed=st.integers(0, 9))
 def test_what_is_held_out_is_a_proportional_part_of_each_class(labels: list[int], share: float, seed: int) -> None:
     array, count = np.array(labels, dtype=np.int64), round(share * len(labels))

@@ -78,6 +78,11 @@ def test_a_rule_may_declare_itself_exempt_with_a_reason(digits):
     assert (finding.verdict, finding.found) == ("exempt", "because")
 
 
+@pytest.mark.parametrize(("name", "what"), [("ekdaa", "direction"), ("fa", "gradient")])
+def test_the_finding_says_whether_sizes_were_compared_or_directions_alone(digits, name, what):
+    assert run_test("backprop limit", rule_maker(name, {}), digits).found.startswith(f"every {what} within")
+
+
 def test_an_unknown_contract_test_is_answered_with_the_nearest(digits):
     with pytest.raises(UsageError, match=r"unknown contract test 'seed'. Did you mean seeded"):
         list(check_rule(Backprop, digits, tests=("seed",)))

@@ -7,8 +7,9 @@ import pytest
 from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.learning import TrainingJob, train
-from robustbench_ekdaa.learning.logs import COLUMNS, read_log, read_logs
-from robustbench_ekdaa.learning.training import log_path
+from robustbench_ekdaa.learning.checkpoint import load_facts
+from robustbench_ekdaa.learning.logs import FIGURES, LAYER_COLUMNS, read_log
+from robustbench_ekdaa.learning.training import checkpoint_path, log_path
 
 
 @pytest.fixture(scope="module")
@@ -24,39 +25,35 @@ def run(digits, tmp_path_factory):
     return folder
 
 
-def test_there_is_a_row_per_model_epoch_and_layer_in_the_networks_order(run):
-    frame = read_logs(run)
-    assert tuple(frame.columns) == COLUMNS
-    assert len(frame) == 3 * (1 + 2) * 4
-    assert list(frame.layer[:4]) == ["conv1", "conv2", "linear3", "readout"]
-    assert list(zip(frame.model[::4], frame.seed[::4], frame.epoch[::4], strict=True)) == [
-        (model, seed, epoch) for model, seed in (("dfa", 0), ("fa", 0), ("fa", 1)) for epoch in (0, 1, 2)
+def logs(run, rule, seed):
+    """What the training of that rule and seed logged."""
+    keys = [path.stem for path in (run / "logs").iterdir()]
+    (key,) = (
+        key
+        for key in keys
+        if (facts := load_facts(checkpoint_path(run, key)))["rule"] == rule and facts["seed"] == seed
+    )
+    return key, read_log(run, key)
+
+
+def test_there_is_a_row_per_epoch_and_layer_in_the_networks_order(run):
+    layers = logs(run, "fa", 1)[1].layers
+    assert tuple(layers.columns) == LAYER_COLUMNS
+    names = ["conv1", "conv2", "linear3", "readout"]
+    assert list(zip(layers.epoch, layers.layer, strict=True)) == [
+        (epoch, name) for epoch in (0, 1, 2) for name in names
     ]
-    assert set(frame.rule) == {"fa", "dfa"}
-    assert set(frame.dataset) == {"digits"}
 
 
 def test_figures_are_the_logs_own_and_what_is_not_defined_is_not_a_number(run):
-    frame = read_logs(run)
-    row = frame[(frame.model == "fa") & (frame.seed == 1) & (frame.epoch == 2) & (frame.layer == "conv2")].iloc[0]
-    logged = [json.loads(path.read_text().splitlines()[2])["layers"]["conv2"] for path in (run / "logs").iterdir()]
-    assert {column: row[column] for column in COLUMNS[6:]} in logged
+    key, log = logs(run, "fa", 1)
+    row = log.layers[(log.layers.epoch == 2) & (log.layers.layer == "conv2")].iloc[0]
+    lines = log_path(run, key).read_text().splitlines()
+    assert dict(row[list(FIGURES)]) == json.loads(lines[2])["layers"]["conv2"]
     assert 60 < row.feedback_angle < 90
-    assert frame[frame.layer == "conv1"].feedback_angle.isna().all()
-    assert frame[frame.model == "dfa"].feedback_angle.isna().all()
-    assert (frame[frame.layer == "readout"].update_angle < 0.1).all()
-
-
-def test_a_run_without_logs_gives_an_empty_table_with_the_same_columns(tmp_path):
-    assert tuple(read_logs(tmp_path).columns) == COLUMNS
-    assert read_logs(tmp_path).empty
-
-
-def test_a_training_that_is_not_finished_is_left_out(run, digits, tmp_path):
-    path = log_path(tmp_path, "0123456789abcdef")
-    path.parent.mkdir()
-    path.write_text('{"epoch": 1, "layers": {}}\n')
-    assert read_logs(tmp_path).empty
+    assert log.layers[log.layers.layer == "conv1"].feedback_angle.isna().all()
+    assert logs(run, "dfa", 0)[1].layers.feedback_angle.isna().all()
+    assert (log.layers[log.layers.layer == "readout"].update_angle < 0.1).all()
 
 
 def copied(run, folder):

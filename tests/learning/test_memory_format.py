@@ -37,7 +37,7 @@ def test_a_rule_computes_the_same_with_channels_last(digits, name, network):
         torch.testing.assert_close(last[key], gradient, rtol=1e-9, atol=1e-12, msg=key)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     shape=st.tuples(*[st.integers(1, 4)] * 2, *[st.integers(2, 9)] * 2),
     size=st.integers(1, 3),

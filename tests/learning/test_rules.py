@@ -191,7 +191,7 @@ def test_signum_without_a_smooth_target_moves_only_units_that_would_flip(digits)
     torch.testing.assert_close(network.block_list[0].layer.bias.grad, error.mean(0))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     name=st.sampled_from(sorted(NETWORKS)),
     beta=st.floats(0.01, 2),

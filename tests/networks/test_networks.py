@@ -60,7 +60,7 @@ blocks = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     convolutions=st.lists(blocks, max_size=3),
     linear=st.lists(st.builds(Block, layer=st.just("linear"), width=st.integers(1, 5)), max_size=2),

@@ -91,6 +91,12 @@ def test_feedback_has_panels_only_where_there_is_feedback(real):
     assert titles("quick_fa") == titles("quick_bp") | {FEEDBACK, "Norm of feedback / norm of weight"}
 
 
+def test_three_panels_leave_no_empty_fourth(real):
+    three = replace(real, layers=real.layers.assign(feedback_norm_ratio=float("nan")))
+    figure = plot_alignment(three, "quick_fa")
+    assert len(figure.axes) == 3
+
+
 def test_ninety_degrees_is_a_thin_line_called_unrelated_and_ratios_are_on_a_logarithmic_axis(real):
     figure = plot_alignment(real, "quick_fa")
     axes = panel(figure, UPDATE)

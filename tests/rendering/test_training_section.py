@@ -14,7 +14,7 @@ from robustbench_ekdaa.analysis.trainings import read_trainings
 from robustbench_ekdaa.cards import SweepSpec, Workspace
 from robustbench_ekdaa.cli import main
 from robustbench_ekdaa.rendering import write_report
-from robustbench_ekdaa.rendering.style import looks
+from robustbench_ekdaa.rendering.style import card_looks, looks
 from robustbench_ekdaa.rendering.training_section import (
     shown_trainings,
     training_facts,
@@ -174,3 +174,12 @@ def test_a_run_that_holds_nothing_is_refused_and_nothing_is_written(trained, tmp
     assert command(monkeypatch, "report", run, "--out", tmp_path / "report") == 2
     assert "nothing was trained here yet" in capsys.readouterr().err
     assert not (tmp_path / "report").exists()
+
+
+def test_a_failed_training_does_not_hide_what_the_others_recorded(trained):
+    trainings = read_trainings(trained / "run")
+    record = next(one for one in trainings.models.values() if one.name == "quick_mine")
+    failed = replace(record, key="f", seed=9, status="failed", metrics={})
+    shown = replace(trainings, models={record.key: record, "f": failed})
+    facts = training_facts(trainings, shown, "digits", card_looks(list(shown.models.values())), [])
+    assert record.rule not in facts["unknown"]
