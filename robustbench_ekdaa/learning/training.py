@@ -178,7 +178,7 @@ class _Training:
 
     def _batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         chosen = chosen.to(self.device)
-        return self.split.images[chosen].contiguous(memory_format=MEMORY_FORMAT), self.split.labels[chosen]
+        return self.split.images[chosen].to(self.device, memory_format=MEMORY_FORMAT), self.split.labels[chosen]
 
     def run_epoch(self, bar: Task) -> None:
         """Train for one epoch and add its line to the log."""
