@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from .libraries import Attempt, Library, Part, Shown, smallest_first, within_eac
 
 NORMS: dict[str, float] = {"linf": np.inf, "l2": 2, "l1": 1}
 SQUARE_ONLY = {"GeoDA", "SquareAttack"}
+UNSEEDED = {"BoundaryAttack", "HopSkipJump"}
 
 
 def art_attack(
@@ -87,30 +90,27 @@ def _attack_class(name: str) -> Any:
     }
     if name not in known:
         raise unknown_name("ART attack", name, known)
+    # Seen through the module that a class is from, NumPy gets names it lost and loses what an adapter must not let in.
+    module: Any = sys.modules[known[name].__module__]
     if name == "GeoDA":
-        _let_geoda_run_and_write_nothing()
+        # It calls np.mat, which NumPy 2 no longer has, and saves its basis as a file in the current folder, where
+        # another process may read it half written. The basis takes milliseconds to make.
+        module.np = Instead(np, mat=np.asmatrix, save=lambda path, array: None)
+    elif name in UNSEEDED:
+        # It starts from an image of np.random.RandomState(), which the clock seeds: no two runs would agree.
+        module.np = Instead(np, random=Instead(np.random, RandomState=lambda: np.random))
     return known[name]
 
 
-def _let_geoda_run_and_write_nothing() -> None:
-    """Show that one module of ART a NumPy with what it expects and without what it should not do.
+class Instead:
+    """A module with some names replaced."""
 
-    It calls np.mat, which NumPy 2 no longer has, and saves its basis as a file in the current folder, where another
-    process may read it half written. The basis takes milliseconds to make.
-    """
-    from art.attacks.evasion import geometric_decision_based_attack as module
+    def __init__(self, module: ModuleType, **names: Any) -> None:
+        self.module = module
+        vars(self).update(names)
 
-    class NumpyForGeoda:
-        mat = staticmethod(np.asmatrix)
-
-        @staticmethod
-        def save(path: str, array: Any) -> None:
-            """Save nothing."""
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(np, name)
-
-    module.np = NumpyForGeoda()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.module, name)
 
 
 def _in_pixels(options: dict[str, Any], epsilon: float) -> dict[str, Any]:

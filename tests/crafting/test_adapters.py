@@ -33,13 +33,13 @@ QUICK = {
     "cw_l2": {"steps": 60, "binary_search_steps": 3, "stepsize": 0.03, "initial_const": 1.0},
     "geoda_l2": {"max_iter": 1000},
     "hopskipjump_l2": {"steps": 3, "max_gradient_eval_steps": 50},
-    "hopskipjump_linf": {"max_iter": 3, "max_eval": 50, "init_eval": 10},
+    "hopskipjump_linf": {"steps": 3, "max_gradient_eval_steps": 50},
     "signopt_l2": {"max_iter": 3, "query_limit": 500},
     "simba_l2": {"max_iter": 150},
     "square": {"max_iter": 40},
     "zoo_l2": {"max_iter": 60, "binary_search_steps": 1},
 }
-SLOW = {"boundary_l2", "cw_l2", "geoda_l2", "hopskipjump_linf", "signopt_l2", "zoo_l2"}
+SLOW = {"boundary_l2", "cw_l2", "geoda_l2", "signopt_l2", "zoo_l2"}
 EACH = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CARDS]
 TOLD_EPSILON = {"apgd_ce", "apgd_dlr", "apgd_t", "square"}
 
@@ -140,6 +140,21 @@ def test_batching_changes_only_rounding_and_the_global_generators_are_left_alone
         alone = next(craft(attack, [module], images[[row]], labels[[row]], [radius], indices=[row])).images
         # Searches for a boundary make a little more of rounding than single steps do.
         assert float((alone - together[[row]]).abs().max()) < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("HopSkipJump", {"max_iter": 1, "init_eval": 10}), ("BoundaryAttack", {"max_iter": 1})],
+)
+def test_art_s_generators_of_their_own_are_seeded_too(card, prey, name, options):
+    # They start from an image that np.random.RandomState() draws, which nobody seeds.
+    module, images, labels = prey
+    attack = card(norm="l2", adapter={"component": "art", "attack": name, "options": options})
+    first, again, other = (
+        next(craft(attack, [module], images[:2], labels[:2], [100.0], seed=seed)).images for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 def test_seeding_the_global_generators_is_undone():
