@@ -16,9 +16,12 @@ from torch import nn
 
 from robustbench_ekdaa.cards import AttackCard, Workspace
 from robustbench_ekdaa.crafting import build_attempt, craft
-from robustbench_ekdaa.crafting.libraries import seeded
+from robustbench_ekdaa.crafting.libraries import Library, seeded, smallest_first
+from robustbench_ekdaa.crafting.moment import Scene
+from robustbench_ekdaa.crafting.surrogates import Surrogate
 from robustbench_ekdaa.crafting.threat import THREATS
 from robustbench_ekdaa.errors import UsageError, WorkFailed
+from robustbench_ekdaa.randomness import ImageDraws
 
 warnings.filterwarnings("ignore", message=".*matrix subclass.*")
 WORKSPACE = Workspace()
@@ -246,6 +249,20 @@ def test_no_attack_finds_less_than_the_distance_to_the_boundary_of_a_linear_mode
         found = next(craft(attack, [module], images, labels, [1.0])).smallest
         assert bool((found >= exact * (1 - 1e-3)).all())
         assert bool((found <= exact * NEAR.get(name, torch.inf)).all())
+
+
+def test_an_attack_that_stops_on_the_boundary_itself_counts_at_its_distance():
+    # Which class has equal logits is rounding, so that an image a decision-based attack called adversarial may not be
+    # in a larger batch. Here the library returns the boundary of a linear model to the bit, and argmax says 0.
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
+    with torch.no_grad():
+        module[1].weight.copy_(torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0]]))
+    images = torch.tensor([0.75, 0.25, 0.5, 0.5]).view(1, 1, 2, 2)
+    library = Library("edge", lambda shown, part, epsilon: torch.full((1, 1, 2, 2), 0.5), batched=True)
+    nothing = torch.zeros(1, dtype=torch.int64)
+    scene = Scene(images, nothing, nothing, (images, nothing), ImageDraws(0, "edge", [0]), THREATS["l2"])
+    crafted = next(smallest_first(library, targeted=False)([Surrogate(module, 0, 1, "float32")], scene, [1.0]))
+    assert float(crafted.smallest) == pytest.approx(0.125**0.5, rel=2e-3)
 
 
 def test_the_foolbox_adapter_returns_what_foolbox_returns(prey):
