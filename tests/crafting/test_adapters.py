@@ -278,6 +278,21 @@ def test_fmn_crosses_boundaries_that_it_would_only_approach(attacks, case):
     assert int(missed.sum()) == (2 if images.shape[1] == 1 else 0)
 
 
+def test_where_autopgd_fails_it_gives_its_best_point_and_not_its_random_start(prey):
+    # What ART returns then is hardly worse than the clean image, though a target may fall for x_max of algorithm 1.
+    module, images, labels = prey
+    attack = quick("apgd_ce")
+    found = next(craft(attack, [module], images[:5], labels[:5], [0.03])).images
+
+    def loss(images):
+        return nn.functional.cross_entropy(module(images), labels[:5], reduction="none")
+
+    start = torch.empty(5, 1, 8, 8).uniform_(-0.03, 0.03, generator=torch.Generator().manual_seed(0))
+    withstood = module(found).argmax(1) == labels[:5]
+    assert int(withstood.sum()) >= 4
+    assert bool((loss(found) > 1.5 * loss((images[:5] + start).clamp(0, 1)))[withstood].all())
+
+
 def test_the_foolbox_adapter_returns_what_foolbox_returns(prey):
     module, images, labels = prey
     model = foolbox.PyTorchModel(module, bounds=(0, 1), device="cpu")
