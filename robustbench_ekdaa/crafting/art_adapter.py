@@ -99,7 +99,7 @@ def _attack_class(name: str) -> Any:
         # another process may read it half written. The basis takes milliseconds to make.
         module.np = Instead(np, mat=np.asmatrix, save=lambda path, array: None)
     elif name in UNSEEDED:
-        # It starts from an image of np.random.RandomState(), which the clock seeds: no two runs would agree.
+        # It starts from an image of np.random.RandomState(), which nobody seeds: no two runs would agree.
         module.np = Instead(np, random=Instead(np.random, RandomState=lambda: np.random))
     return known[name]
 
