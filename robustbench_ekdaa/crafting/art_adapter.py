@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from .libraries import Attempt, Library, Part, Shown, smallest_first, within_eac
 
 NORMS: dict[str, float] = {"linf": np.inf, "l2": 2, "l1": 1}
 SQUARE_ONLY = {"GeoDA", "SquareAttack"}
+UNSEEDED = {"BoundaryAttack", "HopSkipJump"}
 
 
 def art_attack(
@@ -69,7 +72,9 @@ def art_attack(
             network = nn.Sequential(Corner(height, width), network)
         with _quiet():
             classifier = _classifier(network.eval(), images, part.classes)
-            made = kind(classifier, **given).generate(images.cpu().numpy(), wanted)
+            attacker = kind(classifier, **given)
+            made = attacker.generate(images.cpu().numpy(), wanted)
+            made = _best_seen(attacker, made, wanted, targeted=targeted)
         return torch.from_numpy(np.asarray(made, np.float32))[..., :height, :width]
 
     library = Library(f"art {attack}", run, batched)
@@ -87,30 +92,39 @@ def _attack_class(name: str) -> Any:
     }
     if name not in known:
         raise unknown_name("ART attack", name, known)
+    # Seen through the module that a class is from, NumPy gets names it lost and loses what an adapter must not let in.
+    module: Any = sys.modules[known[name].__module__]
     if name == "GeoDA":
-        _let_geoda_run_and_write_nothing()
+        # It calls np.mat, which NumPy 2 no longer has, and saves its basis as a file in the current folder, where
+        # another process may read it half written. The basis takes milliseconds to make.
+        module.np = Instead(np, mat=np.asmatrix, save=lambda path, array: None)
+    elif name in UNSEEDED:
+        # It starts from an image of np.random.RandomState(), which nobody seeds: no two runs would agree.
+        module.np = Instead(np, random=Instead(np.random, RandomState=lambda: np.random))
     return known[name]
 
 
-def _let_geoda_run_and_write_nothing() -> None:
-    """Show that one module of ART a NumPy with what it expects and without what it should not do.
+class Instead:
+    """A module with some names replaced."""
 
-    It calls np.mat, which NumPy 2 no longer has, and saves its basis as a file in the current folder, where another
-    process may read it half written. The basis takes milliseconds to make.
+    def __init__(self, module: ModuleType, **names: Any) -> None:
+        self.module = module
+        vars(self).update(names)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.module, name)
+
+
+def _best_seen(attacker: Any, made: Any, wanted: Any, *, targeted: bool) -> Any:
+    """Where AutoPGD fails, take the point of best loss that it saw: it hands back its random start.
+
+    "return x_max" is the last line of algorithm 1 of Croce & Hein, ICML 2020, arXiv:2003.01690.
     """
-    from art.attacks.evasion import geometric_decision_based_attack as module
-
-    class NumpyForGeoda:
-        mat = staticmethod(np.asmatrix)
-
-        @staticmethod
-        def save(path: str, array: Any) -> None:
-            """Save nothing."""
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(np, name)
-
-    module.np = NumpyForGeoda()
+    best = getattr(attacker, "x_max", None)
+    if best is None or best.shape != made.shape:  # another attack, or some images that were wrong anyway
+        return made
+    reached = (attacker.estimator.predict(made).argmax(1) == wanted.argmax(1)) == targeted
+    return np.where(reached[:, None, None, None], made, best)
 
 
 def _in_pixels(options: dict[str, Any], epsilon: float) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import UsageError, unknown_name
 from .libraries import Attempt, Library, Part, Shown, smallest_first, within_each_ball
+from .threat import column
 
 
 def foolbox_attack(
@@ -25,6 +27,7 @@ def foolbox_attack(
 
     """
     from foolbox.attacks.base import MinimizationAttack
+    from foolbox.attacks.fast_minimum_norm import FMNAttackLp
     from foolbox.criteria import Misclassification, TargetedMisclassification
     from foolbox.models.pytorch import PyTorchModel
 
@@ -40,12 +43,38 @@ def foolbox_attack(
             if "init_attack failed" not in str(error):
                 raise
             return part.images  # no starting point was found: nothing to return but the image itself
+        if isinstance(made, FMNAttackLp):
+            result = _across(made, model, part, goal, result)
         return result
 
     library = Library(f"foolbox {attack}", run, batched)
     if isinstance(made, MinimizationAttack):
         return smallest_first(library, targeted=targeted)
     return within_each_ball(library)
+
+
+def _across(fmn: Any, model: Any, part: Part, goal: Any, result: Tensor) -> Tensor:
+    """Let FMN start anew from beyond a boundary that it never crossed, where DDN gets there.
+
+    Until it has crossed once, its radius is the distance on a linear network (Pintor et al., NeurIPS 2021,
+    arXiv:2102.12827, algorithm 1); what [0, 1] cuts off each step is missing, and it stops just short for ever.
+    """
+    from eagerpy.astensor import astensor
+    from foolbox.attacks.ddn import DDNAttack
+
+    def short(images: Tensor) -> Tensor:
+        short_of_it: Tensor = goal(part.labels)(images, model(images)).logical_not()
+        return short_of_it
+
+    failed = short(result)
+    if not failed.any():
+        return result
+    beyond = torch.where(column(failed), DDNAttack().run(model, part.images, goal(part.labels)), result)
+    rescued = failed & ~short(beyond)
+    if rescued.any():
+        start = astensor(beyond[rescued])
+        beyond[rescued] = fmn.run(model, part.images[rescued], goal(part.labels[rescued]), starting_points=start)
+    return beyond
 
 
 def _instance(attack: str, norm: str, options: dict[str, Any]) -> Any:

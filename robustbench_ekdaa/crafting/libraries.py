@@ -21,6 +21,9 @@ from ..randomness import keyed_generator
 from .crafted import Crafted
 from .moment import Scene
 from .surrogates import Surrogate, mean_logits
+from .threat import column
+
+BEYOND = 1.001  # how far to go on where a boundary was met, but not crossed
 
 Attempt = Callable[[Sequence[Surrogate], Scene, Sequence[float]], Iterator[Crafted]]
 
@@ -171,10 +174,13 @@ def smallest_first(library: Library, *, targeted: bool) -> Attempt:
         rows = (~already).nonzero().flatten().tolist()
         found = library.attack(surrogates, scene, rows, None)
         images = found.images.clamp(0, 1)
+        # One that stops on the boundary to the last bit can be on its other side in a batch of another size.
+        beyond = (scene.images + BEYOND * (images - scene.images)).clamp(0, 1)
+        images = torch.where(column(fooled(images)), images, beyond)
         size = torch.where(fooled(images), scene.threat.size(images - scene.images), torch.inf)
         size = torch.where(already, 0.0, size)
         for epsilon in epsilons:
-            reached = (size <= epsilon).view(-1, 1, 1, 1)
+            reached = column(size <= epsilon)
             yield Crafted(
                 epsilon,
                 torch.where(reached, images, scene.images),

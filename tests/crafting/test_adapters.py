@@ -16,9 +16,12 @@ from torch import nn
 
 from robustbench_ekdaa.cards import AttackCard, Workspace
 from robustbench_ekdaa.crafting import build_attempt, craft
-from robustbench_ekdaa.crafting.libraries import seeded
+from robustbench_ekdaa.crafting.libraries import Library, seeded, smallest_first
+from robustbench_ekdaa.crafting.moment import Scene
+from robustbench_ekdaa.crafting.surrogates import Surrogate
 from robustbench_ekdaa.crafting.threat import THREATS
 from robustbench_ekdaa.errors import UsageError, WorkFailed
+from robustbench_ekdaa.randomness import ImageDraws
 
 warnings.filterwarnings("ignore", message=".*matrix subclass.*")
 WORKSPACE = Workspace()
@@ -144,12 +147,26 @@ def test_batching_changes_only_rounding_and_the_global_generators_are_left_alone
 
 @pytest.mark.parametrize("name", EACH)
 def test_each_adapter_makes_the_same_images_again(name, prey):
-    # ART's HopSkipJump does not: it starts from a generator of its own, which nobody seeds.
     module, images, labels = prey
     attack = quick(name)
     far = 10 * RADII[attack.norm][1]  # so that whatever is found is returned
     first, again = (next(craft(attack, [module], images[:3], labels[:3], [far])).images for _ in range(2))
     assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("HopSkipJump", {"max_iter": 1, "init_eval": 10}), ("BoundaryAttack", {"max_iter": 1})],
+)
+def test_art_s_generators_of_their_own_are_seeded_too(card, prey, name, options):
+    # They start from an image that np.random.RandomState() draws, which nobody seeds.
+    module, images, labels = prey
+    attack = card(norm="l2", adapter={"component": "art", "attack": name, "options": options})
+    first, again, other = (
+        next(craft(attack, [module], images[:2], labels[:2], [100.0], seed=seed)).images for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 def test_seeding_the_global_generators_is_undone():
@@ -241,6 +258,58 @@ def test_no_attack_finds_less_than_the_distance_to_the_boundary_of_a_linear_mode
         found = next(craft(attack, [module], images, labels, [1.0])).smallest
         assert bool((found >= exact * (1 - 1e-3)).all())
         assert bool((found <= exact * NEAR.get(name, torch.inf)).all())
+
+
+def test_an_attack_that_stops_on_the_boundary_itself_counts_at_its_distance():
+    # Which class has equal logits is rounding, so that an image a decision-based attack called adversarial may not be
+    # in a larger batch. Here the library returns the boundary of a linear model to the bit, and argmax says 0.
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
+    with torch.no_grad():
+        module[1].weight.copy_(torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0]]))
+    images = torch.tensor([0.75, 0.25, 0.5, 0.5]).view(1, 1, 2, 2)
+    library = Library("edge", lambda shown, part, epsilon: torch.full((1, 1, 2, 2), 0.5), batched=True)
+    nothing = torch.zeros(1, dtype=torch.int64)
+    scene = Scene(images, nothing, nothing, (images, nothing), ImageDraws(0, "edge", [0]), THREATS["l2"])
+    crafted = next(smallest_first(library, targeted=False)([Surrogate(module, 0, 1, "float32")], scene, [1.0]))
+    assert float(crafted.smallest) == pytest.approx(0.125**0.5, rel=2e-3)
+
+
+def test_fmn_crosses_boundaries_that_it_would_only_approach(attacks, case):
+    # Foolbox's own run leaves some black-and-white digits just short of the boundary, and an adapter that believed it
+    # would call them robust at every epsilon. When the last line fails, Foolbox has changed: take `_across` out.
+    module, images, labels = case
+    right = module(images).argmax(1) == labels
+    found = next(craft(attacks.attacks["fmn_l1"], [module], images, labels, [1.0])).smallest
+    assert bool(found.isfinite().all())
+    model, goal = foolbox.PyTorchModel(module, bounds=(0, 1), device="cpu"), foolbox.Misclassification(labels)
+    alone = foolbox.attacks.L1FMNAttack(steps=100, max_stepsize=0.1).run(model, images, goal)
+    missed = (module(alone).argmax(1) == labels) & right
+    assert int(missed.sum()) == (2 if images.shape[1] == 1 else 0)
+
+
+def test_where_autopgd_fails_it_gives_its_best_point_and_not_its_random_start(prey):
+    # What ART returns then is hardly worse than the clean image, though a target may fall for x_max of algorithm 1.
+    # When the last line fails, ART has changed: take `_best_seen` out.
+    from art.attacks.evasion import AutoProjectedGradientDescent
+    from art.estimators.classification import PyTorchClassifier
+
+    module, images, labels = prey[0], prey[1][:5], prey[2][:5]
+
+    def loss(images):
+        return nn.functional.cross_entropy(module(images), labels, reduction="none")
+
+    found = next(craft(quick("apgd_ce"), [module], images, labels, [0.03])).images
+    withstood = module(found).argmax(1) == labels
+    assert int(withstood.sum()) >= 4
+    assert bool((loss(found) > 1.5 * loss(images))[withstood].all())
+    classifier = PyTorchClassifier(
+        module, nn.CrossEntropyLoss(), (1, 8, 8), 10, clip_values=(0.0, 1.0), device_type="cpu"
+    )
+    options = {"eps": 0.03, "eps_step": 0.06, "max_iter": 10, "nb_random_init": 1, "loss_type": "cross_entropy"}
+    with seeded(0, "alone", 0):
+        alone = AutoProjectedGradientDescent(classifier, verbose=False, **options)
+        theirs = torch.from_numpy(alone.generate(images.numpy(), labels.numpy()))
+    assert bool((loss(theirs) < 1.3 * loss(images))[withstood].all())
 
 
 def test_the_foolbox_adapter_returns_what_foolbox_returns(prey):

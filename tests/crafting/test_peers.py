@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_ekdaa.crafting import craft
+from robustbench_ekdaa.crafting.threat import THREATS
 
 art = pytest.importorskip("art")
 foolbox = pytest.importorskip("foolbox")
@@ -112,6 +113,16 @@ def test_pgd_equals_art_from_the_same_random_start(attacks, card, case, monkeypa
     torch.testing.assert_close(ours(attacks.attacks["pgd"], case, [0.1])[0], peer, rtol=0, atol=1e-6)
 
 
+def test_targeted_mi_fgsm_equals_art(card, case):
+    module, images, labels = case
+    targets = (labels + 3) % 10
+    attack = card(target="next", update={"component": "momentum", "decay": 1.0})
+    found = next(craft(attack, [module], images, labels, [0.1], targets=targets)).images
+    options = {"eps": 0.1, "eps_step": 0.01, "max_iter": 10, "decay": 1.0, "targeted": True, "verbose": False}
+    peer = with_art(MomentumIterativeMethod, (module, images, targets), **options)
+    torch.testing.assert_close(found, peer, rtol=0, atol=1e-6)
+
+
 def test_targeted_bim_equals_foolbox_and_art(card, case):
     module, images, labels = case
     targets = (labels + 3) % 10
@@ -133,9 +144,15 @@ def test_l2_steps_equal_foolbox_and_art(attacks, case):
     for epsilon, images in zip(L2_EPSILONS, ours(attacks.attacks["bim_l2"], case, L2_EPSILONS), strict=True):
         theirs = foolbox.attacks.L2BasicIterativeAttack(rel_stepsize=0.1, steps=10, random_start=False)
         torch.testing.assert_close(images, with_foolbox(theirs, case, epsilon), rtol=0, atol=1e-6)
+        options = {"norm": 2, "eps": epsilon, "eps_step": epsilon / 10, "max_iter": 10, "batch_size": len(images)}
+        peer = with_art(ProjectedGradientDescent, case, verbose=False, **options)
+        torch.testing.assert_close(images, peer, rtol=0, atol=1e-6)
 
 
 def test_l2_steps_equal_torchattacks(attacks, case):
+    for epsilon, images in zip(L2_EPSILONS, ours(attacks.attacks["fgsm_l2"], case, L2_EPSILONS), strict=True):
+        peer = with_torchattacks("PGDL2", case, eps=epsilon, alpha=epsilon, steps=1, random_start=False)
+        torch.testing.assert_close(images, peer, rtol=0, atol=2e-6 * max(1, epsilon))
     for epsilon, images in zip(L2_EPSILONS, ours(attacks.attacks["bim_l2"], case, L2_EPSILONS), strict=True):
         options = {"eps": epsilon, "alpha": epsilon / 10, "steps": 10, "random_start": False}
         peer = with_torchattacks("PGDL2", case, **options)
@@ -186,6 +203,38 @@ def test_our_l1_step_gains_more_than_those_of_foolbox_and_art(attacks, case):
             assert float((peer - clean).abs().sum((1, 2, 3)).max()) <= epsilon * (1 + 1e-5)
             assert bool((gain >= (slope * (peer - clean)).sum((1, 2, 3)) * (1 - 1e-5)).all())
         assert bool((gain > 1.5 * (slope * (foolbox_s - clean)).sum((1, 2, 3))).all())
+
+
+def test_ten_l1_steps_gain_more_than_those_of_foolbox_and_art_on_every_image(attacks, case):
+    module, clean, labels = case
+
+    def loss(images):
+        return nn.functional.cross_entropy(module(images), labels, reduction="none")
+
+    for epsilon in (1.0, 4.0):
+        found = loss(ours(attacks.attacks["bim_l1"], case, [epsilon])[0])
+        theirs = foolbox.attacks.L1BasicIterativeAttack(rel_stepsize=0.1, steps=10, random_start=False)
+        foolbox_s = loss(with_foolbox(theirs, case, epsilon))
+        options = {"norm": 1, "eps": epsilon, "eps_step": epsilon / 10, "max_iter": 10, "batch_size": len(clean)}
+        art_s = loss(with_art(ProjectedGradientDescent, case, verbose=False, **options))
+        assert bool((found > foolbox_s.maximum(art_s) * (1 - 1e-4)).all())
+
+
+def test_projections_equal_those_of_foolbox_and_art():
+    import eagerpy
+    from art.utils import projection
+    from foolbox.attacks.fast_minimum_norm import project_onto_l1_ball
+
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.full((50, 3, 4, 5), 0.5)
+    perturbation = 0.1 * torch.randn(clean.shape, generator=generator) * torch.rand(50, 1, 1, 1, generator=generator)
+    for norm, order, epsilon in (("linf", float("inf"), 0.05), ("l2", 2, 0.4), ("l1", 1, 2.0)):
+        found = THREATS[norm].project(clean + perturbation, clean, epsilon) - clean
+        # Left to itself, ART shrinks by scaling in l1, which leads to a point of the ball, but not to the nearest.
+        exact = projection(perturbation.numpy(), epsilon, order, suboptimal=norm != "l1")
+        torch.testing.assert_close(found, torch.from_numpy(exact), rtol=0, atol=1e-6)
+    theirs = project_onto_l1_ball(eagerpy.astensor(perturbation), eagerpy.astensor(torch.full((50,), 2.0))).raw
+    torch.testing.assert_close(found, theirs, rtol=0, atol=1e-6)
 
 
 def test_foolbox_s_fmn_in_l2_never_projects_so_that_its_norms_are_too_large(card):

@@ -104,6 +104,19 @@ def test_targeted_attacks_equal_torchattacks(card, case):
         assert_same(ours(card(update=update, target="random", **TEN), case, targets=targets), peer)
 
 
+@pytest.mark.parametrize(("loss", "theirs_s"), [("cross_entropy", "ce"), ("logit_ratio", "dlr")])
+def test_bim_on_either_loss_equals_upgd_of_torchattacks(card, case, loss, theirs_s):
+    peer = theirs("UPGD", case, eps=EPSILON, alpha=EPSILON / 10, steps=10, loss=theirs_s, decay=0.0)
+    assert_same(ours(card(loss=loss, **TEN), case), peer)
+
+
+def test_mi_fgsm_and_bim_equal_the_attacks_of_torchattacks_that_contain_them(attacks, case):
+    options = {"eps": EPSILON, "alpha": EPSILON / 10, "steps": 10}
+    assert_same(ours(attacks.attacks["mi_fgsm"], case), theirs("UPGD", case, decay=1.0, **options))
+    one_sample = {"eot_iter": 1, "random_start": False}
+    assert_same(ours(attacks.attacks["bim"], case), theirs("EOTPGD", case, **one_sample, **options))
+
+
 @pytest.mark.parametrize("side", [8, 20])
 def test_input_diversity_makes_the_images_that_torchattacks_makes(side):
     image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
@@ -183,6 +196,13 @@ def test_pgd_equals_torchattacks_from_the_same_start(attacks, case, dealing):
     dealing("PGD", [2 * drawn("pgd", images, "start/ball", (1, *images.shape[1:]))[:, 0] - 1])
     peer = theirs("PGD", case, eps=EPSILON, alpha=EPSILON / 4, steps=10)
     assert_same(ours(attacks.attacks["pgd"], case), peer)
+
+
+def test_one_step_of_pgd_equals_ffgsm_of_torchattacks_from_the_same_start(card, case, dealing):
+    images = case[1]
+    dealing("FFGSM", [2 * drawn("test", images, "start/ball", (1, *images.shape[1:]))[:, 0] - 1])
+    attack = card(steps=1, step_size="1.25 * epsilon", start={"component": "uniform"})
+    assert_same(ours(attack, case), theirs("FFGSM", case, eps=EPSILON, alpha=1.25 * EPSILON))
 
 
 @pytest.mark.parametrize("name", ["VMIFGSM", "VNIFGSM"])
