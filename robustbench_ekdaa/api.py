@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +14,10 @@ from . import crafting
 from .analysis.results import Results
 from .cards import AttackCard, ModelCard, SweepSpec, Workspace, read_sweep
 from .crafting import AdversarialImages
+from .crafting.surrogates import Precision
 from .data import Dataset, Split
 from .data import load_dataset as load_whole
-from .errors import WorkFailed
+from .errors import UsageError, WorkFailed
 from .learning import TrainingJob, load_network
 from .learning.training import check_job
 from .networks import Network
@@ -127,8 +130,16 @@ def craft(
     labels: Tensor,
     epsilons: Sequence[float],
     seed: int = 0,
+    *,
+    indices: Sequence[int] | None = None,
+    pool: tuple[Tensor, Tensor] | None = None,
+    targets: Tensor | None = None,
+    precision: Precision = "float32",
 ) -> Tensor:
     """Craft adversarial images on any PyTorch models.
+
+    Warns of images whose every gradient was exactly zero: they could not be attacked, which is not robustness. Which
+    ones, and smallest norms and queries, are in what `robustbench_ekdaa.crafting.craft` yields.
 
     Args:
         attack: an attack card or its name.
@@ -137,14 +148,34 @@ def craft(
         labels: int64 (N,).
         epsilons: perturbation sizes in pixels of [0, 1].
         seed: keys the random draws, together with each image's position.
+        indices: the images' positions in their data set (default: 0 to N - 1). Who crafts in several calls gives them,
+            so that no two images share their draws.
+        pool: images and labels that attacks such as Admix mix in (default: the batch itself).
+        targets: int64 (N,): the classes a targeted attack aims at (default: those the card's rule chooses).
+        precision: "float32", or "bfloat16" for the models' layers.
 
     Returns:
         float32 (E, N, C, H, W): one batch per epsilon, inside the epsilon-ball and [0, 1].
 
+    Raises:
+        UsageError: for arguments that do not fit each other or the card.
+        WorkFailed: when a model answers NaN or infinity, or its gradients are NaN.
+
     """
     card = Workspace().attacks[attack] if isinstance(attack, str) else attack
-    models = [surrogates] if isinstance(surrogates, nn.Module) else list(surrogates)
-    return torch.stack([one.images for one in crafting.craft(card, models, images, labels, epsilons, seed=seed)])
+    models: list[Any] = list(surrogates) if isinstance(surrogates, (list, tuple)) else [surrogates]
+    if isinstance(epsilons, float | int) or not len(epsilons):
+        raise UsageError(f"epsilons must be a list of one or more, such as [0.1] (got {epsilons})")
+    options: Any = {"seed": seed, "indices": indices, "pool": pool, "targets": targets, "precision": precision}
+    made = list(crafting.craft(card, models, images, labels, epsilons, **options))
+    flat = sum(int(one.zero_gradient.sum()) for one in made)
+    if flat:
+        warnings.warn(
+            f"{card.name}: {flat} of {len(made) * len(images)} images could not be attacked, as every gradient was "
+            "exactly zero. They say nothing about robustness: look for an operation without a slope, such as sign.",
+            stacklevel=2,
+        )
+    return torch.stack([one.images for one in made])
 
 
 def sweep(

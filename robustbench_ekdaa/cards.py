@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -280,7 +280,7 @@ class AttackCard(FileCard):
             raise ValueError(
                 f"must be a number, or 'epsilon', 'epsilon / steps', '2.5 * epsilon / steps' or alike (got {value!r})"
             )
-        if not isinstance(value, str) and value <= 0:
+        if length_at(value, 1.0) <= 0:
             raise ValueError(f"must be greater than 0 (got {value!r})")
         return value
 
@@ -494,6 +494,9 @@ class Shelf(Generic[Found]):
 
     def __contains__(self, name: str) -> bool:
         return name in self.files
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
 
 
 def builtin_workspace() -> Path:

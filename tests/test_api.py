@@ -63,6 +63,38 @@ def test_an_attack_runs_on_any_module_and_leaves_it_as_it_was():
     assert (one - images).abs().max() <= 0.1 + 1e-6
 
 
+class Sign(torch.nn.Module):
+    def forward(self, images):
+        return images.sign()
+
+
+def test_an_attack_without_a_gradient_warns_that_nothing_was_learned():
+    images, labels = rb.load_dataset("digits", limit=4).images, torch.zeros(4, dtype=torch.int64)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 8), Sign(), torch.nn.Linear(8, 10))
+    with pytest.warns(UserWarning, match="bim: 4 of 8 images could not be attacked"):
+        assert torch.equal(rb.craft("bim", model, images, labels, [0.0, 0.3])[1], images)
+
+
+def test_images_crafted_in_parts_are_those_crafted_at_once():
+    split = rb.load_dataset("digits", limit=6)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    whole = rb.craft("pgd", model, split.images, split.labels, [0.1])
+    parts = [
+        rb.craft("pgd", model, split.images[part], split.labels[part], [0.1], indices=part)
+        for part in ([0, 1], [2, 3, 4, 5])
+    ]
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=0, atol=1e-6)
+    mixed = rb.craft("fgsm", model, split.images, split.labels, [0.1], precision="bfloat16")
+    assert mixed.dtype == torch.float32
+
+
+@pytest.mark.parametrize("epsilons", [[], 0.1])
+def test_epsilons_are_a_list(epsilons):
+    split = rb.load_dataset("digits", limit=2)
+    with pytest.raises(UsageError, match="epsilons must be a list"):
+        rb.craft("fgsm", torch.nn.Flatten(), split.images, split.labels, epsilons)
+
+
 def test_a_model_that_was_never_trained_is_one_clear_line(tmp_path):
     with pytest.raises(UsageError, match="cannot be read as a checkpoint"):
         rb.load_model("backprop", "digits", run=tmp_path)

@@ -56,6 +56,8 @@ def art_attack(
     fixed = {**{name: value for name, value in known.items() if name in accepted}, **(options or {})}
 
     def run(shown: Shown, part: Part, epsilon: float | None) -> Tensor:
+        if fixed.get("loss_type") == "difference_logits_ratio" and part.classes < 3:
+            raise UsageError(f"art {attack}: the logits ratio needs at least three classes (got {part.classes})")
         network: nn.Module = nn.Sequential(shown, nn.Softmax(1)) if probabilities else shown
         given = fixed if epsilon is None else {**_in_pixels(fixed, epsilon), "eps": epsilon}
         if "batch_size" in accepted:

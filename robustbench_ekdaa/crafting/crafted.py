@@ -17,10 +17,11 @@ class Crafted:
         epsilon: the radius, in pixels of [0, 1].
         images: float32 (N, C, H, W) in [0, 1], within epsilon of the clean ones.
         zero_gradient: bool (N,): whether every gradient the attack saw of an image was exactly zero, so that it had
-            nothing to follow; that the image fooled nobody then says nothing about anybody's robustness.
+            nothing to follow; that the image fooled nobody then says nothing about anybody's robustness. Always false
+            for attacks of other libraries, which do not tell.
         smallest: for attacks that look for the smallest perturbation: its norm, float32 (N,), infinite where none was
             found and 0 where the clean image already fools. Where it exceeds epsilon the clean image is returned.
-        queries: for attacks that only ask for outputs: how many images were shown to the surrogate, int64 (N,).
+        queries: for attacks of other libraries: how many images were shown to the surrogate, int64 (N,).
 
     """
 
@@ -31,9 +32,9 @@ class Crafted:
     queries: Tensor | None = None
 
 
-def unchanged(images: Tensor) -> Crafted:
-    """Return the images as they are, for epsilon 0."""
-    return Crafted(0.0, images.clone(), torch.zeros(len(images), dtype=torch.bool, device=images.device))
+def unchanged(images: Tensor, epsilon: float = 0.0) -> Crafted:
+    """Return the images as they are."""
+    return Crafted(epsilon, images.clone(), torch.zeros(len(images), dtype=torch.bool, device=images.device))
 
 
 def worst(candidates: Sequence[Crafted], strengths: Sequence[Tensor]) -> Crafted:

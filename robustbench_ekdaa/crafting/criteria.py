@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import UsageError
+
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -46,6 +48,8 @@ def logit_ratio() -> Criterion:
     """
 
     def criterion(logits: Tensor, labels: Tensor) -> Tensor:
+        if logits.shape[1] < 3:
+            raise UsageError(f"the loss logit_ratio needs at least three classes (got {logits.shape[1]})")
         largest = logits.topk(3, dim=1).values
         own = F.one_hot(labels, logits.shape[1]).bool()
         other = logits.masked_fill(own, -torch.inf).amax(1)

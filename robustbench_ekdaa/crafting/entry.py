@@ -71,14 +71,16 @@ def craft(
     def batches() -> Iterator[Crafted]:
         scene = None
         for radius in radii:
-            if radius == 0:
-                yield unchanged(images)
+            if radius == 0 or not len(images):
+                yield unchanged(images, radius)
                 continue
             with computing(surrogates):
                 if scene is None:
                     scene = batch.scene(attack, watched, seed)
                     attempts = [attempt(watched, scene, [radius for radius in radii if radius > 0]) for _ in modes]
-                candidates = [advance(running, mode) for running, mode in zip(attempts, modes, strict=True)]
+                candidates = [advance(attempts[0], modes[0])]
+                if any(surrogate.differentiated for surrogate in watched):  # else nothing stood in for anything
+                    candidates += map(advance, attempts[1:], modes[1:])
                 crafted = strongest(candidates, watched, scene, targeted=attack.target is not None)
             for surrogate in watched:
                 surrogate.verify()
@@ -176,8 +178,19 @@ def check_arguments(
     for epsilon in epsilons:
         if not 0 <= epsilon < float("inf"):
             raise UsageError(f"an epsilon must be a number from 0 up (got {epsilon})")
+    for place, module in enumerate(surrogates):
+        check_module(f"surrogate {place}", module)
     if attack.uses_surrogate and not surrogates:
         raise UsageError(f"the attack {attack.name} follows gradients: give at least one surrogate")
+
+
+def check_module(what: str, module: object) -> None:
+    """Raise UsageError unless this is a network that float32 images can be given to."""
+    if not isinstance(module, nn.Module):
+        raise UsageError(f"{what}: must be a torch.nn.Module (got {type(module).__name__}). Wrap a function in one.")
+    first = next(module.parameters(), None)
+    if first is not None and first.dtype != torch.float32:
+        raise UsageError(f"{what} ({type(module).__name__}): must have float32 weights (got {first.dtype})")
 
 
 def check_pool(batch: Batch) -> None:

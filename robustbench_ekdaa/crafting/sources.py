@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import UsageError
 from .criteria import Criterion
 from .moment import Gradient, Loss, Moment, State, Wrapper
-from .surrogates import Surrogate
+from .surrogates import Surrogate, all_logits, mean_logits
 from .updates import mean_size_one
 
 Source = Callable[[Sequence[Surrogate], Criterion, Wrapper], Gradient]
@@ -58,7 +58,7 @@ def ensemble_logits() -> Source:
 
     def source(surrogates: Sequence[Surrogate], criterion: Criterion, transform: Wrapper) -> Gradient:
         def loss(images: Tensor, at: Moment) -> Tensor:
-            return criterion(torch.stack([surrogate(images) for surrogate in surrogates]).mean(0), at.labels)
+            return criterion(mean_logits(surrogates, images), at.labels)
 
         return transform(gradient_of(loss))
 
@@ -73,8 +73,7 @@ def ensemble_probabilities() -> Source:
 
     def source(surrogates: Sequence[Surrogate], criterion: Criterion, transform: Wrapper) -> Gradient:
         def loss(images: Tensor, at: Moment) -> Tensor:
-            logs = torch.stack([surrogate(images).log_softmax(1) for surrogate in surrogates])
-            return criterion(logs.logsumexp(0), at.labels)
+            return criterion(all_logits(surrogates, images).log_softmax(2).logsumexp(0), at.labels)
 
         return transform(gradient_of(loss))
 

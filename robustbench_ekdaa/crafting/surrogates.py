@@ -54,6 +54,9 @@ class Surrogate:
         largest_label: no label is larger than this.
         precision: the type its layers compute in.
 
+    Attributes:
+        differentiated: whether anybody has asked for a gradient so far.
+
     """
 
     def __init__(self, module: nn.Module, position: int, largest_label: int, precision: Precision = "float32") -> None:
@@ -61,10 +64,12 @@ class Surrogate:
         self.name = f"surrogate {position} ({type(module).__name__})"
         self.largest_label = largest_label
         self.precision = precision
+        self.differentiated = False
         self._sum: Tensor | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return logits; raises UsageError when their shape cannot be right."""
+        self.differentiated |= images.requires_grad
         if isinstance(self.module, Network):
             images = with_channels_last(images)
         if self.precision == "bfloat16":
@@ -72,10 +77,11 @@ class Surrogate:
                 logits: Tensor = self.module(images)
         else:
             logits = self.module(images)
-        if logits.ndim != 2 or len(logits) != len(images):
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        if not isinstance(shape, tuple) or len(shape) != 2 or shape[0] != len(images):
             raise UsageError(
                 f"{self.name}: must answer {len(images)} images with logits of shape ({len(images)}, classes) "
-                f"(got {tuple(logits.shape)})"
+                f"(got {shape})"
             )
         if self.largest_label >= logits.shape[1]:
             raise UsageError(
@@ -97,6 +103,18 @@ class Surrogate:
             )
 
 
+def all_logits(surrogates: Sequence[Surrogate], images: Tensor) -> Tensor:
+    """What each of the S surrogates says of images, (S, N, K); raises UsageError unless they know as many classes."""
+    answers = [surrogate(images) for surrogate in surrogates]
+    for surrogate, answer in zip(surrogates, answers, strict=True):
+        if answer.shape != answers[0].shape:
+            raise UsageError(
+                f"{surrogate.name}: has {answer.shape[1]} classes, but {surrogates[0].name} has "
+                f"{answers[0].shape[1]}. Surrogates can only be attacked together if they tell the same classes apart."
+            )
+    return torch.stack(answers)
+
+
 def mean_logits(surrogates: Sequence[Surrogate], images: Tensor) -> Tensor:
     """What the surrogates together say of images, (N, K)."""
-    return torch.stack([surrogate(images) for surrogate in surrogates]).mean(0)
+    return all_logits(surrogates, images).mean(0)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.crafting import craft
 from robustbench_ekdaa.crafting.threat import THREATS
 from robustbench_ekdaa.errors import UsageError, WorkFailed
@@ -329,9 +332,43 @@ def test_arguments_are_checked_before_anything_is_crafted(attacks, case):
         craft(attacks.attacks["fgsm"], [module], images * 2, labels, [0.1])
 
 
-def test_an_empty_batch_comes_back_empty(attacks, case):
+@pytest.mark.parametrize("name", Workspace().attacks.names())
+def test_an_empty_batch_comes_back_empty(attacks, case, name):
     module, images, labels = case
-    for name in ("fgsm", "pgd", "pgd_l2", "noise", "noise_l2"):
-        attack = attacks.attacks[name]
-        surrogates = [module] if attack.uses_surrogate else []
-        assert next(craft(attack, surrogates, images[:0], labels[:0], [0.1])).images.shape == images[:0].shape
+    attack = attacks.attacks[name]
+    surrogates = [module] if attack.uses_surrogate else []
+    (made,) = craft(attack, surrogates, images[:0], labels[:0], [0.1])
+    assert made.images.shape == images[:0].shape
+    assert made.epsilon == 0.1
+
+
+class Tuple(nn.Module):
+    def forward(self, images):
+        return images.flatten(1), None
+
+
+@pytest.mark.parametrize(
+    ("surrogates", "message"),
+    [
+        ([lambda images: images.flatten(1)], "surrogate 0: must be a torch.nn.Module"),
+        ([nn.Linear(3, 3).double()], "must have float32 weights (got torch.float64)"),
+        ([Tuple()], "(got tuple)"),
+        (
+            [nn.Sequential(nn.Flatten(), nn.Linear(64, classes)) for classes in (10, 12)],
+            "has 12 classes, but surrogate 0",
+        ),
+    ],
+)
+def test_what_cannot_be_a_surrogate_is_told(card, digits, surrogates, message):
+    images, labels = digits
+    attack = card(source={"component": "ensemble_logits"})
+    with pytest.raises(UsageError, match=re.escape(message)):
+        list(craft(attack, surrogates, images[:4], labels[:4], [0.1]))
+
+
+def test_the_logits_ratio_of_two_classes_is_refused(card, attacks, digits):
+    images, labels = digits[0][:4], digits[1][:4] % 2
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    for attack in (card(loss="logit_ratio"), attacks.attacks["apgd_dlr"]):
+        with pytest.raises(UsageError, match="at least three classes"):
+            list(craft(attack, [module], images, labels, [0.1]))

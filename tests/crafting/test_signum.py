@@ -96,3 +96,15 @@ def test_a_targeted_attack_keeps_the_stand_in_that_comes_nearest_to_the_target(c
     nearest = torch.stack([to_target([mode]) for mode in modes]).amin(0)
     torch.testing.assert_close(to_target(modes), nearest)
     assert float(nearest.detach().mean()) < float(margin()(signum(images), targets).detach().mean()) - 1
+
+
+def test_an_attack_that_asks_for_no_gradient_is_run_once(card, signum, digits):
+    images, labels = digits[0][:4], digits[1][:4]
+    options = {"max_iter": 5, "nb_restarts": 1}
+    adapter = {"component": "art", "attack": "SquareAttack", "options": options}
+    once, all_three = (
+        next(craft(card(adapter=adapter, backward=modes), [signum], images, labels, [0.05]))
+        for modes in (["zero"], ["zero", "straight_through", "tanh:1"])
+    )
+    assert torch.equal(once.queries, all_three.queries)
+    assert torch.equal(once.images, all_three.images)
