@@ -100,7 +100,7 @@ def train_many(
         check_job(job, whole)  # before the run folder is made
     crew = executor(choose_workers(workers, device), progress or Silent())
     with Store(Path(run), create=True) as store, crew as runner:
-        records = train_models([job for job, _ in jobs], jobs[0][1], store, device=device, runner=runner)
+        records = train_models([job for job, _ in jobs], store, device=device, runner=runner)
     failed = [record for record in records if record.status == "failed"]
     if failed and not keep_going:
         raise WorkFailed(failed[0].error)

@@ -17,6 +17,7 @@ from ..crafting import AdversarialImages, check_adversarial, load_adversarial
 from ..data import Dataset, load_dataset
 from ..errors import UsageError, WorkFailed
 from ..learning import TrainingJob, load_network
+from ..learning.training import check_job
 from ..progress import Progress, Silent
 from .executor import Executor, executor
 from .jobs import SHOWN_IMAGES, predict
@@ -116,11 +117,13 @@ def score_images(
     cards = [workspace.models[model] if isinstance(model, str) else model for model in spec.models]
     dataset, found = load_dataset(spec.dataset), spec.load()
     check_adversarial(found, dataset.test.images, where=shown_path(spec.file), fingerprint=dataset.fingerprint)
+    jobs = training_jobs(list({card.name: card for card in cards}.values()), dataset, spec.seeds)
+    for job in jobs:
+        check_job(job, dataset)
     with Store(Path(run), create=True) as store, executor(workers, progress) as runner:
         known = store.attacks().values()
         if any(record.name == spec.attack and not record.imported for record in known):
             raise UsageError(f"{spec.attack}: an attack of this run has that name. Choose another with --name.")
-        jobs = training_jobs(list({card.name: card for card in cards}.values()), dataset, spec.seeds)
         importing = _Import(spec, found, dataset, jobs, store, runner, device, progress)
         return importing.run(spec.facts(cards), command)
 
@@ -143,7 +146,7 @@ class _Import:
         images, key, (surrogate, members) = self._images(), content_key(self.found), self._crafted_on()
         self._record(images, key, surrogate, members, facts, command)
         stored = self.store.stored(images.key)
-        records = train_models(self.jobs, self.dataset, self.store, device=self.device, runner=self.runner)
+        records = train_models(self.jobs, self.store, device=self.device, runner=self.runner)
         failed = [record for record in records if record.status == "failed"]
         jobs = [job for job, record in zip(self.jobs, records, strict=True) if record.status == "trained"]
         unseen = [job for job in jobs if (*CLEAN, job.key) not in stored]

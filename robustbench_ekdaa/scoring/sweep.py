@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..cards import SweepSpec, Workspace
-from ..data import Dataset, load_dataset
+from ..data import load_dataset
 from ..errors import UsageError
 from ..learning import TrainingJob
 from ..learning.training import check_job, checkpoint_path
@@ -59,7 +59,6 @@ class Summary:
 
 def train_models(
     jobs: Sequence[TrainingJob],
-    dataset: Dataset,
     store: Store,
     *,
     device: str,
@@ -68,7 +67,7 @@ def train_models(
 ) -> list[ModelRecord]:
     """Train what the run does not hold yet; a model that fails is recorded and does not stop the others.
 
-    Training that diverged would diverge again, so it is not repeated; any other failure is tried anew.
+    The jobs must be ones that `check_job` lets pass; callers ask it before they open the store to write. Training that diverged would diverge again, so it is not repeated; any other failure is tried anew.
 
     Returns:
         the records of all jobs, in order.
@@ -76,8 +75,6 @@ def train_models(
     known = store.models()
     records = {job.key: known[job.key] for job in jobs if _settled(job, known.get(job.key), store.run)}
     missing = [job for job in {job.key: job for job in jobs}.values() if job.key not in records]
-    for job in missing:
-        check_job(job, dataset)
     for position, record in runner.run([TrainModel(job, store.run, device) for job in missing]):
         store.add_model(record)
         records[missing[position].key] = record
@@ -120,6 +117,9 @@ def run_sweep(
     workspace, progress, device = workspace or Workspace(), progress or Silent(), choose_device(device)
     workers = choose_workers(workers, device)
     plans = [plan_sweep(spec, workspace, load_dataset(name)) for name in spec.datasets]
+    for plan in plans:
+        for job in plan.models:
+            check_job(job, plan.dataset)
     summary = Summary()
     with Store(Path(run), create=True) as store, executor(workers, progress) as runner:
         for plan in plans:
@@ -170,7 +170,6 @@ class _Driver:
 
         records = train_models(
             self.plan.models,
-            self.plan.dataset,
             self.store,
             device=self.device,
             runner=self.runner,

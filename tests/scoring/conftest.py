@@ -17,12 +17,13 @@ blocks = [{{ layer = "conv", width = 4, pool = "max" }}]
 epochs = 2
 batch_size = 64
 learning_rate = {rate}
+{more}
 """
 
 
-def write_card(folder, name, rule, rate=0.05):
+def write_card(folder, name, rule, rate=0.05, more=""):
     (folder / "models").mkdir(exist_ok=True)
-    (folder / "models" / f"{name}.toml").write_text(CARD.format(name=name, rule=rule, rate=rate))
+    (folder / "models" / f"{name}.toml").write_text(CARD.format(name=name, rule=rule, rate=rate, more=more))
 
 
 def wait_until_all_are_gone(group):

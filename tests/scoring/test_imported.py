@@ -8,6 +8,7 @@ import torch
 
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.analysis.trainings import read_trainings
+from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.crafting import load_adversarial
 from robustbench_ekdaa.data import load_dataset
 from robustbench_ekdaa.errors import UsageError
@@ -19,6 +20,7 @@ from robustbench_ekdaa.scoring.outcomes import IMPORTED
 from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
+from .conftest import write_card
 from .test_sweep import CountCalls, Lines
 
 MODELS = ("quick_bp", "quick_ekdaa")
@@ -160,6 +162,20 @@ def test_a_wrong_request_is_refused_before_anything_is_written(workspace, tmp_pa
     with pytest.raises(UsageError) as caught:
         score_images(spec, tmp_path / "new", workspace=workspace)
     assert message in str(caught.value)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_model_that_cannot_be_trained_is_refused_and_does_not_hide_the_results_there_are(workspace, tmp_path):
+    mine = shaken(tmp_path / "mine.npz", torch.arange(5))
+    score_images(mine, tmp_path / "run", workspace=workspace)
+    (before,) = open_run(tmp_path / "run")
+    write_card(tmp_path, "typo", "backprop", more='optimizer = "SDG"')
+    typo = replace(mine, models=("typo",), name="other")
+    for run in ("run", "new"):
+        with pytest.raises(UsageError, match=r"typo\.toml: training.*SDG"):
+            score_images(typo, tmp_path / run, workspace=Workspace(tmp_path))
+    (after,) = open_run(tmp_path / "run")
+    assert (after.dataset, after.spec, list(after.attacks)) == (before.dataset, before.spec, list(before.attacks))
     assert not (tmp_path / "new").exists()
 
 

@@ -280,6 +280,19 @@ def test_a_wrong_request_is_refused_before_anything_is_written(tmp_path, workspa
     assert not (tmp_path / "run").exists()
 
 
+def test_a_sweep_that_cannot_be_trained_is_refused_and_does_not_hide_the_results_there_are(tmp_path, workspace, spec):
+    run_sweep(spec, tmp_path / "run", workspace=workspace)
+    before, (swept,) = facts(tmp_path / "run"), open_run(tmp_path / "run")
+    write_card(tmp_path, "typo", "backprop", more='optimizer = "SDG"')
+    typo = spec.model_copy(update={"models": ("quick_bp", "typo"), "images": 20})
+    for run in ("run", "new"):
+        with pytest.raises(UsageError, match=r"typo\.toml: training.*SDG"):
+            run_sweep(typo, tmp_path / run, workspace=Workspace(tmp_path))
+    assert facts(tmp_path / "run") == before
+    assert open_run(tmp_path / "run")[0].spec == swept.spec
+    assert not (tmp_path / "new").exists()
+
+
 def test_two_cards_of_the_same_content_are_refused(tmp_path, workspace, spec):
     write_card(tmp_path, "twin", "backprop")
     with pytest.raises(UsageError, match="models quick_bp and twin are the same model"):
