@@ -2,11 +2,13 @@
 
 import gc
 import json
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.learning import TrainingJob, load_network
 from robustbench_ekdaa.networks import Network
 from robustbench_ekdaa.progress import Silent
-from robustbench_ekdaa.scoring.store import open_run
+from robustbench_ekdaa.scoring.store import Store, open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
 from .conftest import wait_until_all_are_gone, write_card
@@ -342,6 +344,16 @@ def test_a_file_that_is_no_store_is_refused_and_left_alone(tmp_path, workspace, 
         with pytest.raises(UsageError, match="not a results store of this tool"):
             open_run(tmp_path / "run")
         assert (tmp_path / "run" / "results.sqlite").read_bytes() == content
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system does not list a process's open files")
+def test_a_refused_file_is_not_kept_open(tmp_path):
+    (tmp_path / "results.sqlite").write_bytes(b"not a database at all, but long enough to have a header" * 40)
+    for create in (True, False):
+        with pytest.raises(UsageError, match="not a results store of this tool"):
+            Store(tmp_path, create=create)
+    held = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert not any("results.sqlite" in path for path in held)
 
 
 def test_an_empty_folder_holds_no_results(tmp_path):
