@@ -201,7 +201,8 @@ class Store:
         Args:
             image_set: key of the images.
             outcomes: ((surrogate, attack, epsilon, target), predicted classes (N,)).
-            craftings: ((surrogate, attack, epsilon), facts about the crafting, a few images to show or None).
+            craftings: ((surrogate, attack, epsilon), facts about the crafting, a few images to show or None to leave
+                those that are stored).
 
         """
         with self._transaction() as db:
@@ -211,7 +212,11 @@ class Store:
             for (surrogate, attack, epsilon), facts, images in craftings:
                 blob = None if images is None else _pack_images(images)
                 row6 = (image_set, surrogate, attack, epsilon, json.dumps(facts), blob)
-                db.execute("INSERT OR REPLACE INTO craftings VALUES (?, ?, ?, ?, ?, ?)", row6)
+                db.execute(
+                    "INSERT INTO craftings VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (image_set, surrogate, attack, epsilon) "
+                    "DO UPDATE SET facts = excluded.facts, images = COALESCE(excluded.images, images)",
+                    row6,
+                )
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
