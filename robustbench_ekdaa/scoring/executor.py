@@ -107,8 +107,9 @@ class _Workers:
 
     def stop(self) -> None:
         """End the workers, also in the middle of a job: what they had not handed over is done again next time."""
+        workers = list(self.pool._processes.values())  # the pool forgets them as it shuts down
         self.pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
+        for process in workers:
             process.terminate()
         self.messages.put(None)
         self.listener.join()

@@ -1,5 +1,6 @@
 """Executors: the same results from any number of workers, and a worker's death in plain words."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -72,6 +73,22 @@ def test_a_workers_death_is_one_clear_line_and_its_errors_are_its_own():
         list(runner.run([die]))
     with pytest.raises(UsageError, match="one line"), executor(2, Silent()) as runner:
         list(runner.run([complain]))
+
+
+def test_stopping_the_workers_leaves_the_callers_other_processes_alone():
+    mine = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    mine.start()
+    try:
+        with executor(2, Silent()) as runner:
+            (result,) = runner.run([partial(square, 3)])
+        assert result[1][0] == 9
+        deadline = time.perf_counter() + 10
+        while len(multiprocessing.active_children()) > 1 and time.perf_counter() < deadline:
+            time.sleep(0.05)  # a signal takes a moment
+        assert multiprocessing.active_children() == [mine]
+    finally:
+        mine.kill()
+        mine.join()
 
 
 def test_workers_in_the_middle_of_a_long_job_do_not_outlive_a_killed_driver():
