@@ -213,7 +213,8 @@ class Store:
                 blob = None if images is None else _pack_images(images)
                 row6 = (image_set, surrogate, attack, epsilon, json.dumps(facts), blob)
                 db.execute(
-                    "INSERT INTO craftings VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (image_set, surrogate, attack, epsilon) "
+                    "INSERT INTO craftings VALUES (?, ?, ?, ?, ?, ?) "
+                    "ON CONFLICT (image_set, surrogate, attack, epsilon) "
                     "DO UPDATE SET facts = excluded.facts, images = COALESCE(excluded.images, images)",
                     row6,
                 )

@@ -67,7 +67,8 @@ def train_models(
 ) -> list[ModelRecord]:
     """Train what the run does not hold yet; a model that fails is recorded and does not stop the others.
 
-    The jobs must be ones that `check_job` lets pass; callers ask it before they open the store to write. Training that diverged would diverge again, so it is not repeated; any other failure is tried anew.
+    Callers ask `check_job` about every job before they open the store, so that a wrong request is not recorded.
+    Training that diverged would diverge again, so it is not repeated; any other failure is tried anew.
 
     Returns:
         the records of all jobs, in order.

@@ -87,14 +87,15 @@ def test_what_was_finished_when_a_job_failed_is_handed_over_before_its_error(tmp
     jobs = [partial(leave, tmp_path / str(number)) for number in range(5)]
     jobs[2:2] = [complain]
     jobs.append(doze)
-    handed_over = []
-    with pytest.raises(UsageError, match="one line"), executor(2, Silent()) as runner:
-        for position, _ in runner.run(jobs):
-            handed_over.append(position)
-            deadline = time.perf_counter() + 30
-            while len(list(tmp_path.iterdir())) < 5 and time.perf_counter() < deadline:
-                time.sleep(0.05)
-            time.sleep(0.5)  # from a job's last act to its result here
+    with executor(2, Silent()) as runner:
+        results = runner.run(jobs)
+        handed_over = [next(results)[0]]
+        deadline = time.perf_counter() + 30
+        while len(list(tmp_path.iterdir())) < 5 and time.perf_counter() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)  # from a job's last act to its result here
+        with pytest.raises(UsageError, match="one line"):
+            handed_over.extend(position for position, _ in results)
     assert sorted(handed_over) == [0, 1, 3, 4, 5]
 
 
