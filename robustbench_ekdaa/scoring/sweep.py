@@ -48,13 +48,17 @@ class Summary:
 
     Attributes:
         trained: models trained now.
-        crafted: crafting jobs done now.
+        crafted: crafting jobs done now; of images from a file, the models that were asked about them.
         failed: models that could not be trained, now or before.
     """
 
     trained: int = 0
     crafted: int = 0
     failed: list[ModelRecord] = field(default_factory=list)
+
+    def count(self, record: ModelRecord) -> None:
+        """Count a model for which training was tried now."""
+        self.trained += record.status == "trained"
 
 
 def train_models(
@@ -165,16 +169,12 @@ class _Driver:
 
     def _train(self) -> set[str]:
         """Train, and return the keys of the models that failed."""
-
-        def count(record: ModelRecord) -> None:
-            self.summary.trained += record.status == "trained"
-
         records = train_models(
             self.plan.models,
             self.store,
             device=self.device,
             runner=self.runner,
-            on_trained=count,
+            on_trained=self.summary.count,
         )
         failed = [record for record in records if record.status == "failed"]
         self.summary.failed += failed

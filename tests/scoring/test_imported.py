@@ -11,11 +11,13 @@ from robustbench_ekdaa.analysis.trainings import read_trainings
 from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.crafting import load_adversarial
 from robustbench_ekdaa.data import load_dataset
-from robustbench_ekdaa.errors import UsageError
+from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.learning import TrainingJob, load_network
+from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.rendering import write_report
 from robustbench_ekdaa.rendering.caveats import caveats
-from robustbench_ekdaa.scoring.imported import ImportSpec, score_images
+from robustbench_ekdaa.scoring import imported
+from robustbench_ekdaa.scoring.imported import ImportSpec, ScoreFile, score_images
 from robustbench_ekdaa.scoring.outcomes import IMPORTED
 from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
@@ -117,11 +119,52 @@ def test_images_that_the_sweep_did_not_use_get_a_table_of_their_own(swept, works
 
 def test_without_a_sweep_models_are_trained_and_the_file_alone_is_the_table(workspace, tmp_path):
     summary = score_images(shaken(tmp_path / "mine.npz", torch.arange(30)), tmp_path / "new", workspace=workspace)
-    assert (summary.crafted, summary.failed) == (4, [])
+    assert (summary.trained, summary.crafted, summary.failed) == (4, 4, [])
     (outcomes,) = open_run(tmp_path / "new")
     assert (outcomes.dataset, outcomes.epsilons) == ("digits", (0.0, 0.1))
     assert len(Results([outcomes]).frame()) == 4 * 2
     assert Results([outcomes]).summary()["clean_accuracy"].notna().all()
+
+
+def test_a_file_is_read_once_however_many_models_are_asked_and_anew_when_it_changes(workspace, tmp_path, monkeypatch):
+    reads = []
+
+    def counted(path, **options):
+        reads.append(path)
+        return load_adversarial(path, **options)
+
+    monkeypatch.setattr(imported, "load_adversarial", counted)
+    mine = shaken(tmp_path / "mine.npz", torch.arange(30))
+    assert score_images(mine, tmp_path / "run", workspace=workspace).crafted == 4
+    assert len(reads) == 1
+    mine = shaken(tmp_path / "mine.npz", torch.arange(30), size=0.3)
+    assert score_images(mine, tmp_path / "run", workspace=workspace).crafted == 4
+    assert len(reads) == 2
+    assert set(Results(open_run(tmp_path / "run")).frame()["epsilon"]) == {0.0, 0.3}
+
+
+def test_images_are_scored_on_the_data_they_were_checked_against_only(workspace, tmp_path):
+    score_images(shaken(tmp_path / "mine.npz", torch.arange(5)), tmp_path / "run", workspace=workspace)
+    changed = TrainingJob(workspace.models["quick_bp"], "digits", "another fingerprint", 0)
+    spec = ImportSpec(tmp_path / "mine.npz", "digits", MODELS)
+    job = ScoreFile(changed, spec, spec.load()[1], torch.arange(5), (0.1,), tmp_path / "run", "cpu")
+    with pytest.raises(WorkFailed, match="data set digits changed"):
+        job(Silent())
+
+
+def test_one_model_under_two_names_and_two_models_under_one_are_refused(workspace, tmp_path):
+    mine = shaken(tmp_path / "mine.npz", torch.arange(5))
+    write_card(tmp_path, "twin", "backprop")
+    with pytest.raises(UsageError, match="models quick_bp and twin are the same model"):
+        score_images(replace(mine, models=("quick_bp", "twin")), tmp_path / "new", workspace=Workspace(tmp_path))
+    card = workspace.models["quick_bp"]
+    write_card(tmp_path, "quick_bp", "backprop", rate=0.01)
+    changed = Workspace(tmp_path).models["quick_bp"]
+    with pytest.raises(UsageError, match="two different model cards have the name quick_bp"):
+        score_images(replace(mine, models=(card, changed)), tmp_path / "new", workspace=workspace)
+    assert not (tmp_path / "new").exists()
+    again = replace(mine, models=(card, card), seeds=1)  # the same model said twice is one
+    assert score_images(again, tmp_path / "new", workspace=workspace).crafted == 1
 
 
 def test_of_two_files_of_one_name_the_newer_counts(swept, workspace, tmp_path):
