@@ -243,7 +243,16 @@ def score(
         UsageError: for whatever in the request or the file is wrong.
 
     """
-    spec = ImportSpec(Path(file), dataset, models, seeds, name, norm, epsilons, indices)
+    spec = ImportSpec(
+        file=Path(file),
+        dataset=dataset,
+        models=models,
+        seeds=seeds,
+        name=name,
+        norm=norm,
+        epsilons=epsilons,
+        indices=indices,
+    )
     score_images(spec, run, workspace=workspace, device=device, workers=workers, progress=progress, command=command)
     return open_results(run)
 

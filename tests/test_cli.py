@@ -213,6 +213,12 @@ def test_ctrl_c_is_one_clear_line_and_the_same_command_goes_on(cli, tmp_path):
         ("sweep --dataset digits --models ekdaa --attacks ens_fgsm --epsilons 0.1 --run r", "Name more --surrogates"),
         ("score absent.npz --dataset digits --models ekdaa --run r", "absent.npz: there is no such file"),
         ("score absent.npz --dataset digits --models ekdaa --run r --indices 3-5", "--indices: cannot read '3-5'"),
+        ("score absent.npz --dataset digits --models ekdaa --run r --indices 5:3", "--indices: '5:3' makes no list"),
+        (
+            "score absent.npz --dataset digits --models ekdaa --run r --indices 0:99999999999",
+            "--indices: '0:99999999999' makes no list",
+        ),
+        ("score absent.npz --dataset digits --models ekdaa --run r --epsilons abc", "--epsilons: cannot read 'abc'"),
         ("score absent.npz --dataset digits --models ekdaa --run r --name fgsm", "an attack card has that name"),
         ("report nowhere --out x", "nowhere: no results here"),
         ("export nowhere --out x.csv", "nowhere: no results here"),

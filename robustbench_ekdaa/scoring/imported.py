@@ -30,7 +30,7 @@ from .sweep import Summary, choose_device, choose_workers, predict_clean, train_
 BATCH = 250  # images scored at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImportSpec:
     """What to score, and with which models.
 

@@ -41,13 +41,17 @@ def shaken(path, indices, size=0.1, **fields):
     images = load_dataset("digits").test.images[indices]
     moved = images + size * torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).sign()
     np.savez(path, images=moved.clamp(0, 1).numpy(), indices=indices, epsilon=size, norm="linf", **fields)
-    return ImportSpec(path, "digits", MODELS, seeds=2)
+    return ImportSpec(file=path, dataset="digits", models=MODELS, seeds=2)
 
 
 def test_saved_images_scored_again_give_the_sweeps_outcomes_and_know_whom_they_were_crafted_on(swept, workspace):
     summary = Results(open_run(swept)).summary()
     for path in sorted((swept / "adversarial").iterdir()):
-        score_images(ImportSpec(path, "digits", MODELS, seeds=2, name=f"again-{path.stem}"), swept, workspace=workspace)
+        score_images(
+            ImportSpec(file=path, dataset="digits", models=MODELS, seeds=2, name=f"again-{path.stem}"),
+            swept,
+            workspace=workspace,
+        )
     (outcomes,) = open_run(swept)
     cells = {
         (cell.surrogate, outcomes.attacks[cell.attack].name, cell.epsilon, cell.target): cell for cell in outcomes.cells
@@ -146,7 +150,7 @@ def test_a_file_is_read_once_however_many_models_are_asked_and_anew_when_it_chan
 def test_images_are_scored_on_the_data_they_were_checked_against_only(workspace, tmp_path):
     score_images(shaken(tmp_path / "mine.npz", torch.arange(5)), tmp_path / "run", workspace=workspace)
     changed = TrainingJob(workspace.models["quick_bp"], "digits", "another fingerprint", 0)
-    spec = ImportSpec(tmp_path / "mine.npz", "digits", MODELS)
+    spec = ImportSpec(file=tmp_path / "mine.npz", dataset="digits", models=MODELS)
     job = ScoreFile(changed, spec, spec.load()[1], torch.arange(5), (0.1,), tmp_path / "run", "cpu")
     with pytest.raises(WorkFailed, match="data set digits changed"):
         job(Silent())
@@ -227,7 +231,11 @@ def test_images_outside_their_ball_are_refused_before_anything_is_written(worksp
     arrays = {**np.load(tmp_path / "mine.npz"), "epsilon": 0.09}
     np.savez(tmp_path / "false.npz", **arrays)
     with pytest.raises(UsageError, match=r"false\.npz: images: 5 of 5 leave the linf ball of epsilon 0\.09"):
-        score_images(ImportSpec(tmp_path / "false.npz", "digits", MODELS), tmp_path / "new", workspace=workspace)
+        score_images(
+            ImportSpec(file=tmp_path / "false.npz", dataset="digits", models=MODELS),
+            tmp_path / "new",
+            workspace=workspace,
+        )
     assert not (tmp_path / "new").exists()
 
 
