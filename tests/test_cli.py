@@ -15,7 +15,7 @@ import pytest
 from robustbench_ekdaa.cards import builtin_workspace
 from robustbench_ekdaa.cli import main
 
-from .scoring.conftest import write_card
+from .scoring.conftest import stored, wait_until_stored, write_card
 
 SWEEP = (
     "sweep --dataset digits --models quick_bp,quick_ekdaa --attacks fgsm,noise --epsilons 0:0.2:0.1 "
@@ -172,11 +172,19 @@ def test_ctrl_c_is_one_clear_line_and_the_same_command_goes_on(cli, tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert "to do: 4 trainings" in process.stderr.readline()
+    wait_until_stored(tmp_path / "r", 1, 0, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert error == "error: stopped; everything finished before is kept. Run the same command again to go on.\n"
+    said = "error: stopped; everything finished before is kept. Run the same command again to go on."
+    assert error.splitlines()[-1] == said
+    assert "Traceback" not in error
+    models, outcomes = stored(tmp_path / "r")
+    assert len(models) >= 1
     assert cli(f"{SWEEP} --run r --workers 1")[0] == 0
+    all_models, all_outcomes = stored(tmp_path / "r")
+    assert models <= all_models  # with the seconds their training took: none was trained again
+    assert outcomes < all_outcomes
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.scoring.store import Store, open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
-from .conftest import wait_until_all_are_gone, write_card
+from .conftest import stored, wait_until_all_are_gone, wait_until_stored, write_card
 
 
 class CountCalls:
@@ -156,24 +155,25 @@ def test_a_sweep_killed_at_any_point_finishes_with_the_rows_of_an_undisturbed_on
     script = (
         "import sys; from robustbench_ekdaa.cards import SweepSpec, Workspace\n"
         "from robustbench_ekdaa.scoring.sweep import run_sweep\n"
-        "print('ready', flush=True)\n"
         "run_sweep(SweepSpec.model_validate_json(sys.argv[1]), sys.argv[2], workspace=Workspace(sys.argv[3]),\n"
         "          workers=2)\n"
-        "print('done', flush=True)"
     )
     spec = spec.model_copy(update={"attacks": (*spec.attacks, "ens_fgsm"), "save_images": True})
     arguments = [sys.executable, "-c", script, spec.model_dump_json(), str(tmp_path / "killed"), str(tmp_path)]
-    started = time.perf_counter()
     run_sweep(spec, tmp_path / "whole", workspace=workspace)
-    whole = time.perf_counter() - started
-    for share in (0.3, 0.6, 0.9):
-        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(whole * share)
+    all_models, all_outcomes = (len(some) for some in stored(tmp_path / "whole"))
+    kept = set(), set()
+    for models, outcomes in ((1, 0), (all_models, 1), (all_models, all_outcomes // 2)):
+        process = subprocess.Popen(arguments, start_new_session=True)
+        wait_until_stored(tmp_path / "killed", models, outcomes, process)
         process.send_signal(signal.SIGKILL)
         process.wait()
         wait_until_all_are_gone(process.pid)
-    assert subprocess.run(arguments, capture_output=True, text=True).stdout.endswith("done\n")
+        before, kept = kept, stored(tmp_path / "killed")
+        assert all(earlier <= later for earlier, later in zip(before, kept, strict=True))
+        assert len(kept[0]) >= models
+        assert outcomes <= len(kept[1]) < all_outcomes
+    run_sweep(spec, tmp_path / "killed", workspace=workspace)
     # Two workers there, one process here: a job computes on one thread wherever it runs, so the bits are the same.
     assert facts(tmp_path / "killed") == facts(tmp_path / "whole")
     killed, whole = (
