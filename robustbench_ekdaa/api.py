@@ -103,7 +103,7 @@ def train_many(
         check_job(job, whole)  # before the run folder is made
     crew = executor(choose_workers(workers, device), progress or Silent())
     with Store(Path(run), create=True) as store, crew as runner:
-        records = train_models([job for job, _ in jobs], jobs[0][1], store, device=device, runner=runner)
+        records = train_models([job for job, _ in jobs], store, device=device, runner=runner)
     failed = [record for record in records if record.status == "failed"]
     if failed and not keep_going:
         raise WorkFailed(failed[0].error)
@@ -274,7 +274,16 @@ def score(
         UsageError: for whatever in the request or the file is wrong.
 
     """
-    spec = ImportSpec(Path(file), dataset, models, seeds, name, norm, epsilons, indices)
+    spec = ImportSpec(
+        file=Path(file),
+        dataset=dataset,
+        models=models,
+        seeds=seeds,
+        name=name,
+        norm=norm,
+        epsilons=epsilons,
+        indices=indices,
+    )
     score_images(spec, run, workspace=workspace, device=device, workers=workers, progress=progress, command=command)
     return open_results(run)
 

@@ -8,7 +8,7 @@ import shlex
 import sys
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,6 +17,9 @@ from rich.table import Table
 from .cards import SweepSpec, Workspace, check, read_sweep
 from .errors import UsageError, WorkFailed, unknown_name
 from .progress import shown_progress
+
+if TYPE_CHECKING:
+    from .scoring.sweep import Summary
 
 NAME = "robustbench-ekdaa"
 app = typer.Typer(
@@ -298,13 +301,18 @@ def do_sweep(spec: SweepSpec, run: Path, workspace: Workspace, device: str, work
             command=command_line(),
         )
     out.print(summary_table(open_results(run)))
+    return tell_failed(summary)
+
+
+def tell_failed(summary: Summary) -> bool:
+    """Print why models could not be trained, and return whether there are any."""
     for record in summary.failed:
         log.print(f"failed: {record.error}", highlight=False, markup=False, soft_wrap=True)
     return bool(summary.failed)
 
 
 @app.command(
-    epilog=f"Example: `{NAME} score images.npz --dataset digits --models backprop,ekdaa --norm linf --epsilon 0.1 "
+    epilog=f"Example: `{NAME} score images.npz --dataset digits --models backprop,ekdaa --norm linf --epsilons 0.1 "
     "--run runs/digits`"
 )
 def score(
@@ -315,7 +323,9 @@ def score(
     seeds: Annotated[int, typer.Option(min=1, help="Training seeds per model.")] = 3,
     name: Annotated[str | None, typer.Option(help="What to call the attack (default: the file's name).")] = None,
     norm: Annotated[str | None, typer.Option(help="linf, l2 or l1, if the file does not say it.")] = None,
-    epsilon: Annotated[str | None, typer.Option(help="One per batch of images, if the file does not say them.")] = None,
+    epsilons: Annotated[
+        str | None, typer.Option(help="One per batch of images: 0.05,0.1, if the file does not say them.")
+    ] = None,
     indices: Annotated[
         str | None, typer.Option(help="Which test images: 3,1,4 or FIRST:LAST, if the file does not say it.")
     ] = None,
@@ -329,14 +339,14 @@ def score(
     from .scoring.imported import ImportSpec, score_images
 
     spec = ImportSpec(
-        file,
-        dataset,
-        parse_list(models) or [],
-        seeds,
-        name,
-        norm,
-        None if epsilon is None else parse_epsilons(epsilon),
-        None if indices is None else parse_indices(indices),
+        file=file,
+        dataset=dataset,
+        models=parse_list(models) or [],
+        seeds=seeds,
+        name=name,
+        norm=norm,
+        epsilons=None if epsilons is None else parse_epsilons(epsilons),
+        indices=None if indices is None else parse_indices(indices),
     )
     options: dict[str, Any] = {"workspace": Workspace(workspace), "device": device, "workers": workers}
     with shown_progress(log) as progress:
@@ -355,9 +365,7 @@ def score(
             for row in means.to_dict("records")
         ]
     )
-    for record in summary.failed:
-        log.print(f"failed: {record.error}", highlight=False, markup=False, soft_wrap=True)
-    raise typer.Exit(1 if summary.failed else 0)
+    raise typer.Exit(1 if tell_failed(summary) else 0)
 
 
 def parse_indices(text: str) -> list[int]:
@@ -366,9 +374,11 @@ def parse_indices(text: str) -> list[int]:
         if ":" not in text:
             return [int(part) for part in text.split(",")]
         first, last = (int(part) for part in text.split(":"))
-        return list(range(first, last + 1))
     except ValueError:
         raise UsageError(f"--indices: cannot read {text!r}. Write 3,1,4 or FIRST:LAST such as 0:499") from None
+    if not 0 <= first <= last < first + 1_000_000:
+        raise UsageError(f"--indices: {text!r} makes no list. Write 0 <= FIRST <= LAST, a million at most")
+    return list(range(first, last + 1))
 
 
 @app.command(epilog=f"Example: `{NAME} report runs/digits --out reports/digits`")

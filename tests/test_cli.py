@@ -14,7 +14,7 @@ import pytest
 from robustbench_ekdaa.cards import builtin_workspace
 from robustbench_ekdaa.cli import main
 
-from .scoring.conftest import write_card
+from .scoring.conftest import stored, wait_until_stored, write_card
 
 SWEEP = (
     "sweep --dataset digits --models quick_bp,quick_ekdaa --attacks fgsm,noise --epsilons 0:0.2:0.1 "
@@ -167,11 +167,19 @@ def test_ctrl_c_is_one_clear_line_and_the_same_command_goes_on(cli, tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert "to do: 4 trainings" in process.stderr.readline()
+    wait_until_stored(tmp_path / "r", 1, 0, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert error == "error: stopped; everything finished before is kept. Run the same command again to go on.\n"
+    said = "error: stopped; everything finished before is kept. Run the same command again to go on."
+    assert error.splitlines()[-1] == said
+    assert "Traceback" not in error
+    models, outcomes = stored(tmp_path / "r")
+    assert len(models) >= 1
     assert cli(f"{SWEEP} --run r --workers 1")[0] == 0
+    all_models, all_outcomes = stored(tmp_path / "r")
+    assert models <= all_models  # with the seconds their training took: none was trained again
+    assert outcomes < all_outcomes
 
 
 @pytest.mark.parametrize(
@@ -208,6 +216,12 @@ def test_ctrl_c_is_one_clear_line_and_the_same_command_goes_on(cli, tmp_path):
         ("sweep --dataset digits --models ekdaa --attacks ens_fgsm --epsilons 0.1 --run r", "Name more --surrogates"),
         ("score absent.npz --dataset digits --models ekdaa --run r", "absent.npz: there is no such file"),
         ("score absent.npz --dataset digits --models ekdaa --run r --indices 3-5", "--indices: cannot read '3-5'"),
+        ("score absent.npz --dataset digits --models ekdaa --run r --indices 5:3", "--indices: '5:3' makes no list"),
+        (
+            "score absent.npz --dataset digits --models ekdaa --run r --indices 0:99999999999",
+            "--indices: '0:99999999999' makes no list",
+        ),
+        ("score absent.npz --dataset digits --models ekdaa --run r --epsilons abc", "--epsilons: cannot read 'abc'"),
         ("score absent.npz --dataset digits --models ekdaa --run r --name fgsm", "an attack card has that name"),
         ("report nowhere --out x", "nowhere: no results here"),
         ("export nowhere --out x.csv", "nowhere: no results here"),

@@ -20,9 +20,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..cards import shown_path
+from ..data.archive import read_members
 from ..errors import UsageError, unknown_name
 from ..learning.checkpoint import FACTS, save_tensors
 from .threat import THREATS
@@ -90,7 +92,7 @@ def load_adversarial(
     images = images.float()[None] if images.ndim == 4 else images.float()
     if images.ndim != 5:
         raise UsageError(f"{where}: images: must be (E, N, C, H, W) or (N, C, H, W) (got {tuple(images.shape)})")
-    radii = _agreed(where, "epsilons", _numbers(arrays, "epsilons", "epsilon"), epsilons)
+    radii = _agreed(where, "epsilons", _radii(arrays, where), None if epsilons is None else _as_written(epsilons))
     if len(radii) != len(images):
         raise UsageError(f"{where}: epsilons: must be {len(images)}, one per batch of images (got {len(radii)})")
     said = facts.pop("norm", None)
@@ -99,13 +101,14 @@ def load_adversarial(
     measured = said or norm
     if measured is None:
         raise UsageError(f"{where}: norm: the file does not say it; give it as linf, l2 or l1")
-    if measured not in THREATS:
+    if not isinstance(measured, str) or measured not in THREATS:
         raise UsageError(f"{where}: {unknown_name('norm', str(measured), THREATS)}")
-    places = _agreed(where, "indices", _numbers(arrays, "indices"), indices, default=range(images.shape[1]))
+    said_places = arrays["indices"].flatten().tolist() if "indices" in arrays else None
+    places = _agreed(where, "indices", said_places, indices, default=range(images.shape[1]))
     if len(places) != images.shape[1]:
         raise UsageError(f"{where}: indices: must be {images.shape[1]}, one per image (got {len(places)})")
-    chosen = torch.tensor([int(place) for place in places], dtype=torch.int64)
-    return AdversarialImages(images, tuple(float(radius) for radius in radii), measured, chosen, facts)
+    chosen = torch.tensor([_position(place, where) for place in places], dtype=torch.int64)
+    return AdversarialImages(images, tuple(radii), measured, chosen, facts)
 
 
 def check_adversarial(found: AdversarialImages, clean: Tensor, *, where: str, fingerprint: str | None = None) -> None:
@@ -178,33 +181,66 @@ def _read_safetensors(path: Path, where: str) -> tuple[dict[str, Tensor], dict[s
         with safe_open(path, framework="pt") as file:
             header = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            facts: dict[str, Any] = json.loads(header.pop(FACTS, "{}"))
     except (OSError, SafetensorError, ValueError) as error:
-        raise UsageError(f"{where}: cannot be read as safetensors ({error})") from None
-    return tensors, {**header, **facts}
+        raise UsageError(f"{where}: cannot be read as safetensors ({error}). Save the file anew.") from None
+    return tensors, _facts_of(header, where)
 
 
 def _read_npz(path: Path, where: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors, facts = {}, {}
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            for name in archive.files:
-                array = archive[name]
-                if array.dtype.kind in "US":
-                    facts[name] = str(array)
-                else:
-                    tensors[name] = torch.from_numpy(np.atleast_1d(array))
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{where}: cannot be read as an NPZ archive of plain arrays ({error})") from None
+    for name, array in read_members(path).items():
+        if array.dtype.kind in "US":
+            facts[name] = str(array)
+            continue
+        try:
+            tensors[name] = torch.from_numpy(np.atleast_1d(array))
+        except (TypeError, ValueError):
+            raise UsageError(f"{where}: {name}: must be plain numbers or text (got {array.dtype})") from None
     return tensors, facts
 
 
-def _numbers(arrays: dict[str, Tensor], *names: str) -> list[float] | None:
-    for name in names:
+def _facts_of(header: dict[str, str], where: str) -> dict[str, Any]:
+    """Return what a safetensors header says; what this tool writes there is one JSON object."""
+    try:
+        facts = json.loads(header.pop(FACTS, "{}"))
+    except (ValueError, RecursionError):
+        facts = None
+    if not isinstance(facts, dict):
+        raise UsageError(f"{where}: {FACTS}: the header's entry must be a JSON object. Leave it out, or save anew.")
+    members = facts.get("members", [])
+    if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
+        raise UsageError(
+            f"{where}: members: must be a list of the keys of models (got {members}). Leave it out, or save anew."
+        )
+    return {**header, **facts}
+
+
+def _radii(arrays: dict[str, Tensor], where: str) -> list[float] | None:
+    for name in ("epsilons", "epsilon"):
         if name in arrays:
-            numbers: list[float] = arrays[name].flatten().tolist()
-            return numbers
+            if arrays[name].is_complex():
+                raise UsageError(f"{where}: {name}: must be numbers from 0 up (got complex ones)")
+            numbers = arrays[name].float() if arrays[name].dtype == torch.bfloat16 else arrays[name]
+            return _as_written(numbers.numpy())
     return None
+
+
+def _as_written(radii: ArrayLike) -> list[float]:
+    """Return epsilons as they were meant, so that each has one place in the store: 0.1 in float32 is 0.10000000149.
+
+    The shortest text that stands for such a number is what was written; it is rounded as a sweep's epsilons are.
+    """
+    return [round(float(str(radius)), 12) for radius in np.asarray(radii).flatten()]
+
+
+def _position(number: float, where: str) -> int:
+    try:
+        position = int(number)
+    except (TypeError, ValueError, OverflowError):  # a complex number, NaN, infinity
+        position = -1
+    if position != number or abs(position) >= 2**63:
+        raise UsageError(f"{where}: indices: must be whole numbers, positions in the test half (got {number})")
+    return position
 
 
 def _agreed(

@@ -83,6 +83,14 @@ def read_archive(
     )
 
 
+def read_members(path: Path) -> dict[str, NDArray[Any]]:
+    """Read all arrays of any NPZ archive, by name; raises UsageError naming file, key and reason."""
+    where = shown_path(path)
+    with _opened(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+        return {name: _member(archive, name, where) for name in names}
+
+
 def summarise(path: Path, *, usual_classes: Sequence[str] = ()) -> Summary:
     """Say what an archive holds from its labels and the heads of its images; raises UsageError as reading does."""
     where = shown_path(path)
@@ -141,6 +149,8 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     except Exception:  # whatever else zipfile stumbles over in a file that is not a zip file
         raise UsageError(f"{where}: not an NPZ archive (numpy.savez writes one), or damaged") from None
     with archive:
+        if not all(name.isprintable() for name in archive.namelist()):  # they stand in one-line messages
+            raise UsageError(f"{where}: the names in it are damaged. Make the file again.")
         yield archive
 
 
@@ -166,7 +176,7 @@ def _reading(archive: zipfile.ZipFile, key: str, where: str) -> Iterator[IO[byte
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:120]
-        raise UsageError(f"{where}: {key}: damaged ({type(error).__name__}: {reason})") from None
+        raise UsageError(f"{where}: {key}: damaged ({type(error).__name__}: {reason}). Make the file again.") from None
 
 
 def _head(archive: zipfile.ZipFile, key: str, where: str) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import count
@@ -26,11 +26,25 @@ Result = TypeVar("Result")
 Job = Callable[[Progress], Result]
 
 
+class PartlyDone(WorkFailed):
+    """A job failed, but what it had done by then is worth keeping: `result`, as the job would have returned it."""
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message, result)
+        self.result = result
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class Executor(Protocol):
     """Something that runs jobs and hands back each result as soon as it is there."""
 
     def run(self, jobs: Sequence[Job[Result]]) -> Iterator[tuple[int, Result]]:
-        """Yield (position of the job, its result), in order of completion."""
+        """Yield (position of the job, its result), in order of completion.
+
+        A job's error stops the others, and is raised once all results that were finished by then are handed over.
+        """
 
 
 @contextmanager
@@ -66,7 +80,12 @@ class _Here:
 
     def run(self, jobs: Sequence[Job[Result]]) -> Iterator[tuple[int, Result]]:
         for position, job in enumerate(jobs):
-            yield position, job(self.progress)
+            try:
+                result = job(self.progress)
+            except PartlyDone as error:
+                yield position, error.result
+                raise
+            yield position, result
 
 
 class _Workers:
@@ -84,7 +103,11 @@ class _Workers:
             futures = {self.pool.submit(_run, job): position for position, job in enumerate(jobs)}
         try:
             for future in as_completed(futures):
-                yield futures[future], future.result()
+                failure = future.exception()
+                if failure is not None:
+                    yield from _finished(futures)
+                    raise failure
+                yield futures.pop(future), future.result()
         except BrokenProcessPool:
             raise WorkFailed(
                 "a worker process died, perhaps for lack of memory; everything finished before is kept. "
@@ -107,11 +130,26 @@ class _Workers:
 
     def stop(self) -> None:
         """End the workers, also in the middle of a job: what they had not handed over is done again next time."""
+        workers = list(self.pool._processes.values())  # the pool forgets them as it shuts down
         self.pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
+        for process in workers:
             process.terminate()
         self.messages.put(None)
         self.listener.join()
+
+
+def _finished(futures: dict[Future[Result], int]) -> Iterator[tuple[int, Result]]:
+    """Cancel what has not begun, and yield what is there of the rest."""
+    for future in futures:
+        future.cancel()
+    for future, position in futures.items():
+        if future.cancelled() or not future.done():
+            continue
+        failure = future.exception()
+        if failure is None:
+            yield position, future.result()
+        elif isinstance(failure, PartlyDone):
+            yield position, failure.result
 
 
 _MESSAGES: Any = None

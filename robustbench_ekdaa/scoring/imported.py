@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,19 @@ from ..crafting import AdversarialImages, check_adversarial, load_adversarial
 from ..data import Dataset, load_dataset
 from ..errors import UsageError, WorkFailed
 from ..learning import TrainingJob, load_network
+from ..learning.training import check_job
 from ..progress import Progress, Silent
 from .executor import Executor, executor
-from .jobs import SHOWN_IMAGES, predict
+from .jobs import SHOWN_IMAGES, load_unchanged, predict
 from .outcomes import IMPORTED, AttackRecord
-from .plan import CLEAN, ImageSet, ensemble_key, training_jobs
+from .plan import CLEAN, ImageSet, ensemble_key, refuse_twins, training_jobs
 from .store import Store
 from .sweep import Summary, choose_device, choose_workers, predict_clean, train_models
 
 BATCH = 250  # images scored at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImportSpec:
     """What to score, and with which models.
 
@@ -63,9 +65,11 @@ class ImportSpec:
             )
         return name
 
-    def load(self) -> AdversarialImages:
-        """Read the file."""
-        return load_adversarial(self.file, norm=self.norm, epsilons=self.epsilons, indices=self.indices)
+    def load(self) -> tuple[AdversarialImages, str]:
+        """Return what the file holds and the hash of that; it is read once, unless it changes."""
+        epsilons = None if self.epsilons is None else tuple(self.epsilons)
+        indices = None if self.indices is None else tuple(self.indices)
+        return _load(self.file, self.norm, epsilons, indices, _stamp(self.file))
 
     def facts(self, models: Sequence[ModelCard]) -> dict[str, Any]:
         """Return the request as plain data."""
@@ -73,7 +77,7 @@ class ImportSpec:
             "imports": str(self.file),
             "name": self.attack,
             "datasets": [self.dataset],
-            "models": [card.name for card in models],
+            "models": list(dict.fromkeys(card.name for card in models)),
             "seeds": self.seeds,
         }
 
@@ -114,14 +118,18 @@ def score_images(
     if not spec.models or spec.seeds < 1:
         raise UsageError("name at least one model and one seed: there is nobody to score")
     cards = [workspace.models[model] if isinstance(model, str) else model for model in spec.models]
-    dataset, found = load_dataset(spec.dataset), spec.load()
+    dataset, (found, key) = load_dataset(spec.dataset), spec.load()
     check_adversarial(found, dataset.test.images, where=shown_path(spec.file), fingerprint=dataset.fingerprint)
+    jobs = training_jobs(cards, dataset, spec.seeds)
+    refuse_twins(jobs)
+    jobs = tuple({job.key: job for job in jobs}.values())  # a model may be named twice
+    for job in jobs:
+        check_job(job, dataset)
     with Store(Path(run), create=True) as store, executor(workers, progress) as runner:
         known = store.attacks().values()
         if any(record.name == spec.attack and not record.imported for record in known):
             raise UsageError(f"{spec.attack}: an attack of this run has that name. Choose another with --name.")
-        jobs = training_jobs(list({card.name: card for card in cards}.values()), dataset, spec.seeds)
-        importing = _Import(spec, found, dataset, jobs, store, runner, device, progress)
+        importing = _Import(spec, found, key, dataset, jobs, store, runner, device, progress)
         return importing.run(spec.facts(cards), command)
 
 
@@ -131,6 +139,7 @@ class _Import:
 
     spec: ImportSpec
     found: AdversarialImages
+    key: str
     dataset: Dataset
     jobs: tuple[TrainingJob, ...]
     store: Store
@@ -140,11 +149,11 @@ class _Import:
 
     def run(self, facts: dict[str, Any], command: str) -> Summary:
         """Record, train, predict and score what is missing."""
-        images, key, (surrogate, members) = self._images(), content_key(self.found), self._crafted_on()
-        self._record(images, key, surrogate, members, facts, command)
+        images, key, (surrogate, members), summary = self._images(), self.key, self._crafted_on(), Summary()
+        self._record(images, surrogate, members, facts, command)
         stored = self.store.stored(images.key)
-        records = train_models(self.jobs, self.dataset, self.store, device=self.device, runner=self.runner)
-        failed = [record for record in records if record.status == "failed"]
+        records = train_models(self.jobs, self.store, device=self.device, runner=self.runner, on_trained=summary.count)
+        summary.failed += [record for record in records if record.status == "failed"]
         jobs = [job for job, record in zip(self.jobs, records, strict=True) if record.status == "trained"]
         unseen = [job for job in jobs if (*CLEAN, job.key) not in stored]
         predict_clean(unseen, images, self.store, self.runner, device=self.device, batch_size=BATCH)
@@ -157,7 +166,8 @@ class _Import:
             target = work[position].job.key
             outcomes = [((surrogate, key, radius, target), classes) for radius, classes in said.items()]
             self.store.add_outcomes(images.key, outcomes)
-        return Summary(crafted=len(work), failed=failed)
+            summary.crafted += 1
+        return summary
 
     @property
     def _radii(self) -> list[float]:
@@ -189,10 +199,16 @@ class _Import:
         return IMPORTED, []
 
     def _record(
-        self, images: ImageSet, key: str, surrogate: str, members: list[str], facts: dict[str, Any], command: str
+        self, images: ImageSet, surrogate: str, members: list[str], facts: dict[str, Any], command: str
     ) -> None:
         """Record what is scored, and keep the first images to show."""
-        spec, found, clean, first = self.spec, self.found, self.dataset.test, images.indices[:SHOWN_IMAGES]
+        key, spec, found, clean, first = (
+            self.key,
+            self.spec,
+            self.found,
+            self.dataset.test,
+            images.indices[:SHOWN_IMAGES],
+        )
         card = {"kind": IMPORTED, "file": str(spec.file), "says": found.facts}
         roles = {
             "surrogates": [],
@@ -229,6 +245,26 @@ def rows_of(found: AdversarialImages, indices: torch.Tensor) -> list[int]:
     return [place[index] for index in indices.tolist()]
 
 
+@lru_cache(maxsize=1)  # a file may be large, and every model of a process wants the same one
+def _load(
+    file: Path,
+    norm: str | None,
+    epsilons: tuple[float, ...] | None,
+    indices: tuple[int, ...] | None,
+    stamp: tuple[int, int] | None,
+) -> tuple[AdversarialImages, str]:
+    found = load_adversarial(file, norm=norm, epsilons=epsilons, indices=indices)
+    return found, content_key(found)
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    """Return size and time of a file, so that a changed one is read anew."""
+    if not file.is_file():
+        return None
+    facts = file.stat()
+    return facts.st_size, facts.st_mtime_ns
+
+
 @dataclass(frozen=True)
 class ScoreFile:
     """Pass a file's images through one model.
@@ -254,10 +290,11 @@ class ScoreFile:
 
     def __call__(self, progress: Progress) -> dict[float, NDArray[np.int64]]:
         """Return, per epsilon, the class said of each image, (N,)."""
-        found = self.spec.load()
-        if content_key(found) != self.key:
+        found, key = self.spec.load()
+        if key != self.key:
             raise WorkFailed(f"{shown_path(self.spec.file)} changed while it was scored. Run the same command again.")
-        network = load_network(self.job, load_dataset(self.job.dataset), self.run, self.device)
+        dataset = load_unchanged(self.job.dataset, self.job.fingerprint)
+        network = load_network(self.job, dataset, self.run, self.device)
         rows = rows_of(found, self.indices)
         said = {}
         for radius in self.epsilons:

@@ -18,6 +18,7 @@ from ..data import Dataset, load_dataset
 from ..errors import TrainingDiverged, UsageError, WorkFailed
 from ..learning import TrainingJob, load_network, train
 from ..progress import Progress
+from .executor import PartlyDone
 from .images import ImageFile
 from .outcomes import ModelRecord
 from .plan import CraftJob
@@ -163,7 +164,12 @@ class CraftAndScore:
     file: ImageFile | None = None
 
     def __call__(self, progress: Progress) -> dict[float, Crafting]:
-        """Return, per epsilon, what the targets said; the images, if wanted, are in their file by then."""
+        """Return, per epsilon, what the targets said; the images, if wanted, are in their file by then.
+
+        Raises:
+            PartlyDone: when the images cannot be saved; it holds what the targets said.
+
+        """
         job, bar = self.job, progress.task(self.job.label, len(self.indices))
         dataset = load_unchanged(self.dataset, self.fingerprint)
         networks = self._networks(dataset)
@@ -177,7 +183,10 @@ class CraftAndScore:
             self._one_batch(surrogates, networks, images, labels, chosen.tolist(), results, unsaved)
             bar.advance(len(chosen))
         if self.file is not None and unsaved:
-            self.file.add({epsilon: torch.cat(parts) for epsilon, parts in unsaved.items()})
+            try:
+                self.file.add({epsilon: torch.cat(parts) for epsilon, parts in unsaved.items()})
+            except (UsageError, WorkFailed) as error:
+                raise PartlyDone(str(error), results) from None
         return results
 
     def _networks(self, dataset: Dataset) -> dict[str, nn.Module]:

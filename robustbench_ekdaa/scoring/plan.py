@@ -170,6 +170,21 @@ def training_jobs(cards: Sequence[ModelCard], dataset: Dataset, seeds: int) -> t
     return tuple(TrainingJob(card, dataset.name, dataset.fingerprint, seed) for card in cards for seed in range(seeds))
 
 
+def refuse_twins(jobs: Iterable[TrainingJob]) -> None:
+    """Raise UsageError for two names of one model, or one name of two."""
+    names: dict[str, str] = {}
+    keys: dict[tuple[str, int], str] = {}
+    for job in jobs:
+        name = job.card.name
+        other = names.setdefault(job.key, name)
+        if other != name:
+            raise UsageError(
+                f"models {other} and {name} are the same model (same rule, network, recipe); name one of them"
+            )
+        if keys.setdefault((name, job.seed), job.key) != job.key:
+            raise UsageError(f"two different model cards have the name {name}; rename one of them")
+
+
 def attack_key(card: AttackCard, seed: int, precision: Precision = "float32") -> str:
     """Return the hash of all that decides an attack's images besides surrogate, image and epsilon."""
     facts = {"version": CRAFTING_VERSION, "card": card.identity(), "seed": seed}
@@ -188,13 +203,7 @@ def plan_sweep(spec: SweepSpec, workspace: Workspace, dataset: Dataset) -> Sweep
     """
     surrogates = training_jobs([workspace.models[name] for name in spec.surrogate_names], dataset, spec.seeds)
     targets = training_jobs([workspace.models[name] for name in spec.target_names], dataset, spec.seeds)
-    owners: dict[str, str] = {}
-    for job in (*surrogates, *targets):
-        other = owners.setdefault(job.key, job.card.name)
-        if other != job.card.name:
-            raise UsageError(
-                f"models {other} and {job.card.name} are the same model (same rule, network, recipe); name one of them"
-            )
+    refuse_twins((*surrogates, *targets))
     cards = workspace.expand_attacks(spec.attacks)
     together = [card.name for card in cards if card.uses_ensemble]
     if together and len(spec.surrogate_names) < 2:

@@ -82,17 +82,28 @@ class Store:
             finished = not self.path.with_name(self.path.name + "-wal").exists()
             mode = "mode=rwc" if create else "mode=ro&immutable=1" if finished else "mode=ro"
             self._db = sqlite3.connect(f"{address}?{mode}", uri=True, isolation_level=None, timeout=30)
-            if create and new:
+            try:
+                self._begin(create and new)
+            except BaseException:
+                self._db.close()
+                raise
+        except sqlite3.OperationalError as error:
+            raise UsageError(
+                f"{shown_path(self.run)}: results.sqlite cannot be opened ({error}). Choose another --run folder."
+            ) from None
+
+    def _begin(self, new: bool) -> None:
+        """Lay out a new file, and make sure that it is one of ours."""
+        try:
+            if new:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.executescript(
                     f"BEGIN; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; {SCHEMA} COMMIT;"
                 )
             (application,) = self._db.execute("PRAGMA application_id").fetchone()
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        except sqlite3.OperationalError as error:
-            raise UsageError(
-                f"{shown_path(self.run)}: results.sqlite cannot be opened ({error}). Choose another --run folder."
-            ) from None
+        except sqlite3.OperationalError:
+            raise
         except sqlite3.DatabaseError:
             application, version = 0, 0
         if application != APPLICATION:
@@ -190,7 +201,8 @@ class Store:
         Args:
             image_set: key of the images.
             outcomes: ((surrogate, attack, epsilon, target), predicted classes (N,)).
-            craftings: ((surrogate, attack, epsilon), facts about the crafting, a few images to show or None).
+            craftings: ((surrogate, attack, epsilon), facts about the crafting, a few images to show or None to leave
+                those that are stored).
 
         """
         with self._transaction() as db:
@@ -200,7 +212,12 @@ class Store:
             for (surrogate, attack, epsilon), facts, images in craftings:
                 blob = None if images is None else _pack_images(images)
                 row6 = (image_set, surrogate, attack, epsilon, json.dumps(facts), blob)
-                db.execute("INSERT OR REPLACE INTO craftings VALUES (?, ?, ?, ?, ?, ?)", row6)
+                db.execute(
+                    "INSERT INTO craftings VALUES (?, ?, ?, ?, ?, ?) "
+                    "ON CONFLICT (image_set, surrogate, attack, epsilon) "
+                    "DO UPDATE SET facts = excluded.facts, images = COALESCE(excluded.images, images)",
+                    row6,
+                )
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

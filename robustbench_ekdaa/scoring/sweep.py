@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..cards import SweepSpec, Workspace
-from ..data import Dataset, load_dataset
+from ..data import load_dataset
 from ..errors import UsageError
 from ..learning import TrainingJob
 from ..learning.training import check_job, checkpoint_path
@@ -48,7 +48,7 @@ class Summary:
 
     Attributes:
         trained: models trained now.
-        crafted: crafting jobs done now.
+        crafted: crafting jobs done now; of images from a file, the models that were asked about them.
         failed: models that could not be trained, now or before.
     """
 
@@ -56,10 +56,13 @@ class Summary:
     crafted: int = 0
     failed: list[ModelRecord] = field(default_factory=list)
 
+    def count(self, record: ModelRecord) -> None:
+        """Count a model for which training was tried now."""
+        self.trained += record.status == "trained"
+
 
 def train_models(
     jobs: Sequence[TrainingJob],
-    dataset: Dataset,
     store: Store,
     *,
     device: str,
@@ -68,6 +71,7 @@ def train_models(
 ) -> list[ModelRecord]:
     """Train what the run does not hold yet; a model that fails is recorded and does not stop the others.
 
+    Callers ask `check_job` about every job before they open the store, so that a wrong request is not recorded.
     Training that diverged would diverge again, so it is not repeated; any other failure is tried anew.
 
     Returns:
@@ -76,8 +80,6 @@ def train_models(
     known = store.models()
     records = {job.key: known[job.key] for job in jobs if _settled(job, known.get(job.key), store.run)}
     missing = [job for job in {job.key: job for job in jobs}.values() if job.key not in records]
-    for job in missing:
-        check_job(job, dataset)
     for position, record in runner.run([TrainModel(job, store.run, device) for job in missing]):
         store.add_model(record)
         records[missing[position].key] = record
@@ -120,6 +122,9 @@ def run_sweep(
     workspace, progress, device = workspace or Workspace(), progress or Silent(), choose_device(device)
     workers = choose_workers(workers, device)
     plans = [plan_sweep(spec, workspace, load_dataset(name)) for name in spec.datasets]
+    for plan in plans:
+        for job in plan.models:
+            check_job(job, plan.dataset)
     summary = Summary()
     with Store(Path(run), create=True) as store, executor(workers, progress) as runner:
         for plan in plans:
@@ -164,17 +169,12 @@ class _Driver:
 
     def _train(self) -> set[str]:
         """Train, and return the keys of the models that failed."""
-
-        def count(record: ModelRecord) -> None:
-            self.summary.trained += record.status == "trained"
-
         records = train_models(
             self.plan.models,
-            self.plan.dataset,
             self.store,
             device=self.device,
             runner=self.runner,
-            on_trained=count,
+            on_trained=self.summary.count,
         )
         failed = [record for record in records if record.status == "failed"]
         self.summary.failed += failed

@@ -7,12 +7,15 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from robustbench_ekdaa.crafting import craft
 from robustbench_ekdaa.crafting.archive import AdversarialImages, check_adversarial, load_adversarial, save_adversarial
 from robustbench_ekdaa.errors import UsageError, WorkFailed
+from robustbench_ekdaa.learning.checkpoint import FACTS
 
 EPSILONS = (0.05, 0.2)
+IMAGES, SAID = np.zeros((2, 1, 8, 8), np.float32), {"epsilons": [0.1], "norm": "linf"}
 
 
 @pytest.fixture
@@ -95,7 +98,14 @@ def test_images_that_are_not_what_they_claim_are_refused(made, change, words):
             {"images": np.zeros((2, 1, 8, 8), np.float32), "epsilons": [0.1], "norm": "l2", "indices": [1]},
             "indices: must be 2",
         ),
-        ({"images": np.array([{"a": 1}], dtype=object)}, "plain arrays"),
+        ({"images": np.array([{"a": 1}], dtype=object)}, "holds pickled objects"),
+        ({"images": IMAGES, **SAID, "indices": [0.7, 1.9]}, "indices: must be whole numbers"),
+        ({"images": IMAGES, **SAID, "indices": [0, np.nan]}, "indices: must be whole numbers"),
+        ({"images": IMAGES, **SAID, "indices": [0, np.inf]}, "indices: must be whole numbers"),
+        ({"images": IMAGES, **SAID, "indices": [0, 2.0**70]}, "indices: must be whole numbers"),
+        ({"images": IMAGES, **SAID, "indices": [0, 1j]}, "indices: must be whole numbers"),
+        ({"images": IMAGES, **SAID, "epsilons": [1j]}, "epsilons: must be numbers"),
+        ({"images": IMAGES, **SAID, "when": np.datetime64("2026-01-01")}, "when: must be plain numbers"),
     ],
 )
 def test_files_that_say_too_little_or_hold_pickles_are_refused(tmp_path, fields, words):
@@ -109,11 +119,64 @@ def test_files_that_say_too_little_or_hold_pickles_are_refused(tmp_path, fields,
 def test_files_that_are_no_archive_are_refused(tmp_path):
     (tmp_path / "f.safetensors").write_bytes(b"nothing of the kind")
     (tmp_path / "g.npz").write_bytes(pickle.dumps({"a": 1}))
-    (tmp_path / "h.pt").write_bytes(b"")
-    for name in ("f.safetensors", "g.npz", "h.pt", "missing.npz"):
+    for name in ("h.pt", "empty.npz", "empty.safetensors"):
+        (tmp_path / name).write_bytes(b"")
+    for name in ("f.safetensors", "g.npz", "h.pt", "missing.npz", "empty.npz", "empty.safetensors"):
         with pytest.raises(UsageError) as caught:
             load_adversarial(tmp_path / name)
         assert name in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_an_archive_cut_short_or_with_one_byte_turned_is_refused_or_read_right(tmp_path, write):
+    write(tmp_path / "whole.npz", images=IMAGES, **SAID)
+    whole = (tmp_path / "whole.npz").read_bytes()
+    cut = [whole[:length] for length in range(0, len(whole), 97)]
+    turned = [whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :] for at in range(0, len(whole), 61)]
+    said = []
+    for damaged in (*cut, *turned):
+        (tmp_path / "i.npz").write_bytes(damaged)
+        try:
+            assert torch.equal(load_adversarial(tmp_path / "i.npz").images, torch.zeros(1, 2, 1, 8, 8))
+        except UsageError as error:
+            said.append(str(error))
+    assert len(said) >= len(cut)
+    assert all("i.npz" in line and "\n" not in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("[1, 2]", "must be a JSON object"),
+        ("not JSON", "must be a JSON object"),
+        ('{"members": 5, "norm": "linf"}', "members: must be a list of the keys of models (got 5)"),
+        ('{"members": [[1]], "norm": "linf"}', "members: must be a list of the keys of models (got [[1]])"),
+        ('{"norm": ["linf"]}', "unknown norm"),
+    ],
+)
+def test_a_safetensors_header_that_says_nonsense_is_refused(tmp_path, entry, words):
+    tensors = {"images": torch.from_numpy(IMAGES), "epsilons": torch.tensor([0.1])}
+    save_file(tensors, tmp_path / "j.safetensors", metadata={FACTS: entry})
+    with pytest.raises(UsageError) as caught:
+        load_adversarial(tmp_path / "j.safetensors")
+    assert words in str(caught.value)
+    assert "j.safetensors" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("precision", [np.float16, np.float32, np.float64])
+def test_an_epsilon_means_the_number_that_was_written_whatever_its_precision(tmp_path, precision):
+    images = np.zeros((3, 2, 1, 8, 8), np.float32)
+    np.savez(tmp_path / "k.npz", images=images, epsilons=np.array([0.1, 0.2, 0.3], precision), norm="linf")
+    for asked in (None, [0.1, 0.2, 3 * 0.1], np.float32([0.1, 0.2, 0.3])):  # 3 * 0.1 is 0.30000000000000004
+        assert load_adversarial(tmp_path / "k.npz", epsilons=asked).epsilons == (0.1, 0.2, 0.3)
+    assert load_adversarial(tmp_path / "k.npz", indices=np.arange(2)).indices.tolist() == [0, 1]
+
+
+def test_whole_numbers_are_indices_whatever_their_precision(tmp_path):
+    np.savez(tmp_path / "l.npz", images=IMAGES, indices=np.array([4.0, 2.0]), **SAID)
+    assert load_adversarial(tmp_path / "l.npz").indices.tolist() == [4, 2]
 
 
 def test_a_place_that_cannot_be_written_is_one_clear_line(made, tmp_path):

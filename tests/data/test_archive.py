@@ -215,6 +215,14 @@ def test_a_folder_called_npz_is_told_in_one_line(tmp_path: Path) -> None:
         read_archive(tmp_path)
 
 
+def test_an_archive_whose_names_cannot_be_shown_is_told_in_one_line(make_archive: Any) -> None:
+    path = make_archive()
+    path.write_bytes(path.read_bytes().replace(b"train_images", b"train\nimages"))
+    with pytest.raises(UsageError, match=r"\.npz: the names in it are damaged") as error:
+        read_archive(path)
+    assert "\n" not in str(error.value)
+
+
 @settings(max_examples=150)
 @given(data=st.data())
 def test_a_damaged_archive_reads_right_or_not_at_all(data: st.DataObject, tmp_path_factory: Any) -> None:

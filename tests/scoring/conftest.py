@@ -1,7 +1,9 @@
 """A workspace whose models train in a second, so that whole sweeps can be run in tests."""
 
 import os
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
@@ -17,12 +19,35 @@ blocks = [{{ layer = "conv", width = 4, pool = "max" }}]
 epochs = 2
 batch_size = 64
 learning_rate = {rate}
+{more}
 """
 
 
-def write_card(folder, name, rule, rate=0.05):
+def write_card(folder, name, rule, rate=0.05, more=""):
     (folder / "models").mkdir(exist_ok=True)
-    (folder / "models" / f"{name}.toml").write_text(CARD.format(name=name, rule=rule, rate=rate))
+    (folder / "models" / f"{name}.toml").write_text(CARD.format(name=name, rule=rule, rate=rate, more=more))
+
+
+def stored(run):
+    """What a run holds, also while another process writes it: its models, and the places of its outcomes."""
+    try:
+        with closing(sqlite3.connect(f"{(run / 'results.sqlite').as_uri()}?mode=ro", uri=True)) as store:
+            models = store.execute("SELECT key, metrics FROM models").fetchall()
+            outcomes = store.execute("SELECT image_set, surrogate, attack, epsilon, target FROM outcomes").fetchall()
+    except sqlite3.OperationalError:  # it is not there yet
+        return set(), set()
+    return set(models), set(outcomes)
+
+
+def wait_until_stored(run, models, outcomes, process):
+    """Wait until a process has stored so many models and outcomes."""
+    for _ in range(30_000):
+        there = stored(run)
+        if len(there[0]) >= models and len(there[1]) >= outcomes:
+            return
+        assert process.poll() is None, "it ended before it had stored as much"
+        time.sleep(0.002)
+    raise AssertionError(f"it stored no more than {[len(some) for some in there]} models and outcomes in a minute")
 
 
 def wait_until_all_are_gone(group):

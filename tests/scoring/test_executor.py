@@ -1,5 +1,6 @@
 """Executors: the same results from any number of workers, and a worker's death in plain words."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import torch
 
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.progress import Silent
-from robustbench_ekdaa.scoring.executor import executor
+from robustbench_ekdaa.scoring.executor import PartlyDone, executor
 from robustbench_ekdaa.scoring.sweep import choose_device, choose_workers
 
 from .conftest import wait_until_all_are_gone
@@ -37,6 +38,14 @@ def die(progress):
 
 def complain(progress):
     raise UsageError("one line")
+
+
+def leave(path, progress):
+    path.touch()
+
+
+def stop_half_way(progress):
+    raise PartlyDone("the disk is full", "half")
 
 
 class Watcher(Silent):
@@ -72,6 +81,46 @@ def test_a_workers_death_is_one_clear_line_and_its_errors_are_its_own():
         list(runner.run([die]))
     with pytest.raises(UsageError, match="one line"), executor(2, Silent()) as runner:
         list(runner.run([complain]))
+
+
+def test_what_was_finished_when_a_job_failed_is_handed_over_before_its_error(tmp_path):
+    jobs = [partial(leave, tmp_path / str(number)) for number in range(5)]
+    jobs[2:2] = [complain]
+    jobs.append(doze)
+    with executor(2, Silent()) as runner:
+        results = runner.run(jobs)
+        handed_over = [next(results)[0]]
+        deadline = time.perf_counter() + 30
+        while len(list(tmp_path.iterdir())) < 5 and time.perf_counter() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)  # from a job's last act to its result here
+        with pytest.raises(UsageError, match="one line"):
+            handed_over.extend(position for position, _ in results)
+    assert sorted(handed_over) == [0, 1, 3, 4, 5]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_a_failed_job_had_done_is_handed_over_before_its_error(workers):
+    handed_over = []
+    with pytest.raises(WorkFailed, match=r"^the disk is full$"), executor(workers, Silent()) as runner:
+        handed_over.extend(runner.run([stop_half_way]))
+    assert handed_over == [(0, "half")]
+
+
+def test_stopping_the_workers_leaves_the_callers_other_processes_alone():
+    mine = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    mine.start()
+    try:
+        with executor(2, Silent()) as runner:
+            (result,) = runner.run([partial(square, 3)])
+        assert result[1][0] == 9
+        deadline = time.perf_counter() + 10
+        while len(multiprocessing.active_children()) > 1 and time.perf_counter() < deadline:
+            time.sleep(0.05)  # a signal takes a moment
+        assert multiprocessing.active_children() == [mine]
+    finally:
+        mine.kill()
+        mine.join()
 
 
 def test_workers_in_the_middle_of_a_long_job_do_not_outlive_a_killed_driver():

@@ -5,7 +5,9 @@ import torch
 
 from robustbench_ekdaa.crafting import check_adversarial, craft, load_adversarial
 from robustbench_ekdaa.data import load_dataset
+from robustbench_ekdaa.errors import WorkFailed
 from robustbench_ekdaa.learning import TrainingJob, load_network
+from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
 from .test_sweep import CountCalls, facts
@@ -78,6 +80,42 @@ def test_only_missing_images_are_crafted_and_nobody_is_asked_about_them_again(tm
         assert count.calls == batches * (2 * 9 + 1)
         assert path.read_bytes() == whole
     assert facts(run) == before
+
+
+def test_images_to_show_stay_when_their_surrogate_is_attacked_again_and_is_no_longer_the_first(
+    tmp_path, workspace, saving
+):
+    saving = saving.model_copy(update={"attacks": ("bim",), "seeds": 1, "save_images": False})
+
+    def shown(surrogates, targets):
+        wanted = saving.model_copy(update={"surrogates": surrogates, "targets": targets})
+        run_sweep(wanted, tmp_path / "run", workspace=workspace)
+        (outcomes,) = open_run(tmp_path / "run")
+        return {(one.surrogate, one.epsilon): one.images.tolist() for one in outcomes.examples}
+
+    before = shown(("quick_bp",), ("quick_bp",))
+    after = shown(("quick_ekdaa", "quick_bp"), ("quick_bp", "quick_ekdaa"))
+    assert len(before) == 2
+    assert {place: after.get(place) for place in before} == before
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_outcomes_are_kept_though_their_images_could_not_be_saved(tmp_path, workspace, saving, workers):
+    run = tmp_path / "run"
+    saving = saving.model_copy(update={"attacks": ("noise",), "seeds": 1})
+    run.mkdir()
+    (run / "adversarial").write_text("a file where the folder should be")
+    with pytest.raises(WorkFailed, match="could not be written"):
+        run_sweep(saving, run, workspace=workspace, workers=workers)
+    before = facts(run)
+    assert len(before[0]) == 2 * 2  # epsilons x targets
+    (run / "adversarial").unlink()
+    with CountCalls() as count:
+        run_sweep(saving, run, workspace=workspace)
+    assert count.calls == 0  # noise asks no model, and no target is asked again
+    assert facts(run) == before
+    ((_, images),) = saved(run).values()
+    assert images.epsilons == (0.1, 0.2)
 
 
 def test_more_epsilons_are_added_to_a_file_and_the_others_are_not_crafted_again(tmp_path, workspace, saving):

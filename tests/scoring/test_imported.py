@@ -8,17 +8,21 @@ import torch
 
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.analysis.trainings import read_trainings
+from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.crafting import load_adversarial
 from robustbench_ekdaa.data import load_dataset
-from robustbench_ekdaa.errors import UsageError
+from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.learning import TrainingJob, load_network
+from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.rendering import write_report
 from robustbench_ekdaa.rendering.caveats import caveats
-from robustbench_ekdaa.scoring.imported import ImportSpec, score_images
+from robustbench_ekdaa.scoring import imported
+from robustbench_ekdaa.scoring.imported import ImportSpec, ScoreFile, score_images
 from robustbench_ekdaa.scoring.outcomes import IMPORTED
 from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
+from .conftest import write_card
 from .test_sweep import CountCalls, Lines
 
 MODELS = ("quick_bp", "quick_ekdaa")
@@ -37,13 +41,17 @@ def shaken(path, indices, size=0.1, **fields):
     images = load_dataset("digits").test.images[indices]
     moved = images + size * torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).sign()
     np.savez(path, images=moved.clamp(0, 1).numpy(), indices=indices, epsilon=size, norm="linf", **fields)
-    return ImportSpec(path, "digits", MODELS, seeds=2)
+    return ImportSpec(file=path, dataset="digits", models=MODELS, seeds=2)
 
 
 def test_saved_images_scored_again_give_the_sweeps_outcomes_and_know_whom_they_were_crafted_on(swept, workspace):
     summary = Results(open_run(swept)).summary()
     for path in sorted((swept / "adversarial").iterdir()):
-        score_images(ImportSpec(path, "digits", MODELS, seeds=2, name=f"again-{path.stem}"), swept, workspace=workspace)
+        score_images(
+            ImportSpec(file=path, dataset="digits", models=MODELS, seeds=2, name=f"again-{path.stem}"),
+            swept,
+            workspace=workspace,
+        )
     (outcomes,) = open_run(swept)
     cells = {
         (cell.surrogate, outcomes.attacks[cell.attack].name, cell.epsilon, cell.target): cell for cell in outcomes.cells
@@ -115,11 +123,52 @@ def test_images_that_the_sweep_did_not_use_get_a_table_of_their_own(swept, works
 
 def test_without_a_sweep_models_are_trained_and_the_file_alone_is_the_table(workspace, tmp_path):
     summary = score_images(shaken(tmp_path / "mine.npz", torch.arange(30)), tmp_path / "new", workspace=workspace)
-    assert (summary.crafted, summary.failed) == (4, [])
+    assert (summary.trained, summary.crafted, summary.failed) == (4, 4, [])
     (outcomes,) = open_run(tmp_path / "new")
     assert (outcomes.dataset, outcomes.epsilons) == ("digits", (0.0, 0.1))
     assert len(Results([outcomes]).frame()) == 4 * 2
     assert Results([outcomes]).summary()["clean_accuracy"].notna().all()
+
+
+def test_a_file_is_read_once_however_many_models_are_asked_and_anew_when_it_changes(workspace, tmp_path, monkeypatch):
+    reads = []
+
+    def counted(path, **options):
+        reads.append(path)
+        return load_adversarial(path, **options)
+
+    monkeypatch.setattr(imported, "load_adversarial", counted)
+    mine = shaken(tmp_path / "mine.npz", torch.arange(30))
+    assert score_images(mine, tmp_path / "run", workspace=workspace).crafted == 4
+    assert len(reads) == 1
+    mine = shaken(tmp_path / "mine.npz", torch.arange(30), size=0.3)
+    assert score_images(mine, tmp_path / "run", workspace=workspace).crafted == 4
+    assert len(reads) == 2
+    assert set(Results(open_run(tmp_path / "run")).frame()["epsilon"]) == {0.0, 0.3}
+
+
+def test_images_are_scored_on_the_data_they_were_checked_against_only(workspace, tmp_path):
+    score_images(shaken(tmp_path / "mine.npz", torch.arange(5)), tmp_path / "run", workspace=workspace)
+    changed = TrainingJob(workspace.models["quick_bp"], "digits", "another fingerprint", 0)
+    spec = ImportSpec(file=tmp_path / "mine.npz", dataset="digits", models=MODELS)
+    job = ScoreFile(changed, spec, spec.load()[1], torch.arange(5), (0.1,), tmp_path / "run", "cpu")
+    with pytest.raises(WorkFailed, match="data set digits changed"):
+        job(Silent())
+
+
+def test_one_model_under_two_names_and_two_models_under_one_are_refused(workspace, tmp_path):
+    mine = shaken(tmp_path / "mine.npz", torch.arange(5))
+    write_card(tmp_path, "twin", "backprop")
+    with pytest.raises(UsageError, match="models quick_bp and twin are the same model"):
+        score_images(replace(mine, models=("quick_bp", "twin")), tmp_path / "new", workspace=Workspace(tmp_path))
+    card = workspace.models["quick_bp"]
+    write_card(tmp_path, "quick_bp", "backprop", rate=0.01)
+    changed = Workspace(tmp_path).models["quick_bp"]
+    with pytest.raises(UsageError, match="two different model cards have the name quick_bp"):
+        score_images(replace(mine, models=(card, changed)), tmp_path / "new", workspace=workspace)
+    assert not (tmp_path / "new").exists()
+    again = replace(mine, models=(card, card), seeds=1)  # the same model said twice is one
+    assert score_images(again, tmp_path / "new", workspace=workspace).crafted == 1
 
 
 def test_of_two_files_of_one_name_the_newer_counts(swept, workspace, tmp_path):
@@ -163,12 +212,30 @@ def test_a_wrong_request_is_refused_before_anything_is_written(workspace, tmp_pa
     assert not (tmp_path / "new").exists()
 
 
+def test_a_model_that_cannot_be_trained_is_refused_and_does_not_hide_the_results_there_are(workspace, tmp_path):
+    mine = shaken(tmp_path / "mine.npz", torch.arange(5))
+    score_images(mine, tmp_path / "run", workspace=workspace)
+    (before,) = open_run(tmp_path / "run")
+    write_card(tmp_path, "typo", "backprop", more='optimizer = "SDG"')
+    typo = replace(mine, models=("typo",), name="other")
+    for run in ("run", "new"):
+        with pytest.raises(UsageError, match=r"typo\.toml: training.*SDG"):
+            score_images(typo, tmp_path / run, workspace=Workspace(tmp_path))
+    (after,) = open_run(tmp_path / "run")
+    assert (after.dataset, after.spec, list(after.attacks)) == (before.dataset, before.spec, list(before.attacks))
+    assert not (tmp_path / "new").exists()
+
+
 def test_images_outside_their_ball_are_refused_before_anything_is_written(workspace, tmp_path):
     shaken(tmp_path / "mine.npz", torch.arange(5))
     arrays = {**np.load(tmp_path / "mine.npz"), "epsilon": 0.09}
     np.savez(tmp_path / "false.npz", **arrays)
     with pytest.raises(UsageError, match=r"false\.npz: images: 5 of 5 leave the linf ball of epsilon 0\.09"):
-        score_images(ImportSpec(tmp_path / "false.npz", "digits", MODELS), tmp_path / "new", workspace=workspace)
+        score_images(
+            ImportSpec(file=tmp_path / "false.npz", dataset="digits", models=MODELS),
+            tmp_path / "new",
+            workspace=workspace,
+        )
     assert not (tmp_path / "new").exists()
 
 

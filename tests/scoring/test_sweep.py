@@ -2,11 +2,12 @@
 
 import gc
 import json
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,10 +21,10 @@ from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.learning import TrainingJob, load_network
 from robustbench_ekdaa.networks import Network
 from robustbench_ekdaa.progress import Silent
-from robustbench_ekdaa.scoring.store import open_run
+from robustbench_ekdaa.scoring.store import Store, open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
-from .conftest import wait_until_all_are_gone, write_card
+from .conftest import stored, wait_until_all_are_gone, wait_until_stored, write_card
 
 
 class CountCalls:
@@ -154,24 +155,25 @@ def test_a_sweep_killed_at_any_point_finishes_with_the_rows_of_an_undisturbed_on
     script = (
         "import sys; from robustbench_ekdaa.cards import SweepSpec, Workspace\n"
         "from robustbench_ekdaa.scoring.sweep import run_sweep\n"
-        "print('ready', flush=True)\n"
         "run_sweep(SweepSpec.model_validate_json(sys.argv[1]), sys.argv[2], workspace=Workspace(sys.argv[3]),\n"
         "          workers=2)\n"
-        "print('done', flush=True)"
     )
     spec = spec.model_copy(update={"attacks": (*spec.attacks, "ens_fgsm"), "save_images": True})
     arguments = [sys.executable, "-c", script, spec.model_dump_json(), str(tmp_path / "killed"), str(tmp_path)]
-    started = time.perf_counter()
     run_sweep(spec, tmp_path / "whole", workspace=workspace)
-    whole = time.perf_counter() - started
-    for share in (0.3, 0.6, 0.9):
-        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(whole * share)
+    all_models, all_outcomes = (len(some) for some in stored(tmp_path / "whole"))
+    kept = set(), set()
+    for models, outcomes in ((1, 0), (all_models, 1), (all_models, all_outcomes // 2)):
+        process = subprocess.Popen(arguments, start_new_session=True)
+        wait_until_stored(tmp_path / "killed", models, outcomes, process)
         process.send_signal(signal.SIGKILL)
         process.wait()
         wait_until_all_are_gone(process.pid)
-    assert subprocess.run(arguments, capture_output=True, text=True).stdout.endswith("done\n")
+        before, kept = kept, stored(tmp_path / "killed")
+        assert all(earlier <= later for earlier, later in zip(before, kept, strict=True))
+        assert len(kept[0]) >= models
+        assert outcomes <= len(kept[1]) < all_outcomes
+    run_sweep(spec, tmp_path / "killed", workspace=workspace)
     # Two workers there, one process here: a job computes on one thread wherever it runs, so the bits are the same.
     assert facts(tmp_path / "killed") == facts(tmp_path / "whole")
     killed, whole = (
@@ -280,6 +282,19 @@ def test_a_wrong_request_is_refused_before_anything_is_written(tmp_path, workspa
     assert not (tmp_path / "run").exists()
 
 
+def test_a_sweep_that_cannot_be_trained_is_refused_and_does_not_hide_the_results_there_are(tmp_path, workspace, spec):
+    run_sweep(spec, tmp_path / "run", workspace=workspace)
+    before, (swept,) = facts(tmp_path / "run"), open_run(tmp_path / "run")
+    write_card(tmp_path, "typo", "backprop", more='optimizer = "SDG"')
+    typo = spec.model_copy(update={"models": ("quick_bp", "typo"), "images": 20})
+    for run in ("run", "new"):
+        with pytest.raises(UsageError, match=r"typo\.toml: training.*SDG"):
+            run_sweep(typo, tmp_path / run, workspace=Workspace(tmp_path))
+    assert facts(tmp_path / "run") == before
+    assert open_run(tmp_path / "run")[0].spec == swept.spec
+    assert not (tmp_path / "new").exists()
+
+
 def test_two_cards_of_the_same_content_are_refused(tmp_path, workspace, spec):
     write_card(tmp_path, "twin", "backprop")
     with pytest.raises(UsageError, match="models quick_bp and twin are the same model"):
@@ -329,6 +344,16 @@ def test_a_file_that_is_no_store_is_refused_and_left_alone(tmp_path, workspace, 
         with pytest.raises(UsageError, match="not a results store of this tool"):
             open_run(tmp_path / "run")
         assert (tmp_path / "run" / "results.sqlite").read_bytes() == content
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system does not list a process's open files")
+def test_a_refused_file_is_not_kept_open(tmp_path):
+    (tmp_path / "results.sqlite").write_bytes(b"not a database at all, but long enough to have a header" * 40)
+    for create in (True, False):
+        with pytest.raises(UsageError, match="not a results store of this tool"):
+            Store(tmp_path, create=create)
+    held = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert not any("results.sqlite" in path for path in held)
 
 
 def test_an_empty_folder_holds_no_results(tmp_path):
