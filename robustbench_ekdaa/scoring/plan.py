@@ -17,6 +17,7 @@ from ..randomness import keyed_generator
 
 # Part of every attack's identity: raise it when a change in crafting would give other images from the same card.
 CRAFTING_VERSION = 2
+ADAPTER_VERSION = 3  # the same for attacks of other libraries
 CLEAN = ("", "", 0.0)  # the (surrogate, attack, epsilon) under which clean predictions are stored
 
 
@@ -187,7 +188,8 @@ def refuse_twins(jobs: Iterable[TrainingJob]) -> None:
 
 def attack_key(card: AttackCard, seed: int, precision: Precision = "float32") -> str:
     """Return the hash of all that decides an attack's images besides surrogate, image and epsilon."""
-    facts = {"version": CRAFTING_VERSION, "card": card.identity(), "seed": seed}
+    version = CRAFTING_VERSION if card.adapter is None else ADAPTER_VERSION
+    facts = {"version": version, "card": card.identity(), "seed": seed}
     # Left out at its default, so that it leaves older keys alone; noise asks no network.
     if precision != "float32" and card.uses_surrogate:
         facts["precision"] = precision
