@@ -7,6 +7,7 @@ from typing import ClassVar
 import pytest
 import torch
 
+import robustbench_ekdaa.template
 from robustbench_ekdaa.cli import main
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.learning.backprop import Backprop
@@ -169,6 +170,15 @@ def test_the_rule_that_the_documentation_writes_out_keeps_the_contract(digits, t
     page = Path(__file__).parents[2] / "docs" / "learning-rules.md"
     (tmp_path / "noisy.py").write_text(page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0])
     findings = list(check_rule(rule_maker(f"{tmp_path}/noisy.py:NoisyFeedback", {"tremble": 0.3}), digits))
+    assert {finding.test: finding.verdict for finding in findings} == {
+        **dict.fromkeys(TESTS, "passed"),
+        "backprop limit": "exempt",
+    }
+
+
+def test_the_rule_that_a_new_workspace_starts_with_keeps_the_contract(digits):
+    rule = Path(robustbench_ekdaa.template.__file__).parent / "models" / "my_rule.py"
+    findings = list(check_rule(rule_maker(f"{rule}:MyRule", {}), digits))
     assert {finding.test: finding.verdict for finding in findings} == {
         **dict.fromkeys(TESTS, "passed"),
         "backprop limit": "exempt",
