@@ -50,6 +50,12 @@ NETWORKS = {
     "linear layers, softplus": NetworkSpec(
         blocks=(Block(layer="linear", width=20), Block(layer="linear", width=12)), activation="softplus"
     ),
+    "convolution and linear layer, leaky relu": NetworkSpec(
+        blocks=(Block(layer="conv", width=4, pool="max"), Block(layer="linear", width=10)), activation="leaky_relu"
+    ),
+    "three linear layers, elu": NetworkSpec(
+        blocks=tuple(Block(layer="linear", width=width) for width in (20, 16, 12)), activation="elu"
+    ),
     "readout only": NetworkSpec(blocks=()),
     "signum": NetworkSpec(
         blocks=(Block(layer="conv", width=4, pool="max"), Block(layer="linear", width=10)), activation="signum"
