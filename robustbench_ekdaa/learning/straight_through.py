@@ -18,8 +18,8 @@ from .rule import Agreement, LearningRule, Step
 class StraightThrough(Backprop):
     """Backprop that passes a stand-in where an activation has no derivative: what signum is compared with.
 
-    delta_l = (W_{l+1}^T delta_{l+1}) g(h_l), where for signum g(h) = 1 if abs(h) <= 1 and 0 elsewhere (Hubara et al.
-    2016, arXiv:1602.02830), or the derivative of tanh(k h); for all other activations g = phi'. The forward pass is
+    delta_l = (W_{l+1}^T delta_{l+1}) g(h_l), where for signum g(h) = 1 if abs(h) <= 1 and 0 elsewhere (Courbariaux et
+    al. 2016, arXiv:1602.02830), or the derivative of tanh(k h); for all other activations g = phi'. The forward pass is
     untouched.
 
     Args:

@@ -25,7 +25,7 @@ def signum_backward(mode: BackwardMode, k: float = 1.0) -> Iterator[None]:
 
     Args:
         mode: ``"zero"``, the true derivative almost everywhere and the default outside any context;
-            ``"straight_through"``, 1 where abs(h) <= 1 and 0 elsewhere (Hubara et al. 2016, arXiv:1602.02830);
+            ``"straight_through"``, 1 where abs(h) <= 1 and 0 elsewhere (Courbariaux et al. 2016, arXiv:1602.02830);
             ``"tanh"``, the derivative k (1 - tanh(k h)^2) of tanh(k h).
         k: steepness of the tanh.
 
