@@ -29,8 +29,8 @@ class Ekdaa(LearningRule):
 
     Args:
         beta: how far targets are moved.
-        gamma: size of the error kernels' updates relative to the weights'; drops out, unless it is 0, under an optimiser
-            that ignores sizes (Adam, AdamW).
+        gamma: size of the error kernels' updates relative to the weights'; drops out, unless it is 0, under an
+            optimiser that ignores sizes (Adam, AdamW).
         error_kernels: how E starts; ``"random"`` draws it like a weight, ``"transpose"`` copies W (weight transport,
             which the rule exists to avoid; offered to measure what it is worth).
         feedback_decay: weight decay of E; default: the weights'. With gamma = 1 and the same decay on W and E, E aligns

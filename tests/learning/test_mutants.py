@@ -262,6 +262,16 @@ def test_a_wrong_equation_is_caught_by_the_backprop_limit(digits, monkeypatch, r
 # -- what is particular to one rule ----------------------------------------------------------------------------------
 
 
+class FlippedInTheMiddle(DirectFeedbackAlignment):
+    """Climbs in the blocks between the first hidden one and the last."""
+
+    def compute_gradients(self, images, labels):
+        step = super().compute_gradients(images, labels)
+        for block in self.network.block_list[1:-2]:
+            block.layer.weight.grad.neg_()
+        return step
+
+
 class OtherLabel(DirectRandomTargetProjection):
     """Projects the label next to the right one."""
 
@@ -349,6 +359,7 @@ class ThawsEverything(FrozenConvolutions):
 
 
 PARTICULAR = [
+    (FlippedInTheMiddle, "backprop limit"),
     (AscendsTheReadout, "backprop limit"),
     (ThawsEverything, "backprop limit"),
     (OtherLabel, "backprop limit"),
