@@ -46,6 +46,8 @@ HEADING = """# What a training step costs
 
 Written by `python benchmarks/learning_rules.py --markdown benchmarks/learning_rules.md`.
 The head of that script says how it is measured.
+Ratios are medians over pairs of steps taken side by side; rows were measured at different times, so the milliseconds of
+different rows are not to be divided.
 
 """
 # PEPITA has a network of its own, and is compared with backprop on that.

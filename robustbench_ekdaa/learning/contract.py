@@ -50,6 +50,12 @@ NETWORKS = {
     "linear layers, softplus": NetworkSpec(
         blocks=(Block(layer="linear", width=20), Block(layer="linear", width=12)), activation="softplus"
     ),
+    "convolution and linear layer, leaky relu": NetworkSpec(
+        blocks=(Block(layer="conv", width=4, pool="max"), Block(layer="linear", width=10)), activation="leaky_relu"
+    ),
+    "three linear layers, elu": NetworkSpec(
+        blocks=tuple(Block(layer="linear", width=width) for width in (20, 16, 12)), activation="elu"
+    ),
     "readout only": NetworkSpec(blocks=()),
     "signum": NetworkSpec(
         blocks=(Block(layer="conv", width=4, pool="max"), Block(layer="linear", width=10)), activation="signum"
@@ -75,6 +81,8 @@ class Exempt(Exception):
 
 
 NO_LIMIT = "the rule claims no place where its gradients are backprop's"
+# Looser agreement with backprop than this would pass mistakes.
+LOOSEST = 1e-2
 
 
 @dataclass(frozen=True)
@@ -88,10 +96,12 @@ class Finding:
 
 def rule_maker(name: str, options: Mapping[str, Any]) -> Make:
     """Return what makes the rule of that name or FILE.py:CLASS; raises UsageError for what is no rule or option."""
-    factory = RULES.get(name)
 
     def make() -> LearningRule:
-        rule = build(factory, options, f"the options of {name}")
+        try:
+            rule = build(RULES.get(name), options, f"the options of {name}")
+        except SystemExit as error:
+            raise UsageError(f"{name}: its code ends the program (SystemExit: {error.code})") from error
         if not isinstance(rule, LearningRule):
             raise UsageError(f"{name}: is not a LearningRule; derive it from robustbench_ekdaa.LearningRule")
         return rule
@@ -108,7 +118,15 @@ def check_rule(make: Make, dataset: Dataset, tests: tuple[str, ...] | None = Non
         dataset: small images to train on; the digits.
         tests: names of the tests (default: all, see `TESTS`).
 
+    Raises:
+        UsageError: for a test nobody knows, here or in the rule's `exemptions`, or an exemption without a reason.
+
     """
+    for name, reason in make().exemptions.items():
+        if name not in TESTS:
+            raise unknown_name("contract test in exemptions", name, TESTS)
+        if not str(reason or "").strip():
+            raise UsageError(f"exemptions: {name!r} has no reason. Say why it does not hold; reports print it.")
     for name in TESTS if tests is None else tests:
         if name not in TESTS:
             raise unknown_name("contract test", name, TESTS)
@@ -134,7 +152,7 @@ def run_test(name: str, make: Make, dataset: Dataset) -> Finding:
         return Finding(name, "exempt", str(error))
     except Broken as error:
         return Finding(name, "failed", str(error))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return Finding(name, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
 
 
@@ -178,9 +196,9 @@ def main_network(make: Make, dataset: Dataset) -> NetworkSpec:
 def batch(
     dataset: Dataset, number: int = 0, size: int = 16, dtype: torch.dtype = torch.float32
 ) -> tuple[Tensor, Tensor]:
-    """Return one batch of training images and labels."""
+    """Return one batch of training images and labels: copies, whatever a rule may do to them."""
     part = slice(number * size, (number + 1) * size)
-    return dataset.train.images[part].to(dtype), dataset.train.labels[part]
+    return dataset.train.images[part].to(dtype, copy=True), dataset.train.labels[part].clone()
 
 
 def all_parameters(rule: LearningRule) -> dict[str, Tensor]:
@@ -237,18 +255,47 @@ def any_network(make: Make, dataset: Dataset) -> str:
     return found + (f"; refuses {', '.join(refused)}: {next(iter(refused.values()))}" if refused else "")
 
 
+def every_layer(make: Make, dataset: Dataset) -> str:
+    """On every network that the rule takes, every layer is taught: its weight's gradient is not all zero."""
+    networks = accepted(make, dataset)
+    for name, spec in networks.items():
+        rule = bind(make, spec, dataset, dtype=torch.float32)
+        rule.compute_gradients(*batch(dataset))
+        idle = _idle_layers(rule)
+        if idle:  # local classifiers that start at zero say nothing before they have learned something themselves
+            train(rule, dataset, PLAIN, steps=3)
+            idle &= _idle_layers(rule)
+        if idle:
+            raise Broken(f"{name}: {', '.join(sorted(idle))} not taught; refuse such a network, or be exempt")
+    return f"no layer without a gradient on {len(networks)} kinds of networks"
+
+
+def _idle_layers(rule: LearningRule) -> set[str]:
+    gradients = [block.layer.weight.grad for block in rule.network.block_list]
+    named = zip(rule.network.layer_names, gradients, strict=True)
+    return {name for name, gradient in named if gradient is None or not bool(gradient.any())}
+
+
 def backprop_limit(make: Make, dataset: Dataset) -> str:
     """Where theory says that the rule's gradients are backprop's, they are autograd's to the stated precision."""
     held: list[float] = []
-    up_to_scale = False
+    up_to_scale = readout_alone = False
     images, labels = batch(dataset, dtype=torch.float64)
     for name, spec in accepted(make, dataset).items():
         rule = bind(make, spec, dataset, dtype=torch.float64)
         agreement = rule.approach_backprop()
         if agreement is None:
             continue
+        if not agreement.deviation <= LOOSEST:
+            raise Broken(f"claims agreement within {agreement.deviation:.0e} alone; {LOOSEST:.0e} is the loosest")
         up_to_scale = up_to_scale or agreement.up_to_scale
         truth = _gradients(Backprop(), rule.network, images, labels)
+        readout_alone = readout_alone or agreement.readout_alone
+        if agreement.readout_alone:
+            below = {id(parameter) for block in rule.network.block_list[:-1] for parameter in block.parameters()}
+            for key, parameter in rule.network.named_parameters():
+                if id(parameter) in below:
+                    truth[key] = torch.zeros_like(parameter)
         found = _gradients(rule, rule.network, images, labels)
         for key, true in truth.items():
             apart = deviation(found[key], true, agreement.up_to_scale)
@@ -257,7 +304,8 @@ def backprop_limit(make: Make, dataset: Dataset) -> str:
                 raise Broken(f"{name}: {key} deviates by {apart:.1e} from autograd, not {agreement.deviation:.0e}")
     if not held:
         raise Exempt(NO_LIMIT)
-    return f"every {'direction' if up_to_scale else 'gradient'} within {max(held):.1e} of autograd's"
+    what = f"every {'direction' if up_to_scale else 'gradient'}{' of the readout' if readout_alone else ''}"
+    return f"{what} within {max(held):.1e} of autograd's{', nothing below it' if readout_alone else ''}"
 
 
 def _gradients(rule: LearningRule, network: Network, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -284,11 +332,14 @@ def zero_error(make: Make, dataset: Dataset) -> str:
     rule = bind(make, main_network(make, dataset), dataset, dtype=torch.float32)
     images, labels = batch(dataset)
     labels = torch.full_like(labels, 3)
-    # A logit so far above the others that softmax is exactly one-hot; the weights stay as they are.
+    # A logit so far above the others that softmax is exactly one-hot; with a bias the weights stay as they are.
     readout = rule.network.block_list[-1].layer
     with torch.no_grad():
-        assert readout.bias is not None
-        readout.bias[3] = 1e4
+        if readout.bias is not None:
+            readout.bias[3] = 1e4
+        else:
+            readout.weight.mul_(1e9)
+            labels = rule.network(images).argmax(1)
         assert not bool(softmax_error(rule.network(images), labels).any())
     rule.compute_gradients(images, labels)
     for key, parameter in all_parameters(rule).items():
@@ -320,11 +371,15 @@ def forward_untouched(make: Make, dataset: Dataset) -> str:
 
 
 def no_writes(make: Make, dataset: Dataset) -> str:
-    """Only the optimiser moves weights: `compute_gradients` moves no parameter, `after_step` none of the network's."""
+    """Only the optimiser moves weights: `compute_gradients` moves no parameter and no pixel, `after_step` no weight."""
     rule = bind(make, main_network(make, dataset), dataset, dtype=torch.float32)
     before = {key: parameter.detach().clone() for key, parameter in all_parameters(rule).items()}
     state = copy.deepcopy(rule.network.state_dict())
-    rule.compute_gradients(*batch(dataset))
+    given = batch(dataset)
+    rule.compute_gradients(*given)
+    for what, there, was in zip(("images", "labels"), given, batch(dataset), strict=True):
+        if not torch.equal(there, was):
+            raise Broken(f"compute_gradients writes to the {what} it is given")
     for key, parameter in all_parameters(rule).items():
         if not torch.equal(before[key], parameter):
             raise Broken(f"compute_gradients writes to {key}")
@@ -444,6 +499,7 @@ def _frozen_accuracy(name: str, dataset: Dataset) -> float:
 # In the order of their cost.
 TESTS: dict[str, Callable[[Make, Dataset], str]] = {
     "any network": any_network,
+    "every layer": every_layer,
     "forward untouched": forward_untouched,
     "no writes": no_writes,
     "zero error": zero_error,

@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 
 from ..networks import Network
-from .feedback import inputs_alone, lean_trace, random_projections, refuse_flat_activations, through_activation
+from .feedback import (
+    inputs_alone,
+    lean_trace,
+    random_projections,
+    refuse_flat_activations,
+    through_activation,
+    transmit,
+)
 from .layers import transmit_and_correlate
 from .rule import Agreement, LearningRule, Step, cross_entropy, softmax_error
 
@@ -49,12 +56,29 @@ class DirectFeedbackAlignment(LearningRule):
 
     @torch.no_grad()
     def approach_backprop(self) -> Agreement | None:
-        """With one hidden block and B_1 = W_2 the rule is backprop."""
-        if len(self.feedback) > 1:
-            return None
-        for feedback in self.feedback:
-            feedback.copy_(self.network.block_list[-1].layer.weight)
-        return Agreement(deviation=1e-12)
+        """Where block l's output becomes the logits by a linear map, and B_l is that map, the rule is backprop.
+
+        With one hidden block B_1 = W_2. With more, phi becomes linear as the weights between vanish, if it has no kink
+        at 0 and no pool above block 1 picks different maxima for different images.
+        """
+        network = self.network
+        between = network.block_list[1:-1]
+        for block in between:
+            picks = block.pooling is not None and block.pooling.kind == "max"
+            if picks or block.activation_name in ("relu", "leaky_relu"):
+                return None
+            block.layer.weight.mul_(1e-6)
+            if block.layer.bias is not None:
+                block.layer.bias.zero_()
+        # Backprop's sweep on blank images, the k-th of which is told e = onehot(k): what arrives is B_l's k-th row.
+        classes = network.block_list[-1].layer.weight.shape[0]
+        logits, traces = network.trace(network.mean.expand(classes, *network.image_shape))
+        delta = torch.eye(classes).to(logits)
+        for index in range(len(self.feedback), 0, -1):
+            arrived = transmit(network.block_list[index], traces[index], delta)
+            self.feedback[index - 1].copy_(arrived.flatten(1))
+            delta = through_activation(network.block_list[index - 1], arrived, traces[index - 1], traces[index].inputs)
+        return Agreement(deviation=1e-5 if between else 1e-12)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return B."""

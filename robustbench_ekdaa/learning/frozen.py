@@ -8,13 +8,16 @@ import torch
 from torch import Tensor
 
 from .layers import transmit_and_correlate
-from .rule import LearningRule, Step, cross_entropy, softmax_error
+from .rule import Agreement, LearningRule, Step, cross_entropy, softmax_error
 
 
 class FrozenConvolutions(LearningRule):
     """Random features with a trained readout. A rule that does not beat this has not trained the layers below."""
 
-    exemptions: ClassVar[dict[str, str]] = {"beats frozen": "it is the frozen control"}
+    exemptions: ClassVar[dict[str, str]] = {
+        "every layer": "nothing below the readout learns",
+        "beats frozen": "it is the frozen control",
+    }
 
     @torch.no_grad()
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
@@ -28,3 +31,7 @@ class FrozenConvolutions(LearningRule):
             transmit=False,
         )
         return Step(cross_entropy(logits, labels), logits)
+
+    def approach_backprop(self) -> Agreement:
+        """Everywhere the readout's gradients are backprop's, and nothing else gets any."""
+        return Agreement(deviation=1e-12, readout_alone=True)

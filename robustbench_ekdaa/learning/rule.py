@@ -19,11 +19,13 @@ class Agreement:
     Attributes:
         deviation: the largest relative deviation of a parameter's gradient, in the l2 norm and in float64.
         up_to_scale: whether only directions agree, each parameter's gradient by itself.
+        readout_alone: whether that is said of the readout alone, and the layers below get nothing at all.
 
     """
 
     deviation: float
     up_to_scale: bool = False
+    readout_alone: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..networks import signum_backward
+from ..networks import Network, signum_backward
 from ..networks.activations import BackwardMode
 from .backprop import Backprop
-from .rule import Agreement, Step
+from .feedback import refuse_flat_activations
+from .rule import Agreement, LearningRule, Step
 
 
 class StraightThrough(Backprop):
     """Backprop that passes a stand-in where an activation has no derivative: what signum is compared with.
 
-    delta_l = (W_{l+1}^T delta_{l+1}) g(h_l), where for signum g(h) = 1 if abs(h) <= 1 and 0 elsewhere (Hubara et al.
-    2016, arXiv:1602.02830), or the derivative of tanh(k h); for all other activations g = phi'. The forward pass is
+    delta_l = (W_{l+1}^T delta_{l+1}) g(h_l), where for signum g(h) = 1 if abs(h) <= 1 and 0 elsewhere (Courbariaux et
+    al. 2016, arXiv:1602.02830), or the derivative of tanh(k h); for all other activations g = phi'. The forward pass is
     untouched.
 
     Args:
@@ -28,6 +30,12 @@ class StraightThrough(Backprop):
 
     def __init__(self, *, stand_in: BackwardMode = "straight_through", k: Annotated[float, Field(gt=0)] = 1.0) -> None:
         self.stand_in, self.k = stand_in, k
+
+    def bind(self, network: Network, generator: torch.Generator) -> None:
+        """Take the network; signum too, unless nothing stands in for its derivative."""
+        if self.stand_in == "zero":
+            refuse_flat_activations(network)
+        LearningRule.bind(self, network, generator)
 
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
         """Fill `.grad` by autograd with the stand-in."""

@@ -25,7 +25,7 @@ def signum_backward(mode: BackwardMode, k: float = 1.0) -> Iterator[None]:
 
     Args:
         mode: ``"zero"``, the true derivative almost everywhere and the default outside any context;
-            ``"straight_through"``, 1 where abs(h) <= 1 and 0 elsewhere (Hubara et al. 2016, arXiv:1602.02830);
+            ``"straight_through"``, 1 where abs(h) <= 1 and 0 elsewhere (Courbariaux et al. 2016, arXiv:1602.02830);
             ``"tanh"``, the derivative k (1 - tanh(k h)^2) of tanh(k h).
         k: steepness of the tanh.
 
@@ -86,7 +86,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "tanh": Activation(torch.tanh, lambda h, z: 1 - z * z),
     "relu": Activation(torch.relu, lambda h, z: (z > 0).to(h.dtype)),
     "leaky_relu": Activation(
-        lambda h: functional.leaky_relu(h, 0.01), lambda h, z: torch.where(h > 0, 1.0, 0.01).to(h.dtype)
+        lambda h: functional.leaky_relu(h, 0.01), lambda h, z: torch.where(h > 0, torch.ones_like(h), 0.01)
     ),
     "elu": Activation(functional.elu, lambda h, z: torch.where(h > 0, torch.ones_like(z), z + 1)),
     "sigmoid": Activation(torch.sigmoid, lambda h, z: z * (1 - z)),

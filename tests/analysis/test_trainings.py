@@ -75,7 +75,7 @@ def test_of_models_that_recorded_no_exemptions_only_the_packages_own_rules_are_k
     def of(rule):
         return exemptions(ModelRecord("k", "card", "Card", rule, "digits", 0, metrics={"train_loss": 1.0}))
 
-    assert of("frozen").keys() == {"beats frozen", "backprop limit"}
+    assert of("frozen").keys() == {"beats frozen", "every layer"}
     assert of("backprop") == {}
     assert of("Mine") is None
 

@@ -46,6 +46,7 @@ ALL = {
     "ekdaa": Ekdaa,
     "ekdaa-release": EkdaaRelease,
     "fa": FeedbackAlignment,
+    "frozen": FrozenConvolutions,
     "kolen-pollack": KolenPollack,
     "pepita": Pepita,
     "predictive-coding": PredictiveCoding,
@@ -148,7 +149,8 @@ def test_what_no_rule_may_do_is_caught_in_every_rule(digits, name, mutate):
 
 
 # The released code claims no place where it is backprop: its equations are tested, and broken, in a file of their own.
-@pytest.mark.parametrize("name", sorted(set(ALL) - {"ekdaa-release"}))
+# The control has no gradients below the readout to flip.
+@pytest.mark.parametrize("name", sorted(set(ALL) - {"ekdaa-release", "frozen"}))
 def test_a_flipped_sign_is_caught_in_every_rule(digits, name):
     assert run_test("backprop limit", sign_flipped_below_the_readout(ALL[name]), digits).verdict == "failed"
 
@@ -260,6 +262,16 @@ def test_a_wrong_equation_is_caught_by_the_backprop_limit(digits, monkeypatch, r
 # -- what is particular to one rule ----------------------------------------------------------------------------------
 
 
+class FlippedInTheMiddle(DirectFeedbackAlignment):
+    """Climbs in the blocks between the first hidden one and the last."""
+
+    def compute_gradients(self, images, labels):
+        step = super().compute_gradients(images, labels)
+        for block in self.network.block_list[1:-2]:
+            block.layer.weight.grad.neg_()
+        return step
+
+
 class OtherLabel(DirectRandomTargetProjection):
     """Projects the label next to the right one."""
 
@@ -330,7 +342,26 @@ class MagnitudesWithSigns(SignSymmetry):
         return list(self.m)
 
 
+class AscendsTheReadout(FrozenConvolutions):
+    """Climbs the loss."""
+
+    def compute_gradients(self, images, labels):
+        step = super().compute_gradients(images, labels)
+        for parameter in self.network.block_list[-1].parameters():
+            parameter.grad.neg_()
+        return step
+
+
+class ThawsEverything(FrozenConvolutions):
+    """Trains the convolutions that are to stay as they are."""
+
+    compute_gradients = Backprop.compute_gradients
+
+
 PARTICULAR = [
+    (FlippedInTheMiddle, "backprop limit"),
+    (AscendsTheReadout, "backprop limit"),
+    (ThawsEverything, "backprop limit"),
     (OtherLabel, "backprop limit"),
     (FollowsTheError, "backprop limit"),
     (StopsTooSoon, "backprop limit"),
@@ -375,6 +406,7 @@ class StillMovesWhenRight(Ekdaa):
     ("mutant", "test"),
     [
         (LearnsNothingBelow, "beats frozen"),
+        (LearnsNothingBelow, "every layer"),
         (CutsTheInputGradient, "input gradients"),
         (StillMovesWhenRight, "zero error"),
         (sign_flipped_below_the_readout(Backprop), "beats frozen"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from robustbench_ekdaa.cards import Block, NetworkSpec, Recipe
 from robustbench_ekdaa.learning.alignment import angle, measure_alignment, true_gradients
 from robustbench_ekdaa.learning.backprop import Backprop
+from robustbench_ekdaa.learning.contract import deviation
 from robustbench_ekdaa.learning.ekdaa import Ekdaa
 from robustbench_ekdaa.learning.frozen import FrozenConvolutions
 from robustbench_ekdaa.learning.optimisers import make_optimiser
@@ -282,3 +283,16 @@ def test_error_kernels_decay_as_the_weights_do_unless_told_otherwise():
         rule = Ekdaa(**options)
         bound(rule, NETWORKS["pooled"])
         assert [group["weight_decay"] for group in make_optimiser(recipe, rule, "").param_groups] == decays
+
+
+@pytest.mark.parametrize("activation", ["tanh", "elu"])
+def test_ekdaa_tends_to_backprop_in_six_hidden_layers_too(digits, activation):
+    layers = tuple(Block(layer="linear", width=16) for _ in range(6))
+    rule = Ekdaa()
+    network = bound(rule, NetworkSpec(blocks=layers, activation=activation))
+    agreement = rule.approach_backprop()
+    images, labels = batch(digits)
+    truth = true_gradients(network, images, labels)
+    rule.compute_gradients(images, labels)
+    for update, gradient in zip(updates(network), truth, strict=True):
+        assert deviation(update, gradient, up_to_scale=True) < agreement.deviation

@@ -94,7 +94,7 @@ def test_a_run_without_a_sweep_has_a_page_of_its_trainings(unswept, trained):
 def test_every_rule_has_its_exemptions_with_their_reasons(unswept):
     text = Page(unswept).text
     assert "frozen: beats frozen , because it is the frozen control" in text
-    assert "frozen: backprop limit , because the rule claims no place" in text
+    assert "frozen: every layer , because nothing below the readout learns" in text
     assert f"Mine: seeded , because {EVIL}" in text
     assert "fa, backprop: none" in text
 
