@@ -167,9 +167,3 @@ class Network(nn.Module):
             signal, trace = block.trace(signal)
             traces.append(trace)
         return signal, traces
-
-    @torch.no_grad()
-    def preactivation_shapes(self) -> list[torch.Size]:
-        """Return the shape of each block's h without the batch: (C, H, W) or (D,), the readout's (K,) last."""
-        _, traces = self.trace(self.mean.new_zeros((1, *self.image_shape)))
-        return [trace.preactivation.shape[1:] for trace in traces]
