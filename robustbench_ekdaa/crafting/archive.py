@@ -92,6 +92,8 @@ def load_adversarial(
     images = images.float()[None] if images.ndim == 4 else images.float()
     if images.ndim != 5:
         raise UsageError(f"{where}: images: must be (E, N, C, H, W) or (N, C, H, W) (got {tuple(images.shape)})")
+    if not images.numel():
+        raise UsageError(f"{where}: images: there are none (got {tuple(images.shape)})")
     radii = _agreed(where, "epsilons", _radii(arrays, where), None if epsilons is None else _as_written(epsilons))
     if len(radii) != len(images):
         raise UsageError(f"{where}: epsilons: must be {len(images)}, one per batch of images (got {len(radii)})")

@@ -90,6 +90,7 @@ def test_images_that_are_not_what_they_claim_are_refused(made, change, words):
         ({"pictures": np.zeros((2, 1, 8, 8), np.float32)}, "has no images"),
         ({"images": np.zeros((2, 1, 8, 8), np.uint8)}, "Images rounded to 8 bits leave their ball"),
         ({"images": np.zeros((2, 8, 8), np.float32)}, "must be (E, N, C, H, W)"),
+        ({"images": np.zeros((1, 0, 1, 8, 8), np.float32), "epsilons": [0.1], "norm": "l2"}, "images: there are none"),
         ({"images": np.zeros((2, 1, 8, 8), np.float32), "norm": "linf"}, "epsilons: the file does not say them"),
         ({"images": np.zeros((2, 1, 8, 8), np.float32), "epsilons": [0.1]}, "norm: the file does not say it"),
         ({"images": np.zeros((2, 1, 8, 8), np.float32), "epsilons": [0.1], "norm": "inf"}, "Did you mean linf"),
