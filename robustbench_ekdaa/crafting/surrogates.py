@@ -18,9 +18,8 @@ Precision = Literal["float32", "bfloat16"]
 @contextmanager
 def borrowed(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Put networks in evaluation mode with all parameters frozen; afterwards every flag is as it was."""
-    parts = [part for module in modules for part in module.modules()]
-    training = [part for part in parts if part.training]
-    trainable = [each for part in parts for each in part.parameters(recurse=False) if each.requires_grad]
+    training = [part for module in modules for part in module.modules() if part.training]
+    trainable = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
     try:
         for part in training:
             part.training = False
@@ -77,11 +76,11 @@ class Surrogate:
                 logits: Tensor = self.module(images)
         else:
             logits = self.module(images)
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        if not isinstance(shape, tuple) or len(shape) != 2 or shape[0] != len(images):
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
+            got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise UsageError(
                 f"{self.name}: must answer {len(images)} images with logits of shape ({len(images)}, classes) "
-                f"(got {shape})"
+                f"(got {got})"
             )
         if self.largest_label >= logits.shape[1]:
             raise UsageError(

@@ -202,13 +202,8 @@ class _Import:
         self, images: ImageSet, surrogate: str, members: list[str], facts: dict[str, Any], command: str
     ) -> None:
         """Record what is scored, and keep the first images to show."""
-        key, spec, found, clean, first = (
-            self.key,
-            self.spec,
-            self.found,
-            self.dataset.test,
-            images.indices[:SHOWN_IMAGES],
-        )
+        key, spec, found, clean = self.key, self.spec, self.found, self.dataset.test
+        first = images.indices[:SHOWN_IMAGES]
         card = {"kind": IMPORTED, "file": str(spec.file), "says": found.facts}
         roles = {
             "surrogates": [],
