@@ -1,0 +1,36 @@
+"""Cards: TOML files that say what a model, an attack, a suite or a sweep is, read into checked objects.
+
+A card is data: reading one runs no code. Its content is its identity (`content_hash`), so that any change of a number
+makes a new model or attack and no stale result is ever reused. Titles, papers and notes are not part of the identity.
+"""
+
+from .attacks import STEP_SIZE, AttackCard, Component, SuiteCard, length_at
+from .base import NAME, Card, FileCard, check, content_hash, read_toml, shown_path
+from .models import Block, ModelCard, NetworkSpec, Recipe
+from .sweeps import SweepSpec, read_sweep
+from .workspace import Shelf, Workspace, builtin_workspace, read_card
+
+__all__ = [
+    "NAME",
+    "STEP_SIZE",
+    "AttackCard",
+    "Block",
+    "Card",
+    "Component",
+    "FileCard",
+    "ModelCard",
+    "NetworkSpec",
+    "Recipe",
+    "Shelf",
+    "SuiteCard",
+    "SweepSpec",
+    "Workspace",
+    "builtin_workspace",
+    "check",
+    "content_hash",
+    "length_at",
+    "read_card",
+    "read_sweep",
+    "read_toml",
+    "shown_path",
+]

@@ -1,0 +1,143 @@
+"""Attack cards: a threat model and a recipe for adversarial images; suites that name several."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from ..registry import is_file_reference, referenced_file
+from .base import FileCard
+
+
+class Component(BaseModel):
+    """A named part of a gradient attack; its further fields are the part's options, checked when it is built."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    component: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The fields besides the name."""
+        return dict(self.model_extra or {})
+
+
+STEP_SIZE = re.compile(r"(?:(?P<factor>\d+(?:\.\d+)?) \* )?epsilon(?: / (?P<divisor>steps|\d+(?:\.\d+)?))?")
+
+
+def length_at(length: float | str, epsilon: float, steps: int = 1) -> float:
+    """Return a length in pixels that may be written in epsilons: a number, or a text that `STEP_SIZE` matches."""
+    if not isinstance(length, str):
+        return float(length)
+    form = STEP_SIZE.fullmatch(length)
+    assert form is not None
+    divisor = form["divisor"]
+    count = 1.0 if divisor is None else float(max(steps, 1)) if divisor == "steps" else float(divisor)
+    return float(form["factor"] or 1.0) * epsilon / count
+
+
+class AttackCard(FileCard):
+    """A threat model and a recipe for adversarial images.
+
+    Attributes:
+        norm: how the size of a perturbation is measured.
+        steps: how many steps to take; 0 with a start is noise.
+        step_size: a number in pixels of [0, 1], or ``"epsilon"``, ``"epsilon / steps"``, ``"2.5 * epsilon / steps"``.
+        loss: what rises (or, towards a target, falls).
+        source: where gradients come from; every source but ``single`` takes several surrogates together.
+        start: where the attack begins (default: at the clean images).
+        input: what is done to the images before the networks see them, first thing first.
+        gradient: what is done around the gradient, each entry wrapping those before it.
+        update: from gradients to a direction.
+        step: from a direction to a move.
+        target: for a targeted attack, how each image's target class is chosen.
+        backward: what stands in for the derivative of activations that have none, such as signum: ``"zero"``,
+            ``"straight_through"``, ``"tanh:K"``. Each is tried, and each image keeps what fools its surrogate most.
+            Other surrogates are attacked once, with their own derivatives.
+        adapter: an attack of another library; then steps, loss, source and all other components are not given.
+
+    """
+
+    kind: Literal["attack"]
+    norm: Literal["linf", "l2", "l1"] = "linf"
+    steps: Annotated[int, Field(ge=0)] = 10
+    step_size: float | str = "epsilon / steps"
+    loss: str = "cross_entropy"
+    source: Component = Component(component="single")
+    start: Component | None = None
+    input: tuple[Component, ...] = ()
+    gradient: tuple[Component, ...] = ()
+    update: Component = Component(component="plain")
+    step: Component = Component(component="steepest")
+    target: Literal["random", "least_likely", "runner_up", "next"] | None = None
+    backward: tuple[str, ...] = Field(default=("straight_through", "tanh:1", "tanh:3"), min_length=1)
+    adapter: Component | None = None
+
+    @field_validator("step_size")
+    @classmethod
+    def _readable(cls, value: float | str) -> float | str:
+        if isinstance(value, str) and not STEP_SIZE.fullmatch(value):
+            raise ValueError(
+                f"must be a number, or 'epsilon', 'epsilon / steps', '2.5 * epsilon / steps' or alike (got {value!r})"
+            )
+        if length_at(value, 1.0) <= 0:
+            raise ValueError(f"must be greater than 0 (got {value!r})")
+        return value
+
+    @field_validator("backward")
+    @classmethod
+    def _stand_ins(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if not re.fullmatch(r"zero|straight_through|tanh:(?!0+(\.0*)?$)\d+(\.\d+)?", value):
+                raise ValueError(f"must hold 'zero', 'straight_through' or 'tanh:K' such as 'tanh:3' (got {value!r})")
+        return values
+
+    @model_validator(mode="after")
+    def _does_something(self) -> AttackCard:
+        if self.steps == 0 and self.start is None:
+            raise ValueError("an attack of 0 steps needs a [start], or it leaves every image as it is")
+        if self.steps == 0 and self.target is not None:
+            raise ValueError("an attack of 0 steps cannot aim at a target")
+        own = {"steps", "step_size", "loss", "source", "start", "input", "gradient", "update", "step"}
+        given = sorted(own & self.model_fields_set)
+        if self.adapter is not None and given:
+            raise ValueError(f"an [adapter] runs another library's attack; {given[0]} has no meaning beside it")
+        return self
+
+    def step_for(self, epsilon: float) -> float:
+        """Return the step size in pixels at one epsilon."""
+        return length_at(self.step_size, epsilon, self.steps)
+
+    @property
+    def uses_surrogate(self) -> bool:
+        """Whether the images depend on a surrogate; noise does not."""
+        return self.steps > 0
+
+    @property
+    def uses_ensemble(self) -> bool:
+        """Whether it takes several surrogates together rather than one."""
+        return self.uses_surrogate and self.source.component != "single"
+
+    def identity(self) -> dict[str, Any]:
+        """Everything about the card that decides the adversarial images; the name keys the random draws.
+
+        Fields at their defaults are left out, so that a new kind of field leaves old cards who they were.
+        """
+        facts = self.model_dump(exclude={"title", "paper", "notes", "kind"}, exclude_defaults=True)
+        optional = [part for part in (self.start, self.adapter) if part is not None]
+        named = Component(component=self.loss), self.source, self.update, self.step
+        for part in (*named, *optional, *self.input, *self.gradient):
+            if is_file_reference(part.component):
+                source = referenced_file(part.component, self.folder)
+                facts.setdefault("files", {})[source.name] = hashlib.sha256(source.read_bytes()).hexdigest()
+        return facts
+
+
+class SuiteCard(FileCard):
+    """A name for several attacks."""
+
+    kind: Literal["suite"]
+    attacks: tuple[str, ...] = Field(min_length=1)

@@ -1,0 +1,143 @@
+"""Model cards: a learning rule on a network, with a training recipe per data set."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from ..errors import UsageError
+from ..registry import is_file_reference, referenced_file
+from .base import Card, FileCard, Positive
+
+
+class Block(Card):
+    """One step of a network: a layer, its activation, and pooling.
+
+    The readout (a linear layer to the classes, no activation) follows the last block by itself.
+    """
+
+    layer: Literal["conv", "linear"]
+    width: Positive = Field(description="output channels of a convolution, or units of a linear layer")
+    kernel: Positive = 3
+    stride: Positive = 1
+    padding: Annotated[int, Field(ge=0)] | Literal["same"] = "same"
+    bias: bool | None = None
+    activation: str | None = None
+    pool: Literal["none", "max", "average"] = "none"
+    pool_size: Positive = 2
+    pool_stride: Positive | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Block:
+        if self.layer == "linear" and (self.pool != "none" or self.kernel != 3 or self.stride != 1):
+            raise ValueError("a linear block has no kernel, stride or pool")
+        if self.padding == "same" and self.stride == 1 and self.layer == "conv" and self.kernel % 2 == 0:
+            raise ValueError(f"padding 'same' needs an odd kernel (got {self.kernel}); give the padding as a number")
+        return self
+
+
+class NetworkSpec(Card):
+    """A network: a preset's name, or a list of blocks of one's own; with the activation and bias they default to."""
+
+    preset: str | None = None
+    blocks: tuple[Block, ...] | None = None
+    activation: str = "tanh"
+    bias: bool = True
+
+    @model_validator(mode="after")
+    def _one_of(self) -> NetworkSpec:
+        if (self.preset is None) == (self.blocks is None):
+            raise ValueError("give either preset or blocks")
+        return self
+
+
+class Recipe(Card):
+    """How a model is trained on one data set."""
+
+    epochs: Positive
+    batch_size: Positive = 64
+    optimizer: str = Field(default="SGD", description="a class of torch.optim")
+    learning_rate: float = Field(gt=0)
+    optimizer_options: dict[str, Any] = Field(default={})
+    schedule: str | None = Field(default=None, description="a class of torch.optim.lr_scheduler, stepped per epoch")
+    schedule_options: dict[str, Any] = Field(default={})
+    notes: str = ""
+
+
+def refers(recipe: Any) -> bool:
+    """Whether a card's table takes another data set's recipe instead of being one."""
+    return isinstance(recipe, dict) and "as" in recipe
+
+
+def shared_recipe(dataset: str, training: dict[str, Any]) -> Any:
+    """Return a data set's recipe as it is written, or the one that its ``as`` names: one step, never a chain."""
+    recipe = training[dataset]
+    if not refers(recipe):
+        return recipe
+    written = {name: other for name, other in training.items() if not refers(other)}
+    if recipe["as"] not in list(written):
+        known = " or ".join(written) or "there is none"
+        raise ValueError(
+            f"training.{dataset}.as: must name a recipe that this card writes out ({known}; got {recipe['as']!r})"
+        )
+    shared = written[recipe["as"]]
+    if not isinstance(shared, (dict, Recipe)):
+        return shared  # what is wrong with it is said where it is written
+    if other := sorted(set(recipe) - {"as", "notes"}):
+        raise ValueError(f"training.{dataset}.{other[0]}: a recipe is taken whole; beside as stand only notes")
+    return {**dict(shared), "notes": recipe.get("notes", "")}
+
+
+class ModelCard(FileCard):
+    """A learning rule on a network, with its training recipe per data set (``default`` serves all others).
+
+    A data set may take another's recipe, ``svhn = { as = "cifar10" }``, with notes of its own.
+    """
+
+    kind: Literal["model"]
+    rule: str = Field(description="a known rule, or FILE.py:CLASS beside the card")
+    rule_options: dict[str, Any] = Field(default={})
+    network: NetworkSpec
+    training: dict[str, Recipe]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shared_recipes(cls, table: Any) -> Any:
+        training = table.get("training") if isinstance(table, dict) else None
+        if not isinstance(training, dict):
+            return table
+        # Those written out come first, so that what is wrong in one is told where it is written.
+        order = sorted(training, key=lambda dataset: refers(training[dataset]))
+        return {**table, "training": {dataset: shared_recipe(dataset, training) for dataset in order}}
+
+    def recipe(self, dataset: str) -> Recipe:
+        """Return the recipe for a data set; raises UsageError if the card has none."""
+        if dataset in self.training:
+            return self.training[dataset]
+        if "default" in self.training:
+            return self.training["default"]
+        raise UsageError(
+            f"{self.at('training')}: no recipe for {dataset} (only {', '.join(sorted(self.training))}). "
+            f"Add [training.{dataset}] or [training.default]."
+        )
+
+    def identity(self, dataset: str) -> dict[str, Any]:
+        """Everything about the card, but its network, that decides a trained model's numbers on ``dataset``."""
+        # Without defaults, so that a field that a later release adds leaves the identity of today's models alone.
+        facts: dict[str, Any] = {
+            "rule": self.rule,
+            "rule_options": self.rule_options,
+            "recipe": self.recipe(dataset).model_dump(exclude={"notes"}, exclude_defaults=True),
+        }
+        if is_file_reference(self.rule):
+            source = referenced_file(self.rule, self.folder)
+            facts["rule_file"] = hashlib.sha256(source.read_bytes()).hexdigest()
+            facts["rule"] = self.rule.rpartition(":")[2]
+        return facts
+
+    @property
+    def rule_name(self) -> str:
+        """The rule's name for colours and tables: the known name, or the class a file holds."""
+        return self.rule.rpartition(":")[2]
