@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustbench_ekdaa.cards import AttackCard, SweepSpec, Workspace, check, content_hash, read_card, read_sweep
-from robustbench_ekdaa.cli import parse_epsilons
+from robustbench_ekdaa.cli.parsing import parse_epsilons
 from robustbench_ekdaa.errors import UsageError
 
 MODEL = """kind = "model"

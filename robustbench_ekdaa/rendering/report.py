@@ -15,7 +15,6 @@ from typing import Any
 
 import pandas as pd
 
-from ..analysis.export import clear_errors, current_umask, export_frame
 from ..analysis.results import Results
 from ..analysis.summary import status_of
 from ..analysis.trainings import Trainings
@@ -27,6 +26,7 @@ from ..scoring.outcomes import Outcomes
 from .caveats import caveats
 from .curves import plot_curves
 from .examples import plot_examples
+from .export import clear_errors, current_umask, export_frame
 from .pictures import Picture, slug_of
 from .style import NORMS, looks, save_figure
 from .tables import display_frame, latex_table, markdown_table, percent

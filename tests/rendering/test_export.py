@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustbench_ekdaa.analysis.export import export_frame
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.errors import UsageError, WorkFailed
+from robustbench_ekdaa.rendering.export import export_frame
 
 
 @contextmanager

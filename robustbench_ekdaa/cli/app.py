@@ -1,0 +1,46 @@
+"""The program, its groups of commands, and the options that several commands share."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .printing import out
+
+NAME = "robustbench-ekdaa"
+app = typer.Typer(
+    name=NAME,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Are networks trained without backprop harder to fool? Train, attack, score, plot.",
+    epilog=f"First steps: `{NAME} quickstart`",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Data sets: what is here, downloading, importing your own.")
+app.add_typer(data_app, name="data")
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
+RunFolder = Annotated[Path, typer.Option("--run", help="The run folder: checkpoints, logs and results.sqlite.")]
+WorkspaceFolder = Annotated[Path, typer.Option("--workspace", help="The folder that holds models/ and attacks/.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Workers = Annotated[int | None, typer.Option(help="Jobs side by side (default: one per core on a CPU, one on a GPU).")]
+
+
+@app.callback(invoke_without_command=True)
+def start(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    """Set up nothing; only the version."""
+    if version:
+        from .. import __version__
+
+        out.print(__version__, highlight=False)
+        raise typer.Exit
+
+
+def command_line() -> str:
+    """Return the command as it was typed, for reports."""
+    return shlex.join([NAME, *(argument for argument in sys.argv[1:] if argument != "--debug")])

@@ -1,0 +1,66 @@
+"""What options say: lists, epsilons, indices, sizes and KEY=VALUE; every error names its option."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from ..errors import UsageError
+
+
+def parse_list(text: str | None) -> list[str] | None:
+    """Split ``A,B,C``; None stays None."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def parse_epsilons(text: str) -> list[float]:
+    """Read ``0,0.05,0.1`` or ``START:STOP:STEP`` with STOP included; raises UsageError."""
+    try:
+        if ":" not in text:
+            return [float(Decimal(part)) for part in text.split(",")]
+        start, stop, step = (Decimal(part) for part in text.split(":"))
+        if step > 0 and stop >= start and (stop - start) / step <= 10_000:
+            return [float(start + step * number) for number in range(int((stop - start) / step) + 1)]
+    except (InvalidOperation, ValueError):
+        raise UsageError(
+            f"--epsilons: cannot read {text!r}. Write 0,0.05,0.1 or START:STOP:STEP such as 0:0.3:0.03"
+        ) from None
+    raise UsageError(f"--epsilons: {text!r} makes no list. START must not exceed STOP, and STEP must be above 0")
+
+
+def parse_indices(text: str) -> list[int]:
+    """Read ``3,1,4`` or ``FIRST:LAST`` with LAST included; raises UsageError."""
+    try:
+        if ":" not in text:
+            return [int(part) for part in text.split(",")]
+        first, last = (int(part) for part in text.split(":"))
+    except ValueError:
+        raise UsageError(f"--indices: cannot read {text!r}. Write 3,1,4 or FIRST:LAST such as 0:499") from None
+    if not 0 <= first <= last < first + 1_000_000:
+        raise UsageError(f"--indices: {text!r} makes no list. Write 0 <= FIRST <= LAST, a million at most")
+    return list(range(first, last + 1))
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Read ``HEIGHTxWIDTH``; raises UsageError."""
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(f"--size: cannot read {text!r}. Write HEIGHTxWIDTH, such as 32x48")
+    return int(parts[0]), int(parts[1])
+
+
+def parse_options(texts: list[str]) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` with JSON values, or plain words; raises UsageError."""
+    options: dict[str, Any] = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not key or not separator:
+            raise UsageError(f"--option: cannot read {text!r}. Write KEY=VALUE, such as beta=0.5")
+        try:
+            options[key] = json.loads(value)
+        except json.JSONDecodeError:
+            options[key] = value
+    return options

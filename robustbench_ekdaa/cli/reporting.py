@@ -1,0 +1,37 @@
+"""Commands that show what a run holds: report, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .app import NAME, Debug, app
+from .printing import out
+from .running import do_report
+
+
+@app.command(epilog=f"Example: `{NAME} report runs/digits --out reports/digits`")
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="Where the report goes.")],
+    debug: Debug = False,
+) -> None:
+    """Write a report folder: page, figures, tables and the data behind them."""
+    out.print(f"Report: {do_report(run, out_folder)}", highlight=False, soft_wrap=True)
+
+
+@app.command(epilog=f"Example: `{NAME} export runs/digits --format parquet --out digits.parquet`")
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    out_file: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    form: Annotated[str, typer.Option("--format", help="csv, parquet or json")] = "csv",
+    debug: Debug = False,
+) -> None:
+    """Write all tidy rows of a run to one file."""
+    from ..api import open_results
+    from ..rendering.export import export_frame
+
+    rows = export_frame(open_results(run).frame(), out_file, form)
+    out.print(f"{out_file}: {rows} rows", highlight=False, soft_wrap=True)

@@ -1,0 +1,169 @@
+"""Commands that compute: train, sweep, score."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..cards import SweepSpec, Workspace, check, read_sweep
+from ..progress import shown_progress
+from .app import NAME, Debug, Device, RunFolder, Workers, WorkspaceFolder, app, command_line
+from .parsing import parse_epsilons, parse_indices, parse_list
+from .printing import log, out, percent, show_rows
+from .running import do_sweep, tell_failed
+
+
+@app.command(epilog=f"Example: `{NAME} train backprop ekdaa --dataset digits --seeds 3 --run runs/digits`")
+def train(
+    models: Annotated[list[str], typer.Argument(help="Model cards, such as backprop ekdaa.")],
+    dataset: Annotated[str, typer.Option(help="The data set's name.")],
+    run: RunFolder,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
+    held_out: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Keep aside this share of the training images, to choose a recipe.")
+    ] = 0.0,
+    workspace: WorkspaceFolder = Path("."),
+    device: Device = "auto",
+    workers: Workers = None,
+    debug: Debug = False,
+) -> None:
+    """Train models; finished ones are kept, stopped ones go on."""
+    from ..api import train_many
+
+    cards = [Workspace(workspace).models[name] for name in dict.fromkeys(models)]
+    with shown_progress(log) as progress:
+        records = train_many(
+            cards,
+            dataset,
+            range(seeds),
+            run,
+            held_out=held_out,
+            device=device,
+            workers=workers,
+            progress=progress,
+            keep_going=True,
+        )
+    column = "held_out_accuracy" if held_out else "test_accuracy"
+    show_rows(
+        [
+            {
+                "name": record.name,
+                "seed": record.seed,
+                "train": percent(record.metrics.get("train_accuracy")),
+                column: percent(record.metrics.get(column)),
+                "seconds": record.metrics.get("seconds", ""),
+                "checkpoint": record.key if record.status == "trained" else record.error,
+            }
+            for record in records
+        ]
+    )
+    raise typer.Exit(1 if any(record.status == "failed" for record in records) else 0)
+
+
+@app.command(
+    epilog=f"Example: `{NAME} sweep --dataset digits --models backprop,ekdaa --attacks fgsm,bim "
+    "--epsilons 0:0.3:0.05 --run runs/digits`"
+)
+def sweep(
+    run: RunFolder,
+    spec_file: Annotated[Path | None, typer.Argument(help="A sweep file (TOML); flags override it.")] = None,
+    dataset: Annotated[list[str] | None, typer.Option(help="A data set; may be given several times.")] = None,
+    models: Annotated[str | None, typer.Option(help="Model cards A,B,...")] = None,
+    surrogates: Annotated[str | None, typer.Option(help="Models to craft on (default: --models).")] = None,
+    targets: Annotated[str | None, typer.Option(help="Models to score (default: --models).")] = None,
+    attacks: Annotated[str | None, typer.Option(help="Attacks and suites A,B,...")] = None,
+    epsilons: Annotated[str | None, typer.Option(help="0,0.05,0.1 or START:STOP:STEP, pixels of [0, 1].")] = None,
+    images: Annotated[int | None, typer.Option(help="Test images (default: all).")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Training seeds per model (default: 3).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Keys the choice of images and the attacks' draws.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per crafting batch.")] = None,
+    precision: Annotated[str | None, typer.Option(help="Crafting in float32 (default) or bfloat16.")] = None,
+    save_images: Annotated[
+        bool | None, typer.Option("--save-images", help="Keep the adversarial images in RUN/adversarial.")
+    ] = None,
+    workspace: WorkspaceFolder = Path("."),
+    device: Device = "auto",
+    workers: Workers = None,
+    debug: Debug = False,
+) -> None:
+    """Train, attack and score what is missing; say what is stored already."""
+    flags: dict[str, Any] = {
+        "datasets": dataset,
+        "models": parse_list(models),
+        "surrogates": parse_list(surrogates),
+        "targets": parse_list(targets),
+        "attacks": parse_list(attacks),
+        "epsilons": None if epsilons is None else parse_epsilons(epsilons),
+        "images": images,
+        "seeds": seeds,
+        "seed": seed,
+        "batch_size": batch_size,
+        "precision": precision,
+        "save_images": save_images,
+    }
+    given = {key: value for key, value in flags.items() if value is not None}
+    base = read_sweep(spec_file).model_dump(exclude_unset=True) if spec_file else {}
+    spec = check(SweepSpec, {**base, **given}, "sweep")
+    failed = do_sweep(spec, run, Workspace(workspace), device, workers)
+    out.print(f"Report it: {NAME} report {shlex.quote(str(run))} --out report", highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command(
+    epilog=f"Example: `{NAME} score images.npz --dataset digits --models backprop,ekdaa --norm linf --epsilons 0.1 "
+    "--run runs/digits`"
+)
+def score(
+    file: Annotated[Path, typer.Argument(help="Adversarial images: a .safetensors or .npz archive.")],
+    dataset: Annotated[str, typer.Option(help="The data set whose test images they change.")],
+    models: Annotated[str, typer.Option(help="Model cards A,B,... to score; trained where they are missing.")],
+    run: RunFolder,
+    seeds: Annotated[int, typer.Option(min=1, help="Training seeds per model.")] = 3,
+    name: Annotated[str | None, typer.Option(help="What to call the attack (default: the file's name).")] = None,
+    norm: Annotated[str | None, typer.Option(help="linf, l2 or l1, if the file does not say it.")] = None,
+    epsilons: Annotated[
+        str | None, typer.Option(help="One per batch of images: 0.05,0.1, if the file does not say them.")
+    ] = None,
+    indices: Annotated[
+        str | None, typer.Option(help="Which test images: 3,1,4 or FIRST:LAST, if the file does not say it.")
+    ] = None,
+    workspace: WorkspaceFolder = Path("."),
+    device: Device = "auto",
+    workers: Workers = None,
+    debug: Debug = False,
+) -> None:
+    """Score adversarial images from a file, made elsewhere or saved by a sweep; they are checked first."""
+    from ..api import open_results
+    from ..scoring.imported import ImportSpec, score_images
+
+    spec = ImportSpec(
+        file=file,
+        dataset=dataset,
+        models=parse_list(models) or [],
+        seeds=seeds,
+        name=name,
+        norm=norm,
+        epsilons=None if epsilons is None else parse_epsilons(epsilons),
+        indices=None if indices is None else parse_indices(indices),
+    )
+    options: dict[str, Any] = {"workspace": Workspace(workspace), "device": device, "workers": workers}
+    with shown_progress(log) as progress:
+        summary = score_images(spec, run, **options, progress=progress, command=command_line())
+    rows = open_results(run).frame().query("attack == @name", local_dict={"name": spec.attack})
+    means = rows.groupby(["dataset", "target", "epsilon"], sort=False)["accuracy"].agg(["mean", "count"]).reset_index()
+    show_rows(
+        [
+            {
+                "data set": row["dataset"],
+                "target": row["target"],
+                "epsilon": f"{row['epsilon']:g}",
+                "accuracy": percent(row["mean"]),
+                "seeds": row["count"],
+            }
+            for row in means.to_dict("records")
+        ]
+    )
+    raise typer.Exit(1 if tell_failed(summary) else 0)

@@ -1,0 +1,91 @@
+"""Commands around a workspace: first steps, a new one, what it holds, and tests of its rules."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..cards import SweepSpec, Workspace
+from ..errors import unknown_name
+from .app import NAME, Debug, Device, Workers, WorkspaceFolder, app
+from .parsing import parse_epsilons, parse_options
+from .printing import out, show_rows
+from .running import do_report, do_sweep
+
+
+@app.command(epilog=f"Example: `{NAME} quickstart --out quickstart`")
+def quickstart(
+    out_folder: Annotated[Path, typer.Option("--out", help="Where the run and the report go.")] = Path("quickstart"),
+    device: Device = "auto",
+    workers: Workers = None,
+    debug: Debug = False,
+) -> None:
+    """Train, attack, score and report on the embedded digits, in about a minute."""
+    spec = SweepSpec(
+        datasets=("digits",),
+        models=("backprop", "ekdaa", "frozen"),
+        attacks=("fgsm", "bim", "pgd", "mi_fgsm", "noise"),
+        epsilons=tuple(parse_epsilons("0:0.4:0.05")),
+        images=300,
+        seeds=3,
+    )
+    failed = do_sweep(spec, out_folder / "run", Workspace(), device, workers)
+    page = do_report(out_folder / "run", out_folder / "report")
+    out.print(f"Report: {page}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command(epilog=f"Example: `{NAME} init my-benchmark`")
+def init(
+    folder: Annotated[Path, typer.Argument(help="The new workspace's folder.")],
+    debug: Debug = False,
+) -> None:
+    """Make a new workspace with an example learning rule, attack and sweep of one's own."""
+    from ..template import create_workspace
+
+    for path in create_workspace(folder):
+        out.print(str(path), highlight=False, soft_wrap=True)
+    out.print(
+        f"Next: cd {shlex.quote(str(folder))} && {NAME} sweep sweep.toml --run runs/first",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@app.command("list", epilog=f"Example: `{NAME} list attacks`")
+def list_names(
+    what: Annotated[str, typer.Argument(help="models, rules, networks, attacks, suites, components or datasets")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    workspace: WorkspaceFolder = Path("."),
+    debug: Debug = False,
+) -> None:
+    """List what can be named in cards and commands."""
+    from ..listing import LISTINGS
+
+    if what not in LISTINGS:
+        raise unknown_name("list", what, LISTINGS)
+    rows = LISTINGS[what](Workspace(workspace))
+    if as_json:
+        out.print_json(json.dumps(rows))
+        return
+    show_rows(rows)
+
+
+@app.command("check-rule", epilog=f"Example: `{NAME} check-rule models/my_rule.py:MyRule --option scale=0.1`")
+def check_rule(
+    rule: Annotated[str, typer.Argument(help="A known rule, or FILE.py:CLASS. The file's code is run.")],
+    option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, as in a card; may be repeated.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Test whether a learning rule is what its name says, leaves the network alone, and learns."""
+    from ..data import load_dataset
+    from ..learning.contract import check_rule as check_contract
+    from ..learning.contract import rule_maker
+
+    findings = list(check_contract(rule_maker(rule, parse_options(option or [])), load_dataset("digits")))
+    show_rows([{"test": finding.test, "verdict": finding.verdict, "found": finding.found} for finding in findings])
+    raise typer.Exit(1 if any(finding.verdict == "failed" for finding in findings) else 0)
