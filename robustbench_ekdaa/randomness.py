@@ -22,7 +22,22 @@ def keyed_generator(seed: int, purpose: str, *index: int | str) -> torch.Generat
         index: further coordinates, such as an epoch or an image index.
 
     """
-    return torch.Generator().manual_seed(_digest(seed, purpose, *index))
+    return torch.Generator("cpu").manual_seed(_digest(seed, purpose, *index))
+
+
+def uniform(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Draw uniform numbers in [0, 1) on the CPU; type and device are named, as torch's defaults may be any."""
+    return torch.rand(tuple(shape), generator=generator, dtype=dtype, device="cpu")
+
+
+def normal(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    """Draw standard normal float32 numbers on the CPU."""
+    return torch.randn(tuple(shape), generator=generator, dtype=torch.float32, device="cpu")
+
+
+def permutation(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Draw an order of 0 ... count - 1, int64 on the CPU."""
+    return torch.randperm(count, generator=generator, dtype=torch.int64, device="cpu")
 
 
 class ImageDraws:
@@ -43,10 +58,10 @@ class ImageDraws:
 
     def uniform(self, purpose: str, shape: Sequence[int], *, step: int = 0, like: torch.Tensor) -> torch.Tensor:
         """Uniform numbers in [0, 1), shape (N, *shape), with the device and type of ``like``."""
-        rows = [torch.rand(tuple(shape), generator=generator) for generator in self._generators(purpose, step)]
+        rows = [uniform(shape, generator) for generator in self._generators(purpose, step)]
         return torch.stack(rows).to(like) if rows else like.new_empty((0, *shape))
 
     def normal(self, purpose: str, shape: Sequence[int], *, step: int = 0, like: torch.Tensor) -> torch.Tensor:
         """Standard normal numbers, shape (N, *shape), with the device and type of ``like``."""
-        rows = [torch.randn(tuple(shape), generator=generator) for generator in self._generators(purpose, step)]
+        rows = [normal(shape, generator) for generator in self._generators(purpose, step)]
         return torch.stack(rows).to(like) if rows else like.new_empty((0, *shape))

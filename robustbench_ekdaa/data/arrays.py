@@ -264,6 +264,6 @@ def _times(shape: tuple[int, ...]) -> str:
 def _tensor(images: NDArray[Any]) -> torch.Tensor:
     """Return (N, H, W, C) pixels as float32 (N, C, H, W), with no other array of that size on the way."""
     count, height, width, channels = images.shape
-    tensor = torch.empty((count, channels, height, width), dtype=torch.float32)
+    tensor = torch.empty((count, channels, height, width), dtype=torch.float32, device="cpu")
     tensor.copy_(torch.from_numpy(images).permute(0, 3, 1, 2))
     return tensor.div_(255) if images.dtype == np.uint8 else tensor

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..randomness import permutation
+
 
 def hold_out(
     labels: NDArray[np.int64], count: int, generator: torch.Generator
@@ -22,7 +24,7 @@ def hold_out(
     Returns:
         The positions kept and the positions held out, each ascending.
     """
-    shuffled = torch.randperm(len(labels), generator=generator).numpy()
+    shuffled = permutation(len(labels), generator).numpy()
     level = np.empty(len(labels))
     for label in np.unique(labels):
         members = shuffled[labels[shuffled] == label]

@@ -14,7 +14,7 @@ import torch
 from ..cards import NAME
 from ..errors import UsageError, unknown_name
 from ..progress import Progress, Silent
-from ..randomness import keyed_generator
+from ..randomness import keyed_generator, permutation
 from ..registry import DATASETS, is_file_reference
 from .archive import read_archive
 from .dataset import Dataset, Split
@@ -113,5 +113,5 @@ def _limited(dataset: Dataset, limit: int) -> Dataset:
 def _first(split: Split, limit: int, half: str) -> Split:
     if limit >= len(split):
         return split
-    chosen = torch.randperm(len(split), generator=keyed_generator(0, "limit", half))[:limit]
+    chosen = permutation(len(split), keyed_generator(0, "limit", half))[:limit]
     return Split(split.images[chosen], split.labels[chosen])

@@ -16,7 +16,7 @@ from ..cards import Block, NetworkSpec, Recipe
 from ..data.dataset import Dataset
 from ..errors import UsageError, unknown_name
 from ..networks import Network, build_network
-from ..randomness import keyed_generator
+from ..randomness import keyed_generator, permutation, uniform
 from ..registry import RULES, build
 from .backprop import Backprop
 from .frozen import FrozenConvolutions
@@ -212,7 +212,7 @@ def train(rule: LearningRule, dataset: Dataset, recipe: Recipe, steps: int | Non
     optimiser = make_optimiser(recipe, rule, "contract")
     done = 0
     for epoch in range(recipe.epochs):
-        order = torch.randperm(len(dataset.train), generator=keyed_generator(0, "order", epoch))
+        order = permutation(len(dataset.train), keyed_generator(0, "order", epoch))
         for chosen in torch.split(order, recipe.batch_size):
             if done == steps:
                 return
@@ -441,7 +441,7 @@ def input_gradients(make: Make, dataset: Dataset) -> str:
     train(rule, dataset, RECIPES[0], steps=20)
     network = rule.network.double()
     # Blank pixels tie under max pooling, where there is no derivative to agree on: a little noise parts them.
-    noise = 0.05 * torch.rand((2, *dataset.image_shape), generator=keyed_generator(0, "noise"), dtype=torch.float64)
+    noise = 0.05 * uniform((2, *dataset.image_shape), keyed_generator(0, "noise"), torch.float64)
     images, labels = (dataset.test.images[:2].double() + noise).requires_grad_(), dataset.test.labels[:2]
 
     def loss(pixels: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ class DirectFeedbackAlignment(LearningRule):
         # Backprop's sweep on blank images, the k-th of which is told e = onehot(k): what arrives is B_l's k-th row.
         classes = network.block_list[-1].layer.weight.shape[0]
         logits, traces = network.trace(network.mean.expand(classes, *network.image_shape))
-        delta = torch.eye(classes).to(logits)
+        delta = torch.eye(classes, dtype=logits.dtype, device=logits.device)
         for index in range(len(self.feedback), 0, -1):
             arrived = transmit(network.block_list[index], traces[index], delta)
             self.feedback[index - 1].copy_(arrived.flatten(1))

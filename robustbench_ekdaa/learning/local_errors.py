@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -111,10 +111,11 @@ class _Head(nn.Module):
             largest = max(1, math.isqrt(most // shape[0]))
             self.side = (min(shape[1], largest), min(shape[2], largest))
             features = shape[0] * self.side[0] * self.side[1]
-        mapping = torch.empty((shape[0], shape[0], 3, 3) if len(shape) == 3 else (shape[0], shape[0]))
+        here: Any = {"dtype": torch.float32, "device": "cpu"}
+        mapping = torch.empty((shape[0], shape[0], 3, 3) if len(shape) == 3 else (shape[0], shape[0]), **here)
         self.mapping = nn.Parameter(glorot_(mapping, generator))
-        self.classifier = nn.Parameter(torch.zeros(classes, features))
-        self.offset = nn.Parameter(torch.zeros(classes))
+        self.classifier = nn.Parameter(torch.zeros(classes, features, **here))
+        self.offset = nn.Parameter(torch.zeros(classes, **here))
 
     def classify(self, z: Tensor) -> Tensor:
         """A_l z_l, (N, K)."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..networks import Network
+from ..randomness import uniform
 from .layers import transmit_and_correlate
 from .rule import Agreement, LearningRule, Step, cross_entropy, softmax_error
 
@@ -47,8 +48,8 @@ class Pepita(LearningRule):
         super().bind(network, generator)
         classes, pixels = network.block_list[-1].layer.weight.shape[0], math.prod(network.image_shape)
         bound = self.scale * math.sqrt(6.0 / pixels)
-        numbers = torch.rand((classes, pixels), generator=generator)
-        self.feedback = nn.Parameter(((2 * numbers - 1) * bound).to(network.mean), requires_grad=False)
+        numbers = (2 * uniform((classes, pixels), generator) - 1) * bound
+        self.feedback = nn.Parameter(numbers.to(network.mean), requires_grad=False)
 
     @torch.no_grad()
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:

@@ -18,7 +18,7 @@ from ..data.dataset import Dataset, Split
 from ..errors import TrainingDiverged, UsageError, WorkFailed
 from ..networks import Network, build_network, network_blocks
 from ..progress import Progress, Silent, Task
-from ..randomness import keyed_generator
+from ..randomness import keyed_generator, permutation
 from ..registry import RULES, build
 from .alignment import measure_alignment
 from .checkpoint import load_facts, load_tensors, save_tensors, under_prefix, with_prefix
@@ -125,7 +125,7 @@ def check_job(job: TrainingJob, dataset: Dataset) -> None:
 def split_held_out(job: TrainingJob, split: Split) -> tuple[Split, Split]:
     """Split the training images into those to learn from and those held out, by the seed 0 for every model."""
     count = round(job.held_out * len(split))
-    order = torch.randperm(len(split), generator=keyed_generator(0, "held-out"))
+    order = permutation(len(split), keyed_generator(0, "held-out"))
     kept, held = order[count:].sort().values, order[:count]
     if count == 0:
         return split, Split(split.images[:0], split.labels[:0])
@@ -148,7 +148,7 @@ class _Training:
         split, self.held = split_held_out(job, dataset.train)
         self.split = Split(split.images.to(self.device), split.labels.to(self.device))
         # The log's angles are measured on images that do not depend on the seed, so that models can be compared.
-        chosen = torch.randperm(len(self.split), generator=keyed_generator(0, "probe"))[:PROBE_IMAGES]
+        chosen = permutation(len(self.split), keyed_generator(0, "probe"))[:PROBE_IMAGES]
         self.probe = self._batch(chosen)
         self.epoch = 0
         self.log: list[dict[str, Any]] = []
@@ -172,7 +172,7 @@ class _Training:
         return -(-len(self.split) // self.recipe.batch_size)
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = torch.randperm(len(self.split), generator=keyed_generator(self.job.seed, "order", self.epoch))
+        order = permutation(len(self.split), keyed_generator(self.job.seed, "order", self.epoch))
         for chosen in torch.split(order, self.recipe.batch_size):
             yield self._batch(chosen)
 

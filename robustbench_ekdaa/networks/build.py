@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..cards import Block as BlockSpec
 from ..cards import NetworkSpec
 from ..errors import UsageError, unknown_name
+from ..randomness import uniform
 from ..registry import NETWORKS
 from .activations import ACTIVATIONS
 from .network import Block, Network, Pooling
@@ -28,7 +29,9 @@ def network_blocks(spec: NetworkSpec) -> list[BlockSpec]:
 def _convolution(block: BlockSpec, shape: tuple[int, int, int], where: str) -> tuple[Block, tuple[int, int, int]]:
     channels, height, width = shape
     padding = block.kernel // 2 if block.padding == "same" else block.padding
-    layer = nn.Conv2d(channels, block.width, block.kernel, block.stride, padding, bias=bool(block.bias))
+    layer = nn.Conv2d(
+        channels, block.width, block.kernel, block.stride, padding, bias=bool(block.bias), dtype=torch.float32
+    )
     height, width = ((length + 2 * padding - block.kernel) // block.stride + 1 for length in (height, width))
     if min(height, width) < 1:
         raise UsageError(f"{where}: a {block.kernel}x{block.kernel} kernel does not fit on a {shape[1]}x{shape[2]} map")
@@ -51,7 +54,8 @@ def _assemble(spec: NetworkSpec, image_shape: tuple[int, int, int], classes: int
         if block.activation not in ACTIVATIONS:
             raise UsageError(f"{here}: {unknown_name('activation', str(block.activation), ACTIVATIONS)}")
         if block.layer == "linear":
-            made.append(Block(nn.Linear(features, block.width, bias=bool(block.bias)), block.activation))
+            layer = nn.Linear(features, block.width, bias=bool(block.bias), dtype=torch.float32)
+            made.append(Block(layer, block.activation))
             features = block.width
         elif made and not made[-1].is_convolution:
             raise UsageError(f"{here}: a convolution cannot follow a linear layer")
@@ -59,7 +63,7 @@ def _assemble(spec: NetworkSpec, image_shape: tuple[int, int, int], classes: int
             convolution, shape = _convolution(block, shape, here)
             made.append(convolution)
             features = math.prod(shape)
-    made.append(Block(nn.Linear(features, classes, bias=spec.bias), "identity"))
+    made.append(Block(nn.Linear(features, classes, bias=spec.bias, dtype=torch.float32), "identity"))
     return made
 
 
@@ -75,8 +79,7 @@ def glorot_(weight: Tensor, generator: torch.Generator) -> Tensor:
     receptive = math.prod(weight.shape[2:])
     bound = math.sqrt(6.0 / ((weight.shape[0] + weight.shape[1]) * receptive))
     # Drawn on the CPU, so that a seed gives the same start on every device.
-    numbers = torch.rand(weight.shape, generator=generator, dtype=torch.float32)
-    return weight.copy_((2 * numbers - 1) * bound)
+    return weight.copy_((2 * uniform(weight.shape, generator) - 1) * bound)
 
 
 def build_network(
@@ -101,14 +104,11 @@ def build_network(
         UsageError: for an unknown preset or activation, or a network that does not fit the images.
 
     """
-    mean, deviation = statistics or (torch.full((image_shape[0],), 0.5), torch.full((image_shape[0],), 0.25))
+    usual = torch.ones(image_shape[0], dtype=torch.float32, device="cpu")
+    mean, deviation = statistics or (0.5 * usual, 0.25 * usual)
     with torch.device("meta"):
         blocks = _assemble(spec, image_shape, classes, where)
-    network = Network(blocks, torch.zeros(image_shape[0]), torch.ones(image_shape[0]), image_shape).to_empty(
-        device="cpu"
-    )
-    network.mean.copy_(mean.reshape(network.mean.shape))
-    network.deviation.copy_(deviation.reshape(network.deviation.shape))
+    network = Network([block.to_empty(device="cpu") for block in blocks], mean, deviation, image_shape)
     for block in network.block_list:
         glorot_(block.layer.weight, generator)
         if block.layer.bias is not None:

@@ -13,7 +13,7 @@ from ..crafting import Precision
 from ..data import Dataset
 from ..errors import UsageError
 from ..learning import TrainingJob
-from ..randomness import keyed_generator
+from ..randomness import keyed_generator, permutation
 
 # Part of every attack's identity: raise it when a change in crafting would give other images from the same card.
 CRAFTING_VERSION = 2
@@ -34,7 +34,7 @@ class ImageSet:
         total = len(dataset.test)
         if count is not None and count > total:
             raise UsageError(f"images: {dataset.name} has {total} test images (got {count})")
-        indices = torch.randperm(total, generator=keyed_generator(seed, "images"))[: count or total]
+        indices = permutation(total, keyed_generator(seed, "images"))[: count or total]
         key = content_hash({"data": dataset.fingerprint, "seed": seed, "count": len(indices)})
         return ImageSet(key, indices)
 
