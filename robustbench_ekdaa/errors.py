@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from datetime import date, time
 
 
 class UsageError(Exception):
@@ -25,6 +26,17 @@ class TrainingDiverged(WorkFailed):
         self.epoch = epoch
 
 
+def shown(value: object, width: int = 80) -> str:
+    """Return a value as a line of text for an error: printable, and shortened in its middle to ``width``."""
+    try:
+        text = value.isoformat() if isinstance(value, (date, time)) else repr(value)
+    except Exception:  # an integer of more digits than Python writes; somebody's own __repr__
+        text = f"something of type {type(value).__name__}"
+    if len(text) > width:
+        text = f"{text[: width // 2]}...{text[3 - width // 2 :]}"
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(text.split()))
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], listing: str | None = None) -> UsageError:
     """Make the error for a name nobody knows, with the nearest right ones.
 
@@ -39,7 +51,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], listing: str | None
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if not near:
         near = [candidate for candidate in names if name and (name in candidate or candidate in name)][:3]
-    message = f"unknown {kind} {name!r}."
+    message = f"unknown {kind} {shown(name)}."
     if near:
         message += f" Did you mean {', '.join(near)}?"
     elif len(names) <= 12:

@@ -6,6 +6,7 @@ makes a new model or attack and no stale result is ever reused. Titles, papers a
 
 from .attacks import STEP_SIZE, AttackCard, Component, SuiteCard, length_at
 from .base import NAME, Card, FileCard, check, content_hash, read_toml, shown_path
+from .epsilons import read_epsilon, read_epsilons
 from .models import Block, ModelCard, NetworkSpec, Recipe
 from .sweeps import SweepSpec, read_sweep
 from .workspace import Shelf, Workspace, builtin_workspace, read_card
@@ -30,6 +31,8 @@ __all__ = [
     "content_hash",
     "length_at",
     "read_card",
+    "read_epsilon",
+    "read_epsilons",
     "read_sweep",
     "read_toml",
     "shown_path",

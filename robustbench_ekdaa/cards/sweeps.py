@@ -7,7 +7,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ..errors import UsageError
 from .base import Card, Positive, check, read_toml, shown_path
+from .epsilons import read_epsilons
 
 
 class SweepSpec(Card):
@@ -19,7 +21,8 @@ class SweepSpec(Card):
         surrogates: the models adversarial images are crafted on (default: all of ``models``).
         targets: the models that are scored (default: all of ``models``).
         attacks: attack and suite names.
-        epsilons: perturbation sizes in pixels of [0, 1], ascending; 0 is always scored, as the clean images.
+        epsilons: perturbation sizes in pixels of [0, 1], in any order, or a text such as ``"0:0.3:0.03"``; see
+            `read_epsilons`. They are kept ascending, and 0 is always scored, as the clean images.
         images: how many test images (default: all).
         seeds: how many training seeds, 0 to seeds - 1.
         seed: keys the choice of images and the attacks' random draws.
@@ -42,14 +45,17 @@ class SweepSpec(Card):
     precision: Literal["float32", "bfloat16"] = "float32"
     save_images: bool = False
 
+    @field_validator("epsilons", mode="before")
+    @classmethod
+    def _numbers(cls, values: object) -> tuple[float, ...]:
+        try:
+            return read_epsilons(values)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+
     @field_validator("epsilons")
     @classmethod
     def _ascending(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        for value in values:
-            if value < 0:
-                raise ValueError(f"an epsilon must not be negative (got {value:g})")
-        # So that 3 * 0.1 and 0.3 are one epsilon, with one place in the store.
-        values = tuple(round(value, 12) for value in values)
         if len(set(values)) != len(values):
             raise ValueError(f"an epsilon is given twice (got {', '.join(f'{value:g}' for value in values)})")
         return tuple(sorted({0.0, *values}))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from ..cards import read_epsilons
 from ..errors import UsageError
 
 
@@ -15,18 +15,11 @@ def parse_list(text: str | None) -> list[str] | None:
 
 
 def parse_epsilons(text: str) -> list[float]:
-    """Read ``0,0.05,0.1`` or ``START:STOP:STEP`` with STOP included; raises UsageError."""
+    """Read ``0,0.05,8/255`` or ``START:STOP:STEP`` with STOP included; raises UsageError."""
     try:
-        if ":" not in text:
-            return [float(Decimal(part)) for part in text.split(",")]
-        start, stop, step = (Decimal(part) for part in text.split(":"))
-        if step > 0 and stop >= start and (stop - start) / step <= 10_000:
-            return [float(start + step * number) for number in range(int((stop - start) / step) + 1)]
-    except (InvalidOperation, ValueError):
-        raise UsageError(
-            f"--epsilons: cannot read {text!r}. Write 0,0.05,0.1 or START:STOP:STEP such as 0:0.3:0.03"
-        ) from None
-    raise UsageError(f"--epsilons: {text!r} makes no list. START must not exceed STOP, and STEP must be above 0")
+        return list(read_epsilons(text))
+    except UsageError as error:
+        raise UsageError(f"--epsilons: {error}") from None
 
 
 def parse_indices(text: str) -> list[int]:

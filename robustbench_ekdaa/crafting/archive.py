@@ -13,17 +13,16 @@ Files of this tool also say, in the header, what made them.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..cards import shown_path
+from ..cards import read_epsilons, shown_path
 from ..data.archive import read_members
 from ..errors import UsageError, unknown_name
 from ..learning.checkpoint import FACTS, save_tensors
@@ -94,7 +93,8 @@ def load_adversarial(
         raise UsageError(f"{where}: images: must be (E, N, C, H, W) or (N, C, H, W) (got {tuple(images.shape)})")
     if not images.numel():
         raise UsageError(f"{where}: images: there are none (got {tuple(images.shape)})")
-    radii = _agreed(where, "epsilons", _radii(arrays, where), None if epsilons is None else _as_written(epsilons))
+    wanted = None if epsilons is None else _as_written(epsilons, "epsilons")
+    radii = _agreed(where, "epsilons", _radii(arrays, where), wanted)
     if len(radii) != len(images):
         raise UsageError(f"{where}: epsilons: must be {len(images)}, one per batch of images (got {len(radii)})")
     said = facts.pop("norm", None)
@@ -220,19 +220,16 @@ def _facts_of(header: dict[str, str], where: str) -> dict[str, Any]:
 def _radii(arrays: dict[str, Tensor], where: str) -> list[float] | None:
     for name in ("epsilons", "epsilon"):
         if name in arrays:
-            if arrays[name].is_complex():
-                raise UsageError(f"{where}: {name}: must be numbers from 0 up (got complex ones)")
-            numbers = arrays[name].float() if arrays[name].dtype == torch.bfloat16 else arrays[name]
-            return _as_written(numbers.numpy())
+            return _as_written(arrays[name].flatten(), f"{where}: {name}")
     return None
 
 
-def _as_written(radii: ArrayLike) -> list[float]:
-    """Return epsilons as they were meant, so that each has one place in the store: 0.1 in float32 is 0.10000000149.
-
-    The shortest text that stands for such a number is what was written; it is rounded as a sweep's epsilons are.
-    """
-    return [round(float(str(radius)), 12) for radius in np.asarray(radii).flatten()]
+def _as_written(radii: Iterable[object], where: str) -> list[float]:
+    """Return epsilons as they were meant, so that each has one place in the store: 0.1 in float32 is 0.10000000149."""
+    try:
+        return list(read_epsilons(radii))
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
 
 
 def _position(number: float, where: str) -> int:

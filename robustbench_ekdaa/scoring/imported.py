@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..cards import NAME, ModelCard, Workspace, content_hash, shown_path
+from ..cards import NAME, ModelCard, Workspace, content_hash, read_epsilons, shown_path
 from ..crafting import AdversarialImages, check_adversarial, load_adversarial
 from ..data import Dataset, load_dataset
 from ..errors import UsageError, WorkFailed
@@ -58,7 +58,7 @@ class ImportSpec:
     @property
     def attack(self) -> str:
         """The attack's name; raises UsageError for one that no card could have."""
-        name = self.name or self.file.stem
+        name = self.file.stem if self.name is None else self.name
         if not NAME.fullmatch(name):
             raise UsageError(
                 f"{shown_path(self.file)}: cannot give an attack the name {name!r}. Choose one with --name."
@@ -67,7 +67,7 @@ class ImportSpec:
 
     def load(self) -> tuple[AdversarialImages, str]:
         """Return what the file holds and the hash of that; it is read once, unless it changes."""
-        epsilons = None if self.epsilons is None else tuple(self.epsilons)
+        epsilons = None if self.epsilons is None else read_epsilons(self.epsilons)
         indices = None if self.indices is None else tuple(self.indices)
         return _load(self.file, self.norm, epsilons, indices, _stamp(self.file))
 

@@ -105,7 +105,7 @@ def test_images_that_are_not_what_they_claim_are_refused(made, change, words):
         ({"images": IMAGES, **SAID, "indices": [0, np.inf]}, "indices: must be whole numbers"),
         ({"images": IMAGES, **SAID, "indices": [0, 2.0**70]}, "indices: must be whole numbers"),
         ({"images": IMAGES, **SAID, "indices": [0, 1j]}, "indices: must be whole numbers"),
-        ({"images": IMAGES, **SAID, "epsilons": [1j]}, "epsilons: must be numbers"),
+        ({"images": IMAGES, **SAID, "epsilons": [1j]}, "epsilons: an epsilon must be a number"),
         ({"images": IMAGES, **SAID, "when": np.datetime64("2026-01-01")}, "when: must be plain numbers"),
     ],
 )

@@ -198,7 +198,7 @@ def test_a_bad_epsilon_list_is_one_clear_line(text):
     [
         ({"epsilons": [-0.1]}, "sweep: epsilons: an epsilon must not be negative (got -0.1)"),
         ({"epsilons": [0.1, 0.1]}, "sweep: epsilons: an epsilon is given twice"),
-        ({"epsilons": [float("inf")]}, "sweep: epsilons.0: must be a finite number"),
+        ({"epsilons": [float("inf")]}, "sweep: epsilons: an epsilon must be a number from 0 up"),
         ({"epsilons": []}, "sweep: epsilons: must"),
         ({"models": []}, "sweep: name at least one model: models is empty"),
         ({"models": ["a"], "targets": []}, "sweep: name at least one model"),

@@ -1,0 +1,142 @@
+"""Epsilons as people and programs write them, each read as one number: 0.1, "8/255", np.float32(0.1)."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+from fractions import Fraction
+from itertools import islice
+from typing import Any
+
+from ..errors import UsageError, shown
+
+MOST_EPSILONS = 1_000  # of one sweep
+LARGEST_EPSILON = 1e9  # an l1 ball of this size holds all images of a thousand million pixels
+PLACES = 12  # so that 3 * 0.1 and 0.3 are one epsilon, with one place in the store
+NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
+# Bits of the significand: what a number of such a type can tell apart.
+NARROW = {"float32": 24, "float16": 11, "bfloat16": 8}
+WRITE = "Write 0,0.05,0.1 or START:STOP:STEP such as 0:0.3:0.03"
+
+
+def read_epsilon(value: object) -> float:
+    """Return an epsilon as the number that was meant, rounded to 12 decimals, so that equal epsilons are one.
+
+    Args:
+        value: an int, float, Decimal or Fraction; a text such as ``"0.1"`` or ``"8/255"``; a NumPy scalar, or an array
+            or tensor without dimensions, of any real type. Of float32, float16 and bfloat16 the shortest decimal
+            counts: np.float32(0.1), which is 0.10000000149, is 0.1.
+
+    Raises:
+        UsageError: unless it is a finite number from 0 up that 12 decimals can tell from 0.
+
+    """
+    number = _number(value)
+    if number is None or number != number or number == math.inf:
+        raise UsageError(f"an epsilon must be a number from 0 up, such as 0.1 or '8/255' (got {shown(value)})")
+    if number < 0:
+        raise UsageError(f"an epsilon must not be negative (got {shown(value)})")
+    if number > LARGEST_EPSILON:
+        raise UsageError(f"an epsilon must be at most {LARGEST_EPSILON:g}, in pixels of [0, 1] (got {shown(value)})")
+    rounded = round(float(number), PLACES)
+    if number > 0 and rounded == 0:
+        raise UsageError(
+            f"an epsilon must be 0, or at least {10.0**-PLACES:g}: smaller ones are 0 (got {shown(value)})"
+        )
+    return rounded + 0.0  # never -0.0
+
+
+def read_epsilons(values: object) -> tuple[float, ...]:
+    """Return a list of epsilons in the order given.
+
+    Args:
+        values: whatever holds epsilons that `read_epsilon` takes, arrays and tensors of one dimension included; or a
+            text, ``"0,0.05,0.1"`` or ``"START:STOP:STEP"`` with STOP included.
+
+    Raises:
+        UsageError: for anything else, and for more than 1,000.
+
+    """
+    if isinstance(values, str):
+        found: Iterable[Any] = _range(values) if ":" in values else _split(values)
+    elif isinstance(values, Iterable) and not isinstance(values, (bytes, bytearray, dict)) and _dimensions(values) == 1:
+        found = values
+    else:
+        raise UsageError(f"must be a list of epsilons (got {shown(values)})")
+    epsilons = list(islice(found, MOST_EPSILONS + 1))
+    if len(epsilons) > MOST_EPSILONS:
+        raise UsageError(f"there may be {MOST_EPSILONS:,} epsilons at most")
+    return tuple(read_epsilon(epsilon) for epsilon in epsilons)
+
+
+def _number(value: Any) -> float | Fraction | Decimal | None:
+    """Return what a value says before it is held to any bounds, or None if it is no number."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        return _fraction(value)
+    if isinstance(value, (int, float, Fraction, Decimal)):
+        return None if isinstance(value, Decimal) and value.is_nan() else value
+    if _dimensions(value) != 0 or not hasattr(value, "dtype"):
+        return None
+    # A scalar, array or tensor: told apart by what its type is called, as importing NumPy and torch takes seconds.
+    kind = str(value.dtype).removeprefix("torch.")
+    if not kind.startswith(("float", "bfloat", "int", "uint")):
+        return None
+    try:
+        number = float(value.item())
+    except (TypeError, ValueError, RuntimeError):  # a tensor without content, on torch's meta device
+        return None
+    return _shortest(number, NARROW[kind]) if kind in NARROW and math.isfinite(number) else number
+
+
+def _dimensions(values: object) -> int:
+    return int(getattr(values, "ndim", 1))
+
+
+def _fraction(text: str) -> Fraction | None:
+    """Return a decimal number or a fraction of two as it is written, or None."""
+    above, slash, below = (part.strip() for part in text.partition("/"))
+    if not all(NUMBER.fullmatch(part) for part in ((above, below) if slash else (above,))):
+        return None
+    divisor = Fraction(below) if slash else Fraction(1)
+    return Fraction(above) / divisor if divisor else None
+
+
+def _shortest(number: float, bits: int) -> float:
+    """Return the shortest decimal that such a type stores as this number."""
+    for digits in range(1, 17):
+        candidate = float(f"{number:.{digits}g}")
+        mantissa, exponent = math.frexp(candidate)
+        if math.ldexp(round(math.ldexp(mantissa, bits)), exponent - bits) == number:
+            return candidate
+    return number
+
+
+def _split(text: str) -> list[str]:
+    """Split ``0,0.05,0.1``, unless its commas look like those of decimals."""
+    parts = [part.strip() for part in text.split(",")]
+    alternating = len(parts) % 2 == 0 and all(part == "0" for part in parts[::2]) and all(map(str.isdecimal, parts))
+    if len(parts) > 1 and (alternating or any(re.fullmatch(r"0\d+", part) for part in parts)):
+        raise UsageError(
+            f"{shown(text)} looks like decimals with a comma. Write {parts[0]}.{parts[1]} with a point; "
+            f"if you mean the epsilons {parts[0]} and {parts[1]}, write {parts[0]},{parts[1].lstrip('0') or 0}.0"
+        )
+    for part in parts:
+        if _fraction(part) is None:
+            raise UsageError(f"cannot read {shown(text)}. {WRITE}")
+    return parts
+
+
+def _range(text: str) -> list[Fraction]:
+    """Return the numbers of ``START:STOP:STEP``, exactly."""
+    ends = [_fraction(part) for part in text.split(":")]
+    if len(ends) != 3 or None in ends:
+        raise UsageError(f"cannot read {shown(text)}. {WRITE}")
+    start, stop, step = (end for end in ends if end is not None)
+    if not (step > 0 and stop >= start):
+        raise UsageError(f"{shown(text)} makes no list. START must not exceed STOP, and STEP must be above 0")
+    count = min((stop - start) // step, MOST_EPSILONS) + 1  # one too many is refused like any other list
+    return [start + step * number for number in range(count)]
