@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +78,11 @@ def train_models(
         the records of all jobs, in order.
     """
     known = store.models()
-    records = {job.key: known[job.key] for job in jobs if _settled(job, known.get(job.key), store.run)}
+    records = {
+        job.key: _renamed(known[job.key], job, store)
+        for job in jobs
+        if job.key in known and _settled(known[job.key], store.run)
+    }
     missing = [job for job in {job.key: job for job in jobs}.values() if job.key not in records]
     for position, record in runner.run([TrainModel(job, store.run, device) for job in missing]):
         store.add_model(record)
@@ -87,11 +91,19 @@ def train_models(
     return [records[job.key] for job in jobs]
 
 
-def _settled(job: TrainingJob, record: ModelRecord | None, run: Path) -> bool:
-    """Whether there is nothing to do: trained and as its card calls it today, or bound to diverge."""
-    if record is None or (record.name, record.title) != (job.card.name, job.card.label):
-        return False
-    return bool(record.metrics.get("diverged")) or checkpoint_path(run, job.key).exists()
+def _settled(record: ModelRecord, run: Path) -> bool:
+    """Whether there is nothing to train: it is trained, or would diverge again."""
+    if record.status == "failed":
+        return bool(record.metrics.get("diverged"))
+    return checkpoint_path(run, record.key).exists()
+
+
+def _renamed(record: ModelRecord, job: TrainingJob, store: Store) -> ModelRecord:
+    """Call a model what its card calls it today: name and title are no part of its identity."""
+    named = replace(record, name=job.card.name, title=job.card.label)
+    if named != record:
+        store.add_model(named)
+    return named
 
 
 def run_sweep(

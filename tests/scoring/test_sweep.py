@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -245,6 +246,34 @@ def test_a_changed_card_makes_a_new_model_and_the_old_one_leaves_the_results(tmp
     assert len(outcomes.targets) == 2
     assert len(outcomes.cells) == 2 * 2 * 2
     assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 3
+
+
+def test_a_changed_title_changes_what_a_run_calls_its_models_and_nothing_else(tmp_path, workspace, spec):
+    write_card(tmp_path, "wild", "backprop", rate=3e38)
+    spec = spec.model_copy(update={"models": (*spec.models, "wild"), "seeds": 1})
+    run_sweep(spec, tmp_path / "run", workspace=Workspace(tmp_path))
+    before, files = stored_facts(tmp_path / "run"), checkpoints(tmp_path / "run")
+    for path in (tmp_path / "models").glob("*.toml"):
+        path.write_text(path.read_text().replace("rule =", f'title = "{path.stem} of today"\nrule =', 1))
+    with CountCalls() as count:
+        summary = run_sweep(spec, tmp_path / "run", workspace=Workspace(tmp_path))
+    assert count.calls == summary.trained == summary.crafted == 0
+    assert [record.status for record in summary.failed] == ["failed"]  # it is not tried again only to diverge again
+    assert stored_facts(tmp_path / "run") == before
+    assert checkpoints(tmp_path / "run") == files
+    (outcomes,) = open_run(tmp_path / "run")
+    assert {model.title for model in outcomes.models.values()} == {f"{name} of today" for name in spec.models}
+
+
+def stored_facts(run):
+    """Outcomes, and all that is known of models but their titles."""
+    with closing(Store(run)) as store:
+        models = {key: (one.name, one.status, one.error, one.metrics) for key, one in store.models().items()}
+    return facts(run), models
+
+
+def checkpoints(run):
+    return {path.name: path.stat().st_mtime_ns for path in (run / "checkpoints").iterdir()}
 
 
 def test_surrogates_and_targets_may_differ(tmp_path, workspace, spec):
