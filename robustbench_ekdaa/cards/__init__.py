@@ -4,8 +4,9 @@ A card is data: reading one runs no code. Its content is its identity (`content_
 makes a new model or attack and no stale result is ever reused. Titles, papers and notes are not part of the identity.
 """
 
+from ..files import shown_path
 from .attacks import STEP_SIZE, AttackCard, Component, SuiteCard, length_at
-from .base import NAME, Card, FileCard, check, content_hash, read_toml, shown_path
+from .base import NAME, Card, FileCard, check, content_hash, read_toml
 from .epsilons import read_epsilon, read_epsilons
 from .models import Block, ModelCard, NetworkSpec, Recipe
 from .sweeps import SweepSpec, read_sweep

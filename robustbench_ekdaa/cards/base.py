@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from ..errors import UsageError
+from ..files import shown_path
 from ..registry import explain
 
 if sys.version_info >= (3, 11):
@@ -69,14 +70,6 @@ def content_hash(facts: Any) -> str:
     """Return 16 hex digits that identify JSON-like facts, independent of the order of keys."""
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def shown_path(path: Path) -> str:
-    """Return a path as short as it can be said from the current folder."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 AnyCard = TypeVar("AnyCard", bound=Card)

@@ -8,7 +8,8 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from ..errors import UsageError
-from .base import Card, Positive, check, read_toml, shown_path
+from ..files import shown_path
+from .base import Card, Positive, check, read_toml
 from .epsilons import read_epsilons
 
 

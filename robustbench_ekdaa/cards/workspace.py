@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from ..errors import UsageError, unknown_name
+from ..files import shown_path
 from .attacks import AttackCard, SuiteCard
-from .base import FileCard, check, read_toml, shown_path
+from .base import FileCard, check, read_toml
 from .models import ModelCard
 
 KINDS: dict[str, type[FileCard]] = {"model": ModelCard, "attack": AttackCard, "suite": SuiteCard}

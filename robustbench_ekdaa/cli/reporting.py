@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from ..files import STANDARD_OUTPUT
 from .app import NAME, Debug, app
-from .printing import out
+from .printing import log, out
 from .running import do_report
 
 
@@ -25,7 +26,7 @@ def report(
 @app.command(epilog=f"Example: `{NAME} export runs/digits --format parquet --out digits.parquet`")
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    out_file: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    out_file: Annotated[Path, typer.Option("--out", help="The file to write, or - for standard output.")],
     form: Annotated[str, typer.Option("--format", help="csv, parquet or json")] = "csv",
     debug: Debug = False,
 ) -> None:
@@ -34,4 +35,6 @@ def export(
     from ..rendering.export import export_frame
 
     rows = export_frame(open_results(run).frame(), out_file, form)
-    out.print(f"{out_file}: {rows} rows", highlight=False, soft_wrap=True)
+    (log if str(out_file) == STANDARD_OUTPUT else out).print(
+        f"{out_file}: {rows} rows", highlight=False, markup=False, soft_wrap=True
+    )

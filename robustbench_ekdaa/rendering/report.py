@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-import shutil
-import tempfile
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,14 +18,14 @@ from ..analysis.results import Results
 from ..analysis.summary import status_of
 from ..analysis.trainings import Trainings
 from ..analysis.transfer import imported_attacks, noise_attacks, transfer_grids
-from ..cards import shown_path
 from ..errors import UsageError
+from ..files import clear_errors, refuse_run_folder, shown_path, whole_folder
 from ..progress import Progress, Silent
 from ..scoring.outcomes import Outcomes
 from .caveats import caveats
 from .curves import plot_curves
 from .examples import plot_examples
-from .export import clear_errors, current_umask, export_frame
+from .export import export_frame
 from .pictures import Picture, slug_of
 from .style import NORMS, looks, save_figure
 from .tables import display_frame, latex_table, markdown_table, percent
@@ -65,7 +64,8 @@ def write_report(
         WorkFailed: for a full disk.
     """
     folder = Path(out)
-    with clear_errors(folder), replacing_folder(folder.resolve()) as draft:
+    kept = "nothing that was there is lost. Free some space and try again."
+    with clear_errors(folder, kept=kept, misuse="Choose another --out."), replacing_folder(folder) as draft:
         pictures = {one.dataset: list(_pictures(results, one)) for one in results.outcomes}
         trained = _trained(trainings, results) if trainings else {}
         for name, (drawn, _) in trained.items():
@@ -84,33 +84,35 @@ def write_report(
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Give an empty folder to fill; it takes the place of `folder` only when all went well."""
+    """Give an empty folder to fill; it takes the place of `folder` only when all went well.
+
+    Raises:
+        UsageError: for a folder that holds anything which no report wrote, or lies in a run folder.
+        OSError: when it cannot be written.
+    """
+    refuse_run_folder(folder)
     refuse_foreign(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
-    try:
+    with whole_folder(folder) as draft:
         yield draft
         written = sorted(path.relative_to(draft).as_posix() for path in draft.rglob("*") if path.is_file())
         (draft / MARKER).write_text("\n".join(written) + "\n", encoding="utf-8")
-        draft.chmod(0o777 & ~current_umask())  # mkdtemp makes private folders
         refuse_foreign(folder)
-        _swap(draft, folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raise UsageError if a folder holds anything that no report wrote."""
+    """Raise UsageError if a folder holds anything that no report wrote: files, folders, or links to either."""
     if not folder.exists():
         return
     if not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder")
-    marker = folder / MARKER
-    ours = set(marker.read_text(encoding="utf-8").splitlines()) | {MARKER} if marker.is_file() else set()
+    files = _listed(folder / MARKER)
+    folders = {"figures", "tables", *(parent.as_posix() for name in files for parent in Path(name).parents)}
     foreign = sorted(
         path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if not path.is_dir() and path.relative_to(folder).as_posix() not in ours
+        for root, inner, names in os.walk(folder)
+        for path in (Path(root) / name for name in (*inner, *names))
+        if path.is_symlink()
+        or path.relative_to(folder).as_posix() not in (folders if path.is_dir() else {MARKER, *files})
     )
     if foreign:
         raise UsageError(
@@ -119,20 +121,12 @@ def refuse_foreign(folder: Path) -> None:
         )
 
 
-def _swap(draft: Path, folder: Path) -> None:
-    """Put a finished folder in the place of another; if that fails, the other stays."""
-    if not folder.exists():
-        draft.rename(folder)
-        return
-    before = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".before", dir=folder.parent))
-    before.rmdir()
-    folder.rename(before)
+def _listed(marker: Path) -> list[str]:
+    """Return the names of a report's files; none if it does not say them, or is damaged."""
     try:
-        draft.rename(folder)
-    except OSError:
-        before.rename(folder)
-        raise
-    shutil.rmtree(before, ignore_errors=True)
+        return marker.read_text(encoding="utf-8").splitlines() if marker.is_file() else []
+    except ValueError:
+        return []
 
 
 # -- figures and tables ----------------------------------------------------------------------------------------------

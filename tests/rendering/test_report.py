@@ -1,5 +1,6 @@
 """The report: complete, escaped, and never at the cost of what was there."""
 
+import os
 import re
 import resource
 import shutil
@@ -161,6 +162,49 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path):
             write_report(unattacked(), tmp_path / place)
         assert "\n" not in str(told.value)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", [".", "figures"])
+def test_empty_folders_and_links_in_a_report_folder_are_somebodys_and_do_not_vanish(tmp_path, place):
+    report, mine = tmp_path / "report", tmp_path / "mine"
+    write_report(unattacked(), report)
+    mine.mkdir()
+    (mine / "notes.txt").write_text("mine")
+    for make in (
+        lambda path: path.mkdir(),
+        lambda path: path.symlink_to(mine),
+        lambda path: path.symlink_to(mine / "notes.txt"),
+        lambda path: path.symlink_to(tmp_path / "nowhere"),
+    ):
+        added = report / place / "added"
+        make(added)
+        with pytest.raises(UsageError, match=r"added, which no report wrote"):
+            write_report(unattacked(), report)
+        assert os.path.lexists(added)
+        added.unlink() if added.is_symlink() else added.rmdir()
+    shutil.rmtree(report / "figures")
+    (report / "figures").symlink_to(mine)
+    with pytest.raises(UsageError, match=r"figures, which no report wrote"):
+        write_report(unattacked(), report)
+    assert (report / "figures").is_symlink()
+
+
+@pytest.mark.parametrize("marker", [b"\xff\xfe index.html", b"\0", b""])
+def test_a_folder_whose_marker_is_damaged_is_not_taken_for_a_report(tmp_path, marker):
+    write_report(unattacked(), tmp_path / "report")
+    (tmp_path / "report" / MARKER).write_bytes(marker)
+    with pytest.raises(UsageError, match="which no report wrote"):
+        write_report(unattacked(), tmp_path / "report")
+
+
+@pytest.mark.parametrize("place", ["run", "run/report", "link/report"])
+def test_no_report_is_written_in_a_run_folder(tmp_path, place):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "results.sqlite").write_text("everything")
+    (tmp_path / "link").symlink_to("run")
+    with pytest.raises(UsageError, match="run folder"):
+        write_report(unattacked(), tmp_path / place)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["results.sqlite"]
 
 
 def test_a_full_disk_leaves_the_older_report_and_no_rubbish(tmp_path):
