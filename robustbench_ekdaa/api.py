@@ -25,7 +25,7 @@ from .progress import Progress, Silent
 from .scoring.executor import executor
 from .scoring.imported import ImportSpec, score_images
 from .scoring.outcomes import ModelRecord
-from .scoring.store import Store, open_run
+from .scoring.store import open_run, writing
 from .scoring.sweep import choose_device, choose_workers, run_sweep, train_models
 
 
@@ -102,7 +102,7 @@ def train_many(
     for job, whole in jobs:
         check_job(job, whole)  # before the run folder is made
     crew = executor(choose_workers(workers, device), progress or Silent())
-    with Store(Path(run), create=True) as store, crew as runner:
+    with writing(run, progress) as store, crew as runner:
         records = train_models([job for job, _ in jobs], store, device=device, runner=runner)
     failed = [record for record in records if record.status == "failed"]
     if failed and not keep_going:

@@ -24,7 +24,7 @@ from .executor import Executor, executor
 from .jobs import SHOWN_IMAGES, load_unchanged, predict
 from .outcomes import IMPORTED, AttackRecord
 from .plan import CLEAN, ImageSet, ensemble_key, refuse_twins, training_jobs
-from .store import Store
+from .store import Store, writing
 from .sweep import Summary, choose_device, choose_workers, predict_clean, train_models
 
 BATCH = 250  # images scored at a time
@@ -125,7 +125,7 @@ def score_images(
     jobs = tuple({job.key: job for job in jobs}.values())  # a model may be named twice
     for job in jobs:
         check_job(job, dataset)
-    with Store(Path(run), create=True) as store, executor(workers, progress) as runner:
+    with writing(run, progress) as store, executor(workers, progress) as runner:
         known = store.attacks().values()
         if any(record.name == spec.attack and not record.imported for record in known):
             raise UsageError(f"{spec.attack}: an attack of this run has that name. Choose another with --name.")

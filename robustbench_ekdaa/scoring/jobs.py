@@ -52,16 +52,16 @@ class TrainModel:
             )
         except TrainingDiverged as error:
             progress.line(f"failed: {error}")
-            return ModelRecord(*about, "failed", str(error), {"diverged": True, "epoch": error.epoch})
+            return ModelRecord(*about, "failed", str(error), {"diverged": True, "epoch": error.epoch}, job.fingerprint)
         except (UsageError, WorkFailed):
             raise
         except Exception as error:
             # A plugged-in rule may raise anything; the other models' results must not be lost to it.
             message = f"{job.card.name} (seed {job.seed}) failed in training: {type(error).__name__}: {error}"
             progress.line(f"failed: {message}")
-            return ModelRecord(*about, "failed", message)
+            return ModelRecord(*about, "failed", message, fingerprint=job.fingerprint)
         metrics = {key: value for key, value in facts.items() if key not in ("identity", "layers")}
-        return ModelRecord(*about, metrics=metrics)
+        return ModelRecord(*about, metrics=metrics, fingerprint=job.fingerprint)
 
 
 def predict(network: nn.Module, images: Tensor) -> NDArray[np.int64]:

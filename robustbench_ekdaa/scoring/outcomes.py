@@ -26,6 +26,7 @@ class ModelRecord:
         status: "trained" or "failed".
         error: why it failed, or "".
         metrics: facts of the training, such as epochs, seconds, clean test accuracy.
+        fingerprint: of the data it was trained on; "" where nobody knows, in runs of the first release.
 
     """
 
@@ -38,6 +39,7 @@ class ModelRecord:
     status: Literal["trained", "failed"] = "trained"
     error: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class AttackRecord:
     @property
     def together(self) -> bool:
         """Whether it is crafted on ensembles."""
-        return bool(self.card.get("source", {}).get("component", "single") != "single")
+        source = self.card.get("source")
+        return isinstance(source, dict) and source.get("component", "single") != "single"
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,7 @@ class Outcomes:
         craftings: facts about the crafting of (surrogate, attack, epsilon), where defined: "zero_gradient_share" (of
             the images, those whose every gradient was exactly zero), "queries" (mean number of times that an image was
             shown to the surrogate), "median_norm" (of the smallest perturbations found; failures are infinite).
+        replaced: how many outcomes the run holds on earlier data of the same name, which are not shown.
 
     """
 
@@ -171,6 +175,7 @@ class Outcomes:
     spec: dict[str, Any]
     ensembles: dict[str, Ensemble] = field(default_factory=dict)
     craftings: dict[tuple[str | None, str, float], dict[str, float]] = field(default_factory=dict)
+    replaced: int = 0
 
     def attacker(self, surrogate: str) -> ModelRecord | Ensemble:
         """Return what is known of a surrogate: a model or an ensemble, not `IMPORTED`."""

@@ -1,17 +1,15 @@
 """The results store of a run folder: one SQLite file, one transaction per job, no pickles.
 
-Outcomes are kept per image (the class each target said, zlib-compressed uint16), so that every metric is computed
-afterwards from the same facts.
+Outcomes are kept per image (the class each target said), so that every metric is computed afterwards from the same
+facts. Every row is sealed, see `scoring.sealed`; what is damaged is one clear line, never a wrong number.
 """
 
 from __future__ import annotations
 
-import json
-import sqlite3
-import zlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,131 +17,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cards import shown_path
-from ..errors import UsageError, WorkFailed
-from .outcomes import IMPORTED, AttackRecord, Cell, Ensemble, Example, ModelRecord, Outcomes
+from ..errors import UsageError
+from ..progress import Progress, Silent
+from .outcomes import AttackRecord, Cell, Ensemble, Example, ModelRecord, Outcomes
+from .packing import (
+    FACTS,
+    NAMES,
+    PLAIN,
+    ROLES,
+    SHAPE,
+    pack_classes,
+    pack_images,
+    pack_indices,
+    pack_json,
+    printable,
+    unpack_classes,
+    unpack_images,
+    unpack_indices,
+    unpack_json,
+)
+from .results_file import clear_errors, keep_in_one_file, opened_to_read, opened_to_write
+from .sealed import Damaged, SealedTables
+from .selection import Joined, Recorded, Shown, join_roles, known, newest_data, shown_images
 
-APPLICATION = 0x52424B45  # "RBKE", in the header of every store
-VERSION = 1
-SCHEMA = """
-CREATE TABLE datasets (fingerprint TEXT PRIMARY KEY, name TEXT, title TEXT, classes TEXT);
-CREATE TABLE image_sets (key TEXT PRIMARY KEY, fingerprint TEXT, indices BLOB, labels BLOB, shape TEXT, images BLOB);
-CREATE TABLE models (key TEXT PRIMARY KEY, name TEXT, title TEXT, rule TEXT, dataset TEXT, seed INTEGER, status TEXT,
-                     error TEXT, metrics TEXT);
-CREATE TABLE attacks (key TEXT PRIMARY KEY, name TEXT, title TEXT, norm TEXT, card TEXT);
-CREATE TABLE outcomes (image_set TEXT, surrogate TEXT, attack TEXT, epsilon REAL, target TEXT, predictions BLOB,
-                       PRIMARY KEY (image_set, surrogate, attack, epsilon, target));
-CREATE TABLE craftings (image_set TEXT, surrogate TEXT, attack TEXT, epsilon REAL, facts TEXT, images BLOB,
-                        PRIMARY KEY (image_set, surrogate, attack, epsilon));
-CREATE TABLE sweeps (number INTEGER PRIMARY KEY, fingerprint TEXT, image_set TEXT, spec TEXT, roles TEXT, command TEXT);
-"""
 Key = tuple[str, str, float, str]
 
 
-def _pack(predictions: NDArray[np.int64]) -> bytes:
-    return zlib.compress(predictions.astype("<u2").tobytes())
-
-
-def _unpack(blob: bytes) -> NDArray[np.int64]:
-    return np.frombuffer(zlib.decompress(blob), dtype="<u2").astype(np.int64)
-
-
-def _pack_images(images: NDArray[np.float32]) -> bytes:
-    return zlib.compress(np.ascontiguousarray(images, dtype="<f4").tobytes())
-
-
-def _unpack_images(blob: bytes, shape: Sequence[int]) -> NDArray[np.float32]:
-    return np.frombuffer(zlib.decompress(blob), dtype="<f4").reshape(-1, *shape).astype(np.float32)
-
-
 class Store:
-    """A run folder's results. The driver of a sweep is its only writer."""
+    """A run folder's results; see `reading` and `writing`. The driver of a sweep is its only writer.
 
-    def __init__(self, run: Path, *, create: bool = False) -> None:
+    Every method raises UsageError for a store that is damaged, and those that write WorkFailed for a full disk.
+    """
+
+    def __init__(self, run: Path, tables: SealedTables) -> None:
         self.run = run
-        self.path = run / "results.sqlite"
-        if not create and not self.path.is_file():
-            raise UsageError(
-                f"{shown_path(run)}: no results here. Give the folder that `robustbench-ekdaa sweep --run` wrote."
-            )
-        try:
-            if create:
-                run.mkdir(parents=True, exist_ok=True)
-            self._connect(create)
-        except OSError as error:
-            raise UsageError(
-                f"{shown_path(run)}: cannot be used as a run folder ({error.strerror}). Choose another --run folder."
-            ) from None
-
-    def _connect(self, create: bool) -> None:
-        new = not self.path.exists() or self.path.stat().st_size == 0
-        try:
-            address = self.path.resolve().as_uri()
-            # A finished store can be read from a read-only folder only if SQLite is told that nobody writes to it.
-            finished = not self.path.with_name(self.path.name + "-wal").exists()
-            mode = "mode=rwc" if create else "mode=ro&immutable=1" if finished else "mode=ro"
-            self._db = sqlite3.connect(f"{address}?{mode}", uri=True, isolation_level=None, timeout=30)
-            try:
-                self._begin(create and new)
-            except BaseException:
-                self._db.close()
-                raise
-        except sqlite3.OperationalError as error:
-            raise UsageError(
-                f"{shown_path(self.run)}: results.sqlite cannot be opened ({error}). Choose another --run folder."
-            ) from None
-
-    def _begin(self, new: bool) -> None:
-        """Lay out a new file, and make sure that it is one of ours."""
-        try:
-            if new:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.executescript(
-                    f"BEGIN; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; {SCHEMA} COMMIT;"
-                )
-            (application,) = self._db.execute("PRAGMA application_id").fetchone()
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:
-            application, version = 0, 0
-        if application != APPLICATION:
-            raise UsageError(
-                f"{shown_path(self.run)}: results.sqlite is not a results store of this tool (or is damaged); "
-                "nothing was changed. Choose another --run folder."
-            )
-        if version != VERSION:
-            raise UsageError(
-                f"{shown_path(self.run)}: results.sqlite has format {version}, this release reads {VERSION}. "
-                "Use the release that wrote it, or another --run folder."
-            )
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
-
-    def __enter__(self) -> Store:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            yield self._db
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise WorkFailed(
-                f"{shown_path(self.path)}: could not be written ({error}); everything stored before is kept. "
-                "Run the same command again to go on."
-            ) from None
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
+        self._tables = tables
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -168,27 +76,22 @@ class Store:
         """
         fingerprint, name, title, classes = dataset
         key, indices, labels, images = image_set
-        with self._transaction() as db:
-            row = (fingerprint, name, title, json.dumps(list(classes)))
-            db.execute("INSERT OR REPLACE INTO datasets VALUES (?, ?, ?, ?)", row)
-            shape = json.dumps(list(images.shape[1:]))
-            packed = (indices.astype("<i8").tobytes(), labels.astype("<i8").tobytes(), shape, _pack_images(images))
-            db.execute("INSERT OR REPLACE INTO image_sets VALUES (?, ?, ?, ?, ?, ?)", (key, fingerprint, *packed))
+        shape = pack_json(list(images.shape[1:]))
+        packed = (pack_indices(indices), pack_indices(labels), shape, pack_images(images))
+        with self._changing():
+            self._renew("datasets", fingerprint, name, title, pack_json(list(classes)))
+            self._renew("image_sets", key, fingerprint, *packed)
             for attack in attacks:
-                facts = (attack.key, attack.name, attack.title, attack.norm, json.dumps(attack.card))
-                db.execute("INSERT OR REPLACE INTO attacks VALUES (?, ?, ?, ?, ?)", facts)
-            whole = (fingerprint, key, json.dumps(spec), json.dumps(roles), command)
-            last = db.execute("SELECT fingerprint, image_set, spec, roles, command FROM sweeps ORDER BY number DESC")
-            if last.fetchone() != whole:
-                columns = "fingerprint, image_set, spec, roles, command"
-                db.execute(f"INSERT INTO sweeps ({columns}) VALUES (?, ?, ?, ?, ?)", whole)
+                self._renew("attacks", attack.key, attack.name, attack.title, attack.norm, pack_json(attack.card))
+            whole = (fingerprint, key, pack_json(spec), pack_json(roles), printable(command))
+            if [*self._tables.rows("sweeps")][-1:] != [whole]:
+                self._tables.put("sweeps", *whole)
 
     def add_model(self, record: ModelRecord) -> None:
         """Record a trained or failed model."""
-        facts = (record.key, record.name, record.title, record.rule, record.dataset, record.seed)
-        whole = (*facts, record.status, record.error, json.dumps(record.metrics))
-        with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO models VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", whole)
+        facts = (record.key, record.name, record.title, record.rule, record.dataset, record.seed, record.status)
+        with self._changing():
+            self._tables.put("models", *facts, printable(record.error), pack_json(record.metrics), record.fingerprint)
 
     def add_outcomes(
         self,
@@ -205,245 +108,258 @@ class Store:
                 those that are stored).
 
         """
-        with self._transaction() as db:
+        with self._changing():
             for (surrogate, attack, epsilon, target), predictions in outcomes:
-                row = (image_set, surrogate, attack, epsilon, target, _pack(predictions))
-                db.execute("INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?)", row)
+                place = (image_set, surrogate, attack, float(epsilon), target)
+                self._tables.put("outcomes", *place, pack_classes(predictions))
             for (surrogate, attack, epsilon), facts, images in craftings:
-                blob = None if images is None else _pack_images(images)
-                row6 = (image_set, surrogate, attack, epsilon, json.dumps(facts), blob)
-                db.execute(
-                    "INSERT INTO craftings VALUES (?, ?, ?, ?, ?, ?) "
-                    "ON CONFLICT (image_set, surrogate, attack, epsilon) "
-                    "DO UPDATE SET facts = excluded.facts, images = COALESCE(excluded.images, images)",
-                    row6,
-                )
+                where = (image_set, surrogate, attack, float(epsilon))
+                before = self._tables.row("craftings", *where)
+                kept = before[-1] if before else None
+                self._tables.put("craftings", *where, pack_json(facts), kept if images is None else pack_images(images))
+
+    def keep_in_one_file(self) -> None:
+        """Bring all that was stored into results.sqlite itself, so that a copy of it alone holds it."""
+        keep_in_one_file(self._tables.database)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        with clear_errors(self._path, writing=True), self._tables.transaction():
+            yield
+
+    def _renew(self, table: str, key: str, *values: str | bytes) -> None:
+        """Write a row unless it is there as it should be."""
+        if self._tables.row(table, key) != (key, *values):
+            self._tables.put(table, key, *values)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
+    @property
+    def _path(self) -> Path:
+        return self.run / "results.sqlite"
+
     def stored(self, image_set: str) -> set[Key]:
         """Return the (surrogate, attack, epsilon, target) of all outcomes on these images."""
-        query = "SELECT surrogate, attack, epsilon, target FROM outcomes WHERE image_set = ?"
-        return {(row[0], row[1], row[2], row[3]) for row in self._db.execute(query, (image_set,))}
+        with clear_errors(self._path):
+            return {(row[1], row[2], row[3], row[4]) for row in self._tables.keys("outcomes", image_set)}
+
+    def has_outcomes(self, model: str) -> bool:
+        """Whether there is anything that a model said."""
+        with clear_errors(self._path):
+            return any(row[4] == model for row in self._tables.keys("outcomes"))
 
     def models(self) -> dict[str, ModelRecord]:
         """Return all models by key, in the order they were recorded."""
-        rows: list[list[Any]] = [
-            [*row[:-1], json.loads(row[-1])] for row in self._db.execute("SELECT * FROM models ORDER BY rowid")
-        ]
-        return {row[0]: ModelRecord(*row) for row in rows}
-
-    def titles(self) -> dict[str, str]:
-        """Return what figures call the data sets of the sweeps, by name."""
-        return dict(self._db.execute("SELECT name, title FROM datasets").fetchall())
-
-    def commands(self) -> list[str]:
-        """Return the commands of all sweeps, oldest first, each once."""
-        return list(dict.fromkeys(row[0] for row in self._db.execute("SELECT command FROM sweeps ORDER BY number")))
+        with clear_errors(self._path):
+            return self._models()
 
     def attacks(self) -> dict[str, AttackRecord]:
         """Return all attacks by key."""
-        rows: list[list[Any]] = [
-            [*row[:-1], json.loads(row[-1])]
-            for row in self._db.execute("SELECT key, name, title, norm, card FROM attacks")
-        ]
-        return {row[0]: AttackRecord(*row) for row in rows}
+        with clear_errors(self._path):
+            return self._attacks()
+
+    def titles(self) -> dict[str, str]:
+        """Return what figures call the data sets of the sweeps, by name."""
+        with clear_errors(self._path):
+            data = self._data()
+            return {name: data[fingerprint][1] for name, fingerprint in newest_data(self._sweeps(), data).items()}
+
+    def commands(self) -> list[str]:
+        """Return the commands of all sweeps, oldest first, each once."""
+        with clear_errors(self._path):
+            return list(dict.fromkeys(sweep.command for sweep in reversed(self._sweeps())))
 
     def swept_images(self, fingerprint: str) -> tuple[str, NDArray[np.int64]] | None:
         """Return key and indices of the newest sweep's images of a data set; None if there was no sweep."""
-        shown = self._shown().get(fingerprint, [])
-        if not shown or shown[0].imports_only:
-            return None
-        return shown[0].key, self._indices(shown[0].key)
+        with clear_errors(self._path):
+            shown = shown_images(self._sweeps(), fingerprint, self._attacks())
+            if not shown or shown[0].imports_only:
+                return None
+            key = shown[0].image_set
+            return key, known(self._image_sets(), key, "set of images").indices
 
     def outcomes(self) -> list[Outcomes]:
-        """Return everything: per data set, the newest sweep's images with all sweeps and imports on these.
+        """Return what is shown, the data set of the newest sweep last; see `scoring.selection`.
 
-        Imports on other images cannot stand in one table with these; they come after, by themselves.
+        Per data set, these are the newest sweep's images with all sweeps and imports on these. Imports on other images
+        cannot stand in one table with these; they come after, by themselves. Of data that were replaced under one
+        name, only the newest are shown.
         """
-        return [
-            self._outcomes(fingerprint, shown, aside=place > 0)
-            for fingerprint, several in self._shown().items()
-            for place, shown in enumerate(several)
-        ]
+        with clear_errors(self._path):
+            all_of_it = _Everything(self._data(), self._image_sets(), self._models(), self._attacks(), self._sweeps())
+            newest = newest_data(all_of_it.sweeps, all_of_it.data)
+            return [
+                self._outcomes(fingerprint, shown, all_of_it, aside=place > 0)
+                for fingerprint in reversed(newest.values())
+                for place, shown in enumerate(shown_images(all_of_it.sweeps, fingerprint, all_of_it.attacks))
+            ]
 
-    def _shown(self) -> dict[str, list[_Shown]]:
-        """Choose the images to show of every data set, by fingerprint; the data set of the newest sweep comes last."""
-        rows = self._db.execute("SELECT fingerprint, image_set, roles FROM sweeps ORDER BY number DESC").fetchall()
-        swept: dict[str, list[_Shown]] = {}
-        imported: dict[str, list[_Shown]] = {}
-        names = {key: record.name for key, record in self.attacks().items()}
-        known: set[str] = set()
-        for fingerprint, image_set, roles in rows:
-            imports = json.loads(roles).get("imports")
-            if imports is None and fingerprint not in swept:
-                swept[fingerprint] = [_Shown(image_set)]
-            elif imports is not None and not known.issuperset(names[key] for key in imports):
-                known |= {names[key] for key in imports}  # what has one name is shown once, on the newest images
-                imported.setdefault(fingerprint, []).append(_Shown(image_set, imports_only=True))
+    # -- what the rows say, inside `clear_errors` ----------------------------------------------------------------------
+
+    def _data(self) -> dict[str, tuple[str, str, tuple[str, ...]]]:
+        """Return name, title and classes of all data, by fingerprint."""
         found = {}
-        for fingerprint in reversed(list(dict.fromkeys(row[0] for row in rows))):
-            first = swept.get(fingerprint, [])
-            keys = {shown.key for shown in first}
-            aside = {shown.key: shown for shown in imported.get(fingerprint, ()) if shown.key not in keys}
-            found[fingerprint] = [*first, *aside.values()]
+        for fingerprint, name, title, text in self._tables.rows("datasets"):
+            classes = unpack_json(NAMES, text, "classes")
+            found[fingerprint] = (name, title, tuple(classes))
         return found
 
-    def _roles(self, shown: _Shown) -> _Roles:
-        """Join the roles of all sweeps on these images; of a card that was changed only the newest form counts."""
-        models, attacks, joined = self.models(), self.attacks(), _Roles()
-        newest: dict[Any, str] = {}
+    def _models(self) -> dict[str, ModelRecord]:
+        found = {}
+        for key, name, title, rule, dataset, seed, status, error, metrics, fingerprint in self._tables.rows("models"):
+            if status not in ("trained", "failed"):
+                raise Damaged(f"a model is {status[:40]!r}")
+            facts = unpack_json(PLAIN, metrics, "metrics")
+            found[key] = ModelRecord(key, name, title, rule, dataset, seed, status, error, facts, fingerprint)
+        return found
 
-        def current(model: str) -> bool:
-            record = models.get(model)
-            return record is not None and newest.setdefault((record.name, record.seed), model) == model
+    def _attacks(self) -> dict[str, AttackRecord]:
+        return {
+            key: AttackRecord(key, name, title, norm, unpack_json(PLAIN, card, "attack"))
+            for key, name, title, norm, card in self._tables.rows("attacks")
+        }
 
-        query = "SELECT roles, spec FROM sweeps WHERE image_set = ? ORDER BY number DESC"
-        for text, spec in self._db.execute(query, (shown.key,)).fetchall():
-            roles = json.loads(text)
-            if shown.imports_only and "imports" not in roles:
-                continue
-            joined.surrogates += filter(current, roles["surrogates"])
-            joined.targets += filter(current, roles["targets"])
-            joined.attacks += [key for key in roles["attacks"] if newest.setdefault(attacks[key].name, key) == key]
-            joined.epsilons += roles["epsilons"]
-            imports = roles.get("imports", {}).items()
-            joined.imports |= {key: on for key, on in imports if newest.setdefault(attacks[key].name, key) == key}
-            together = roles.get("ensembles", {})
-            joined.ensembles |= {key: members for key, members in together.items() if all(map(current, members))}
-            if not joined.spec or ("imports" in joined.spec and "imports" not in roles):
-                joined.spec = json.loads(spec)
-        return joined.without_repeats()
+    def _sweeps(self) -> list[Recorded]:
+        """Return all sweeps and imports, the newest first."""
+        rows = [*self._tables.rows("sweeps")]
+        return [
+            Recorded(data, images, unpack_json(PLAIN, spec, "sweep"), unpack_json(ROLES, roles, "roles"), command)
+            for data, images, spec, roles, command in reversed(rows)
+        ]
 
-    def _outcomes(self, fingerprint: str, shown: _Shown, *, aside: bool) -> Outcomes:
-        query = "SELECT name, title, classes FROM datasets WHERE fingerprint = ?"
-        name, title, classes = self._db.execute(query, (fingerprint,)).fetchone()
-        query = "SELECT labels, shape, images FROM image_sets WHERE key = ?"
-        labels, shape_text, images = self._db.execute(query, (shown.key,)).fetchone()
-        shape, roles = json.loads(shape_text), self._roles(shown)
-        everyone, attacks = self.models(), self.attacks()
-        clean, cells = self._cells(shown.key, roles)
+    def _image_sets(self) -> dict[str, _Images]:
+        found = {}
+        for key, fingerprint, indices, labels, shape, images in self._tables.rows("image_sets"):
+            positions, size = unpack_indices(indices, "indices"), unpack_json(SHAPE, shape, "shape")
+            clean = unpack_images(images, size, len(positions))
+            found[key] = _Images(fingerprint, positions, unpack_indices(labels, "labels"), clean)
+        return found
+
+    def _outcomes(self, fingerprint: str, shown: Shown, everything: _Everything, *, aside: bool) -> Outcomes:
+        attacks, images = everything.attacks, everything.images(shown, fingerprint)
+        name, title, classes = everything.data[fingerprint]
+        joined = join_roles(everything.sweeps, shown, everything.models, attacks)
+        models = {key: known(everything.models, key, "model") for key in joined.models()}
+        clean, cells = self._cells(shown.image_set, joined, len(images.labels), len(classes))
         if aside:
-            of = ", ".join(attacks[key].name for key in roles.imports)
+            of = ", ".join(attacks[key].name for key in joined.imports)
             name, title = f"{name} ({of})", f"{title} ({of})"
         return Outcomes(
             dataset=name,
             title=title,
-            classes=tuple(json.loads(classes)),
-            indices=self._indices(shown.key),
-            labels=np.frombuffer(labels, dtype="<i8").astype(np.int64),
-            images=_unpack_images(images, shape),
-            models={key: everyone[key] for key in roles.models()},
-            surrogates=tuple(roles.surrogates),
-            targets=tuple(roles.targets),
-            attacks={key: attacks[key] for key in (*roles.attacks, *roles.imports)},
-            epsilons=tuple(roles.epsilons) or (0.0, *sorted({cell.epsilon for cell in cells})),
+            classes=classes,
+            indices=images.indices,
+            labels=images.labels,
+            images=images.first,
+            models=models,
+            surrogates=tuple(joined.surrogates),
+            targets=tuple(joined.targets),
+            attacks={key: attacks[key] for key in (*joined.attacks, *joined.imports)},
+            epsilons=tuple(joined.epsilons) or (0.0, *sorted({cell.epsilon for cell in cells})),
             clean=clean,
             cells=tuple(cells),
-            examples=tuple(self._examples(shown.key, roles, shape)),
-            spec=roles.spec,
+            examples=tuple(self._examples(shown.image_set, joined, images.first)),
+            spec=joined.spec,
             ensembles={
-                key: Ensemble.of(key, [everyone[member] for member in members])
-                for key, members in roles.ensembles.items()
+                key: Ensemble.of(key, [models[member] for member in members])
+                for key, members in joined.ensembles.items()
             },
-            craftings=self._craftings(shown.key, roles),
+            craftings=self._craftings(shown.image_set, joined),
+            replaced=sum(self._tables.count("outcomes", key) for key in everything.replaced(fingerprint)),
         )
 
-    def _indices(self, image_set: str) -> NDArray[np.int64]:
-        (blob,) = self._db.execute("SELECT indices FROM image_sets WHERE key = ?", (image_set,)).fetchone()
-        return np.frombuffer(blob, dtype="<i8").astype(np.int64)
-
-    def _cells(self, image_set: str, roles: _Roles) -> tuple[dict[str, NDArray[np.int64]], list[Cell]]:
-        models, targets = set(roles.models()), set(roles.targets)
+    def _cells(
+        self, image_set: str, joined: Joined, count: int, classes: int
+    ) -> tuple[dict[str, NDArray[np.int64]], list[Cell]]:
+        models, targets = set(joined.models()), set(joined.targets)
         clean: dict[str, NDArray[np.int64]] = {}
         cells = []
-        query = (
-            "SELECT surrogate, attack, epsilon, target, predictions FROM outcomes WHERE image_set = ? ORDER BY rowid"
-        )
-        for surrogate, attack, epsilon, target, blob in self._db.execute(query, (image_set,)):
+        for _, surrogate, attack, epsilon, target, blob in self._tables.rows("outcomes", image_set):
             if attack == "":
                 if target in models:
-                    clean[target] = _unpack(blob)
-            elif target in targets and roles.play(surrogate, attack, epsilon):
-                cells.append(Cell(surrogate or None, target, attack, epsilon, _unpack(blob)))
+                    clean[target] = unpack_classes(blob, count, classes)
+            elif target in targets and joined.play(surrogate, attack, epsilon):
+                cells.append(Cell(surrogate or None, target, attack, epsilon, unpack_classes(blob, count, classes)))
+        for cell in cells:
+            known(clean, cell.target, "clean pass of model")
+            if not 0 < cell.epsilon < math.inf:
+                raise Damaged(f"an epsilon is {cell.epsilon}")
         return clean, cells
 
-    def _examples(self, image_set: str, roles: _Roles, shape: Sequence[int]) -> Iterator[Example]:
-        query = "SELECT surrogate, attack, epsilon, images FROM craftings WHERE image_set = ? AND images IS NOT NULL"
-        for surrogate, attack, epsilon, blob in self._db.execute(query + " ORDER BY rowid", (image_set,)):
-            if roles.play(surrogate, attack, epsilon):
-                yield Example(surrogate or None, attack, epsilon, _unpack_images(blob, shape))
+    def _examples(self, image_set: str, joined: Joined, clean: NDArray[np.float32]) -> Iterator[Example]:
+        for _, surrogate, attack, epsilon, _, blob in self._tables.rows("craftings", image_set):
+            if blob is not None and joined.play(surrogate, attack, epsilon):
+                yield Example(surrogate or None, attack, epsilon, unpack_images(blob, clean.shape[1:], len(clean)))
 
-    def _craftings(self, image_set: str, roles: _Roles) -> dict[tuple[str | None, str, float], dict[str, float]]:
-        query = "SELECT surrogate, attack, epsilon, facts FROM craftings WHERE image_set = ?"
+    def _craftings(self, image_set: str, joined: Joined) -> dict[tuple[str | None, str, float], dict[str, float]]:
         return {
-            (surrogate or None, attack, epsilon): json.loads(facts)
-            for surrogate, attack, epsilon, facts in self._db.execute(query, (image_set,))
-            if roles.play(surrogate, attack, epsilon)
+            (surrogate or None, attack, epsilon): unpack_json(FACTS, facts, "crafting")
+            for _, surrogate, attack, epsilon, facts, _ in self._tables.rows("craftings", image_set)
+            if joined.play(surrogate, attack, epsilon)
         }
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """A set of images whose outcomes are shown; of sweeps and imports, or of imports alone."""
+class _Images:
+    """A set of images: positions (N,) and labels (N,), and the first few of them."""
 
-    key: str
-    imports_only: bool = False
+    fingerprint: str
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    first: NDArray[np.float32]
+
+    def check(self, classes: int) -> None:
+        """Raise Damaged unless these can be images of so many classes."""
+        if len(self.labels) != len(self.indices):
+            raise Damaged("images and labels do not belong together")
+        if self.indices.min() < 0 or len(np.unique(self.indices)) < len(self.indices):
+            raise Damaged("images are not told apart")
+        if self.labels.min() < 0 or self.labels.max() >= classes:
+            raise Damaged(f"labels are not below {classes}")
 
 
-@dataclass
-class _Roles:
-    """The keys that play a part in what is shown.
+@dataclass(frozen=True)
+class _Everything:
+    """What a store holds beside outcomes."""
 
-    Attributes:
-        ensembles: the members of each.
-        imports: for every attack whose images came from a file, the surrogate.
-        spec: the newest sweep's specification; an import's only if there was no sweep.
+    data: dict[str, tuple[str, str, tuple[str, ...]]]
+    image_sets: dict[str, _Images]
+    models: dict[str, ModelRecord]
+    attacks: dict[str, AttackRecord]
+    sweeps: list[Recorded]
 
-    """
+    def images(self, shown: Shown, fingerprint: str) -> _Images:
+        """Return a set of images of some data; raises Damaged for one that is not there or of others."""
+        found: _Images = known(self.image_sets, shown.image_set, "set of images")
+        if found.fingerprint != fingerprint:
+            raise Damaged("images and data do not belong together")
+        found.check(len(self.data[fingerprint][2]))
+        return found
 
-    surrogates: list[str] = field(default_factory=list)
-    targets: list[str] = field(default_factory=list)
-    attacks: list[str] = field(default_factory=list)
-    epsilons: list[float] = field(default_factory=list)
-    ensembles: dict[str, list[str]] = field(default_factory=dict)
-    imports: dict[str, str] = field(default_factory=dict)
-    spec: dict[str, Any] = field(default_factory=dict)
-
-    def without_repeats(self) -> _Roles:
-        """Return the same with every key once, and the epsilons in order."""
-        return replace(
-            self,
-            surrogates=list(dict.fromkeys(self.surrogates)),
-            targets=list(dict.fromkeys(self.targets)),
-            attacks=list(dict.fromkeys(self.attacks)),
-            epsilons=sorted(set(self.epsilons)),
-        )
-
-    def models(self) -> list[str]:
-        """Return the keys of all models, targets first."""
-        members = [member for several in self.ensembles.values() for member in several]
-        crafted_on = [key for key in self.imports.values() if key not in ("", IMPORTED, *self.ensembles)]
-        return list(dict.fromkeys([*self.targets, *self.surrogates, *members, *crafted_on]))
-
-    def play(self, surrogate: str, attack: str, epsilon: float) -> bool:
-        """Whether images of this attack, crafted on this surrogate ("" for none), play a part."""
-        if attack in self.imports:
-            return self.imports[attack] == surrogate
-        known = surrogate == "" or surrogate in self.surrogates or surrogate in self.ensembles
-        return known and attack in self.attacks and epsilon in self.epsilons
+    def replaced(self, fingerprint: str) -> list[str]:
+        """Return the keys of the sets of images of other data of the same name."""
+        name = self.data[fingerprint][0]
+        others = {other for other, (known_as, *_) in self.data.items() if known_as == name} - {fingerprint}
+        return [key for key, images in self.image_sets.items() if images.fingerprint in others]
 
 
 @contextmanager
 def reading(run: Path | str) -> Iterator[Store]:
-    """Open a run folder's store to read; raises UsageError for one that is not there or turns out damaged."""
-    with Store(Path(run)) as store:
-        try:
-            yield store
-        except (sqlite3.Error, zlib.error, ValueError, TypeError) as error:
-            raise UsageError(
-                f"{shown_path(Path(run))}: results.sqlite is damaged ({error}); nothing was changed"
-            ) from None
+    """Open a run folder's store to read what is there now; raises UsageError for one that is not there or damaged."""
+    with opened_to_read(Path(run)) as tables:
+        yield Store(Path(run), tables)
+
+
+@contextmanager
+def writing(run: Path | str, progress: Progress | None = None) -> Iterator[Store]:
+    """Open a run folder's store to write, or make it; where another command writes to it, wait and say so.
+
+    Raises:
+        UsageError: for a folder that cannot be used, or a store that is damaged.
+        WorkFailed: for a full disk.
+    """
+    with opened_to_write(Path(run), progress or Silent()) as tables:
+        yield Store(Path(run), tables)
 
 
 def open_run(run: Path | str) -> list[Outcomes]:

@@ -20,7 +20,7 @@ from .images import image_files
 from .jobs import SHOWN_IMAGES, CraftAndScore, Crafting, PredictClean, TrainModel
 from .outcomes import AttackRecord, ModelRecord
 from .plan import CLEAN, CraftJob, ImageSet, SweepPlan, plan_sweep
-from .store import Key, Store
+from .store import Key, Store, writing
 
 
 def choose_device(device: str) -> str:
@@ -138,7 +138,7 @@ def run_sweep(
         for job in plan.models:
             check_job(job, plan.dataset)
     summary = Summary()
-    with Store(Path(run), create=True) as store, executor(workers, progress) as runner:
+    with writing(run, progress) as store, executor(workers, progress) as runner:
         for plan in plans:
             _Driver(plan, store, runner, device, progress, summary).run(command)
     return summary
@@ -160,8 +160,11 @@ class _Driver:
         stored = self.store.stored(self.plan.images.key)
         announce(self.plan, self.store, stored, self.progress)
         self._record(command)
+        self.store.keep_in_one_file()
         failed = self._train()
+        self.store.keep_in_one_file()
         self._predict_clean(stored, failed)
+        self.store.keep_in_one_file()
         self._craft(self.plan.craft_jobs(stored, failed, saved_images(self.plan, self.store)))
 
     def _record(self, command: str) -> None:

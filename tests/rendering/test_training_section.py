@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sqlite3
 import sys
 from dataclasses import replace
 
@@ -21,7 +20,7 @@ from robustbench_ekdaa.rendering.training_section import (
     training_looks,
     training_pictures,
 )
-from robustbench_ekdaa.scoring.store import open_run
+from robustbench_ekdaa.scoring.store import open_run, writing
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
 from ..made_outcomes import make_outcomes
@@ -167,10 +166,9 @@ def test_a_card_keeps_the_colour_it_has_in_the_sweeps_figures(trained):
 
 
 def test_a_run_that_holds_nothing_is_refused_and_nothing_is_written(trained, tmp_path, monkeypatch, capsys):
-    run = shutil.copytree(trained / "run", tmp_path / "run")
-    with sqlite3.connect(run / "results.sqlite") as store:
-        store.execute("DELETE FROM models")
-    store.close()
+    run = tmp_path / "run"
+    with writing(run):
+        pass
     assert command(monkeypatch, "report", run, "--out", tmp_path / "report") == 2
     assert "nothing was trained here yet" in capsys.readouterr().err
     assert not (tmp_path / "report").exists()

@@ -1,10 +1,8 @@
 """Sweeps: what is stored is true, nothing is done twice, nothing is lost."""
 
 import gc
-import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -22,7 +20,7 @@ from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.learning import TrainingJob, load_network
 from robustbench_ekdaa.networks import Network
 from robustbench_ekdaa.progress import Silent
-from robustbench_ekdaa.scoring.store import Store, open_run
+from robustbench_ekdaa.scoring.store import open_run, reading, writing
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
 from .conftest import stored, wait_until_all_are_gone, wait_until_stored, write_card
@@ -183,23 +181,6 @@ def test_a_sweep_killed_at_any_point_finishes_with_the_rows_of_an_undisturbed_on
     )
     assert len(whole) == 2 * 4 + 2 + 1  # two attacks on four models, one on two ensembles, noise
     assert killed == whole
-
-
-def test_a_run_of_an_earlier_release_is_read_and_nothing_in_it_is_done_again(tmp_path, workspace, spec):
-    run_sweep(spec, tmp_path / "run", workspace=workspace)
-    before = facts(tmp_path / "run")
-    with sqlite3.connect(tmp_path / "run" / "results.sqlite") as store:
-        ((roles, told),) = store.execute("SELECT roles, spec FROM sweeps").fetchall()
-        roles, told = json.loads(roles), json.loads(told)
-        for table, new in ((roles, ("ensembles",)), (told, ("precision", "save_images"))):
-            for name in new:  # what that release did not know
-                del table[name]
-        store.execute("UPDATE sweeps SET roles = ?, spec = ?", (json.dumps(roles), json.dumps(told)))
-    assert facts(tmp_path / "run") == before
-    with CountCalls() as count:
-        run_sweep(spec, tmp_path / "run", workspace=workspace)
-    assert count.calls == 0
-    assert facts(tmp_path / "run") == before
 
 
 def test_one_diverged_model_is_reported_and_does_not_stop_the_others(tmp_path, workspace, spec):
@@ -378,9 +359,9 @@ def test_a_file_that_is_no_store_is_refused_and_left_alone(tmp_path, workspace, 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system does not list a process's open files")
 def test_a_refused_file_is_not_kept_open(tmp_path):
     (tmp_path / "results.sqlite").write_bytes(b"not a database at all, but long enough to have a header" * 40)
-    for create in (True, False):
-        with pytest.raises(UsageError, match="not a results store of this tool"):
-            Store(tmp_path, create=create)
+    for opened in (reading, writing):
+        with pytest.raises(UsageError, match="not a results store of this tool"), opened(tmp_path):
+            pass
     held = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     assert not any("results.sqlite" in path for path in held)
 
@@ -392,7 +373,8 @@ def test_an_empty_folder_holds_no_results(tmp_path):
 
 def test_results_are_read_from_a_read_only_copy(tmp_path, workspace, spec):
     run_sweep(spec, tmp_path / "run", workspace=workspace)
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoints", "logs", "results.sqlite"]
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert names == [".lock", "checkpoints", "logs", "results.sqlite"]
     before = facts(tmp_path / "run")
     (tmp_path / "run" / "results.sqlite").chmod(0o444)
     (tmp_path / "run").chmod(0o555)

@@ -1,0 +1,133 @@
+"""What the store's columns hold: arrays as compressed bytes, and JSON of a known form."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from .sealed import Damaged
+
+Form = TypeVar("Form")
+
+
+class Roles(BaseModel):
+    """The keys that play a part in one sweep, or in one import of images.
+
+    Attributes:
+        ensembles: the members of each.
+        imports: for an attack whose images came from a file, the surrogate; None in a sweep.
+
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    surrogates: list[str]
+    targets: list[str]
+    attacks: list[str]
+    epsilons: list[float]
+    ensembles: dict[str, Annotated[list[str], Field(min_length=1)]] = {}
+    imports: dict[str, str] | None = None
+
+
+ROLES = TypeAdapter(Roles)
+FACTS = TypeAdapter(dict[str, float])
+PLAIN = TypeAdapter(dict[str, Any])
+NAMES: TypeAdapter[list[str]] = TypeAdapter(list[str])
+SHAPE = TypeAdapter(tuple[int, int, int])
+
+
+def pack_json(facts: Any) -> str:
+    """Write plain data as JSON."""
+    return printable(json.dumps(facts, ensure_ascii=False))
+
+
+def printable(text: str) -> str:
+    """Return a text with question marks where it holds what was no text, such as the bytes of a file's name."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def unpack_json(form: TypeAdapter[Form], text: Any, what: str) -> Form:
+    """Read JSON of a known form; raises Damaged, saying what it is of."""
+    try:
+        return form.validate_json(text)
+    except ValidationError as error:
+        raise Damaged(f"{what}: {error.errors()[0]['msg']}") from None
+
+
+def pack_indices(numbers: NDArray[np.int64]) -> bytes:
+    """Write positions or labels, (N,)."""
+    return numbers.astype("<i8").tobytes()
+
+
+def unpack_indices(blob: Any, what: str) -> NDArray[np.int64]:
+    """Read positions or labels, (N,), N at least 1; raises Damaged."""
+    if not isinstance(blob, bytes) or not blob or len(blob) % 8:
+        raise Damaged(f"{what} have a wrong length")
+    return np.frombuffer(blob, dtype="<i8").astype(np.int64)
+
+
+def pack_classes(predictions: NDArray[np.int64]) -> bytes:
+    """Write classes, (N,), each 0 or more: in as few bytes as the largest needs."""
+    narrow = np.min_scalar_type(int(predictions.max())).newbyteorder("<")
+    if predictions.min() < 0:
+        raise ValueError(f"classes cannot be below 0 (got {predictions.min()})")
+    return zlib.compress(predictions.astype(narrow).tobytes())
+
+
+def unpack_classes(blob: Any, count: int, classes: int) -> NDArray[np.int64]:
+    """Read N classes, each up to K, which stands for an answer that was no number; raises Damaged."""
+    raw = _unzip(blob, 8 * count)
+    width, rest = divmod(len(raw), count)
+    if rest or width not in (1, 2, 4, 8):
+        raise Damaged("predictions have a wrong length")
+    found = np.frombuffer(raw, dtype=f"<u{width}")
+    if found.max() > classes:
+        raise Damaged(f"predictions hold class {found.max()} of {classes}")
+    return found.astype(np.int64)
+
+
+def pack_images(images: NDArray[np.float32]) -> bytes:
+    """Write images, float32 (n, C, H, W)."""
+    return zlib.compress(np.ascontiguousarray(images, dtype="<f4").tobytes())
+
+
+def unpack_images(blob: Any, shape: Sequence[int], most: int) -> NDArray[np.float32]:
+    """Read images of a shape (C, H, W), float32 (n, C, H, W), as many as there are at most; raises Damaged."""
+    size = 4 * math.prod(shape)
+    raw = _unzip(blob, size * most)
+    if size <= 0 or len(raw) % size:
+        raise Damaged("images have a wrong length")
+    images = np.frombuffer(raw, dtype="<f4").reshape(-1, *shape).astype(np.float32)
+    if not np.isfinite(images).all():
+        raise Damaged("images have values that are no numbers")
+    return images
+
+
+def check_zipped(blob: Any) -> None:
+    """Raise Damaged or zlib.error unless bytes fit their own checksum."""
+    inflate, rest = zlib.decompressobj(), _bytes(blob)
+    while not inflate.eof:
+        part, rest = inflate.decompress(rest, 1 << 20), inflate.unconsumed_tail
+        if not part and not rest and not inflate.eof:
+            raise Damaged("compressed bytes end too soon")
+
+
+def _unzip(blob: Any, most: int) -> bytes:
+    inflate = zlib.decompressobj()
+    raw = inflate.decompress(_bytes(blob), most + 1)
+    if len(raw) > most or not inflate.eof or inflate.unused_data:
+        raise Damaged("compressed bytes have a wrong length")
+    return raw
+
+
+def _bytes(blob: Any) -> bytes:
+    if not isinstance(blob, bytes):
+        raise Damaged(f"found {type(blob).__name__} where bytes should be")
+    return blob

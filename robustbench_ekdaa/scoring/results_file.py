@@ -1,0 +1,387 @@
+"""`results.sqlite` as a file: made, opened, brought to today's format, and held by one writer at a time.
+
+While a command writes, the file is in WAL mode, so that others can read; once it is done, the file is one plain file
+again, which can be read from anywhere and copied.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sqlite3
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ..cards import shown_path
+from ..errors import UsageError, WorkFailed
+from ..progress import Progress
+from .packing import ROLES, check_zipped, unpack_json
+from .sealed import Damaged, SealedTables, Table, Value
+
+APPLICATION = 0x52424B45  # "RBKE", in the header of every store
+VERSION = 2
+SIDECARS = ("-wal", "-shm", "-journal")  # what SQLite may put beside a file
+PATIENCE = 600  # seconds to wait for a command that reads
+
+TABLES = {
+    "datasets": Table(("fingerprint TEXT", "name TEXT", "title TEXT", "classes TEXT"), key=1),
+    "image_sets": Table(
+        ("key TEXT", "fingerprint TEXT", "indices BLOB", "labels BLOB", "shape TEXT", "images BLOB"), key=1
+    ),
+    "models": Table(
+        (
+            *("key TEXT", "name TEXT", "title TEXT", "rule TEXT", "dataset TEXT", "seed INTEGER", "status TEXT"),
+            *("error TEXT", "metrics TEXT", "fingerprint TEXT"),
+        ),
+        key=1,
+    ),
+    "attacks": Table(("key TEXT", "name TEXT", "title TEXT", "norm TEXT", "card TEXT"), key=1),
+    "outcomes": Table(
+        ("image_set TEXT", "surrogate TEXT", "attack TEXT", "epsilon REAL", "target TEXT", "predictions BLOB"),
+        key=5,
+        part=1,
+    ),
+    "craftings": Table(
+        ("image_set TEXT", "surrogate TEXT", "attack TEXT", "epsilon REAL", "facts TEXT", "images BLOB NULL"),
+        key=4,
+        part=1,
+    ),
+    "sweeps": Table(("fingerprint TEXT", "image_set TEXT", "spec TEXT", "roles TEXT", "command TEXT")),
+}
+# What the first release wrote: no digests, no ledger.
+FIRST = """
+CREATE TABLE datasets (fingerprint TEXT PRIMARY KEY, name TEXT, title TEXT, classes TEXT);
+CREATE TABLE image_sets (key TEXT PRIMARY KEY, fingerprint TEXT, indices BLOB, labels BLOB, shape TEXT, images BLOB);
+CREATE TABLE models (key TEXT PRIMARY KEY, name TEXT, title TEXT, rule TEXT, dataset TEXT, seed INTEGER, status TEXT,
+                     error TEXT, metrics TEXT);
+CREATE TABLE attacks (key TEXT PRIMARY KEY, name TEXT, title TEXT, norm TEXT, card TEXT);
+CREATE TABLE outcomes (image_set TEXT, surrogate TEXT, attack TEXT, epsilon REAL, target TEXT, predictions BLOB,
+                       PRIMARY KEY (image_set, surrogate, attack, epsilon, target));
+CREATE TABLE craftings (image_set TEXT, surrogate TEXT, attack TEXT, epsilon REAL, facts TEXT, images BLOB,
+                        PRIMARY KEY (image_set, surrogate, attack, epsilon));
+CREATE TABLE sweeps (number INTEGER PRIMARY KEY, fingerprint TEXT, image_set TEXT, spec TEXT, roles TEXT, command TEXT);
+"""
+
+
+# -- opening ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def opened_to_read(run: Path) -> Iterator[SealedTables]:
+    """Open a run folder's results as they are at this instant; nothing is written, not even by SQLite.
+
+    Raises:
+        UsageError: when there are none, or they cannot be read.
+    """
+    path = run / "results.sqlite"
+    with clear_errors(path):
+        if not path.is_file() or (database := _snapshot(_real(path))) is None:
+            raise UsageError(
+                f"{shown_path(run)}: no results here. Give the folder that `robustbench-ekdaa sweep --run` wrote."
+            )
+    with closing(database):
+        yield SealedTables(database, TABLES)
+
+
+@contextmanager
+def opened_to_write(run: Path, progress: Progress) -> Iterator[SealedTables]:
+    """Make a run folder's results, or open what is there; waits while another command writes to them.
+
+    Raises:
+        UsageError: for a folder that cannot be used, or results that are damaged or not ours.
+        WorkFailed: for a full disk.
+    """
+    path = run / "results.sqlite"
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(run / ".lock", mode=0o666 & ~_umask())
+        _wait_for(lock, run, progress)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        message = f"{shown_path(run)}: cannot be used as a run folder ({reason})."
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise WorkFailed(f"{message} Free some space and run the same command again.") from None
+        raise UsageError(f"{message} Choose another --run folder.") from None
+    try:
+        with clear_errors(path, writing=True):
+            database = _writable(path)
+        with closing(database):
+            try:
+                yield SealedTables(database, TABLES)
+            finally:
+                _leave(database)
+    finally:
+        lock.release()
+
+
+def _wait_for(lock: FileLock, run: Path, progress: Progress) -> None:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress.line(f"{shown_path(run)}: another command works in this folder; waiting until it has finished")
+        lock.acquire(poll_interval=0.2)
+
+
+@contextmanager
+def clear_errors(path: Path, *, writing: bool = False) -> Iterator[None]:
+    """Turn what reading and writing can raise into one line that names the file."""
+    where = shown_path(path)
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if writing:
+            raise WorkFailed(
+                f"{where}: could not be written ({error}); everything stored before is kept. "
+                "Run the same command again to go on."
+            ) from None
+        raise UsageError(f"{where}: cannot be read ({error}); nothing was changed") from None
+    except (sqlite3.Error, zlib.error, ValueError, MemoryError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UsageError(
+            f"{where}: is damaged ({reason}); nothing was changed. Put a copy in its place; or move it away and run "
+            "the same sweep again: models that are trained stay so."
+        ) from None
+    except OSError as error:
+        kind = WorkFailed if writing else UsageError
+        raise kind(f"{where}: cannot be used ({error.strerror}); nothing was changed") from None
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _connect(path: Path, options: str) -> sqlite3.Connection:
+    database = sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, isolation_level=None, timeout=PATIENCE)
+    try:
+        database.execute("PRAGMA cell_size_check = ON")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+def _snapshot(path: Path) -> sqlite3.Connection | None:
+    """Return a connection that sees one state of the file, in today's format; None if nothing was ever stored."""
+    database = _connect_to_read(path)
+    try:
+        version = _version(database, path)
+        if version == 1:
+            database = _copied(database)
+            _upgrade(database)
+        if version is not None:
+            return database
+    except BaseException:
+        database.close()
+        raise
+    database.close()
+    return None
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open a file to read, also where nothing can be written beside it."""
+    with path.open("rb") as file:
+        in_wal_mode = file.read(20)[18:] == b"\x02\x02"
+    beside = [suffix for suffix in SIDECARS if path.with_name(path.name + suffix).exists()]
+    # SQLite wants to make files beside one that is in WAL mode, unless told that nobody writes to it.
+    alone = in_wal_mode and "-wal" not in beside
+    try:
+        database = _connect(path, "mode=ro&immutable=1" if alone else "mode=ro")
+        with _closed_on_error(database):
+            database.execute("BEGIN")
+            _schema(database)
+        return database
+    except sqlite3.OperationalError:
+        if not beside:
+            raise
+    # A killed command left what SQLite would first have to put in order, and cannot here.
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in ("", *beside):
+            shutil.copyfile(path.with_name(path.name + suffix), Path(folder) / f"copy{suffix}")
+        (Path(folder) / "copy-shm").unlink(missing_ok=True)
+        return _copied(_connect(Path(folder) / "copy", "mode=rw"))
+
+
+def _copied(database: sqlite3.Connection) -> sqlite3.Connection:
+    """Return a private copy, of which SQLite keeps in memory what fits; the other is closed."""
+    copy = sqlite3.connect("", isolation_level=None)
+    with _closed_on_error(copy), closing(database):
+        database.backup(copy)
+    return copy
+
+
+@contextmanager
+def _closed_on_error(database: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        database.close()
+        raise
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------
+
+
+def _writable(path: Path) -> sqlite3.Connection:
+    path = _real(path)
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{shown_path(path)}: is not a regular file. Choose another --run folder.")
+    if _is_new(path):
+        _create(path)
+    database = _connect(path, "mode=rw")
+    with _closed_on_error(database):
+        if _version(database, path) == 1:
+            _upgrade(database)
+            with suppress(sqlite3.OperationalError):  # to be half as large is not worth a failure
+                database.execute("VACUUM")
+        with suppress(sqlite3.OperationalError):  # somebody reads and would not let go: then without WAL
+            database.execute("PRAGMA journal_mode = WAL")
+    return database
+
+
+def _is_new(path: Path) -> bool:
+    """Whether nothing was ever stored in a file: it is not there, or its creation was cut short."""
+    if not path.exists() or path.stat().st_size == 0:
+        return True
+    with closing(_connect(path, "mode=rw")) as database:
+        return _version(database, path) is None
+
+
+def _create(path: Path) -> None:
+    """Make a file that holds no results yet: whole or not at all."""
+    draft = path.with_name(f".{path.name}.new")
+    for leftover in ("", *SIDECARS):  # of a command that was killed here
+        draft.with_name(draft.name + leftover).unlink(missing_ok=True)
+    with closing(_connect(draft, "mode=rwc")) as database:
+        database.execute("BEGIN")
+        SealedTables.lay_out(database, TABLES)
+        database.execute(f"PRAGMA application_id = {APPLICATION}")
+        database.execute(f"PRAGMA user_version = {VERSION}")
+        database.execute("COMMIT")
+    for leftover in SIDECARS:
+        path.with_name(path.name + leftover).unlink(missing_ok=True)
+    os.replace(draft, path)
+
+
+def keep_in_one_file(database: sqlite3.Connection) -> None:
+    """Bring all that was committed into the file itself, so that a copy of it alone holds it."""
+    with suppress(sqlite3.OperationalError):  # it is safe where it is, too
+        database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+
+def _leave(database: sqlite3.Connection) -> None:
+    """Make one plain file of it again; if somebody reads just now, it stays as it is."""
+    with suppress(sqlite3.Error):
+        database.execute("PRAGMA busy_timeout = 1000")
+        database.execute("PRAGMA journal_mode = DELETE")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+# -- formats ---------------------------------------------------------------------------------------------------------
+
+
+def _version(database: sqlite3.Connection, path: Path) -> int | None:
+    """Return a store's format; None for a file in which nothing was ever stored.
+
+    Raises:
+        UsageError: for a file that is no store, or of a format of another release.
+        Damaged: for a store whose tables are not those of its format.
+    """
+    where = shown_path(path.parent)
+    schema = _schema(database)
+    if schema is not None:
+        (application,) = database.execute("PRAGMA application_id").fetchone()
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        (pages,) = database.execute("PRAGMA page_count").fetchone()
+        if application == 0 and pages == 1 and not schema:
+            return None
+    if schema is None or application != APPLICATION:
+        raise UsageError(
+            f"{where}: {path.name} is not a results store of this tool (or is damaged); nothing was changed. "
+            "Choose another --run folder."
+        )
+    if version not in (1, VERSION):
+        raise UsageError(
+            f"{where}: {path.name} has format {version}, this release reads 1 to {VERSION}. "
+            "Use the release that wrote it, or another --run folder."
+        )
+    if schema != _schema_of(version):
+        raise Damaged("its tables are not those of a store")
+    return int(version)
+
+
+def _schema(database: sqlite3.Connection) -> list[tuple[str, ...]] | None:
+    """Return the statements that made what is in a file; None for one that is no database, or beyond reading."""
+    try:
+        return database.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name").fetchall()
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        return None
+
+
+@lru_cache
+def _schema_of(version: int) -> list[tuple[str, ...]] | None:
+    with closing(sqlite3.connect(":memory:")) as database:
+        if version == 1:
+            database.executescript(FIRST)
+        else:
+            SealedTables.lay_out(database, TABLES)
+        return _schema(database)
+
+
+def _upgrade(database: sqlite3.Connection) -> None:
+    """Bring a store of the first release to today's format, in one transaction."""
+    ((verdict,), *_) = database.execute("PRAGMA integrity_check(1)").fetchall()
+    if verdict != "ok":
+        raise Damaged(verdict)
+    tables = SealedTables(database, TABLES)
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        for name in TABLES:
+            database.execute(f"ALTER TABLE {name} RENAME TO first_{name}")
+        SealedTables.lay_out(database, TABLES)
+        with tables.filling():
+            for name in TABLES:
+                for row in _first_rows(database, name):
+                    tables.put(name, *row)
+        for name in TABLES:
+            database.execute(f"DROP TABLE first_{name}")
+        database.execute(f"PRAGMA user_version = {VERSION}")
+        database.execute("COMMIT")
+    finally:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+
+
+def _first_rows(database: sqlite3.Connection, name: str) -> Iterator[tuple[Value, ...]]:
+    """Yield the rows of a table of the first release as they are written today."""
+    known = [column for column in TABLES[name].names if (name, column) != ("models", "fingerprint")]
+    trained_on = _trained_on(database) if name == "models" else {}
+    for row in database.execute(f"SELECT {', '.join(known)} FROM first_{name} ORDER BY rowid"):
+        if name in ("outcomes", "craftings") and row[-1] is not None:
+            check_zipped(row[-1])
+        yield (*row, trained_on.get(row[0], "")) if name == "models" else row
+
+
+def _trained_on(database: sqlite3.Connection) -> dict[str, str]:
+    """Return the fingerprint of the data that models were trained on, as far as sweeps of the first release tell."""
+    found = {}
+    for fingerprint, text in database.execute("SELECT fingerprint, roles FROM first_sweeps"):
+        roles = unpack_json(ROLES, text, "roles")
+        found.update(dict.fromkeys((*roles.surrogates, *roles.targets), fingerprint))
+    return found

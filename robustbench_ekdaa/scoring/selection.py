@@ -1,0 +1,160 @@
+"""Which of a run's outcomes are shown: of everything that was replaced since, only the newest form counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .outcomes import IMPORTED, AttackRecord, ModelRecord
+from .packing import Roles
+from .sealed import Damaged
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A sweep, or an import of images, as it was recorded."""
+
+    fingerprint: str
+    image_set: str
+    spec: dict[str, Any]
+    roles: Roles
+    command: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A set of images whose outcomes are shown; of sweeps and imports, or of imports alone."""
+
+    image_set: str
+    imports_only: bool = False
+
+
+Data = Mapping[str, tuple[str, str, tuple[str, ...]]]  # name, title and classes by fingerprint
+
+
+def newest_data(sweeps: Sequence[Recorded], data: Data) -> dict[str, str]:
+    """Return the fingerprint of each data set by name; of data that were replaced under one name, the newest.
+
+    Args:
+        sweeps: the newest first.
+        data: all data.
+    """
+    newest: dict[str, str] = {}
+    for sweep in sweeps:
+        name, *_ = known(data, sweep.fingerprint, "data set")
+        newest.setdefault(name, sweep.fingerprint)
+    return newest
+
+
+def shown_images(sweeps: Sequence[Recorded], fingerprint: str, attacks: Mapping[str, AttackRecord]) -> list[Shown]:
+    """Choose the images to show of one data set: the newest sweep's, then those that only imports have.
+
+    Args:
+        sweeps: the newest first.
+        fingerprint: the data set.
+        attacks: all attacks by key.
+    """
+    swept: list[Shown] = []
+    aside: dict[str, Shown] = {}
+    told: set[str] = set()
+    for sweep in sweeps:
+        if sweep.fingerprint != fingerprint:
+            continue
+        if sweep.roles.imports is None:
+            swept = swept or [Shown(sweep.image_set)]
+            continue
+        names = {known(attacks, key, "attack").name for key in sweep.roles.imports}
+        if not told.issuperset(names):  # what has one name is shown once, on the newest images
+            told |= names
+            aside[sweep.image_set] = Shown(sweep.image_set, imports_only=True)
+    return [*swept, *(one for one in aside.values() if one.image_set not in {shown.image_set for shown in swept})]
+
+
+@dataclass
+class Joined:
+    """The roles of all sweeps on the images that are shown.
+
+    Attributes:
+        ensembles: the members of each.
+        imports: for every attack whose images came from a file, the surrogate.
+        spec: the newest sweep's specification; an import's only if there was no sweep.
+
+    """
+
+    surrogates: list[str] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
+    attacks: list[str] = field(default_factory=list)
+    epsilons: list[float] = field(default_factory=list)
+    ensembles: dict[str, list[str]] = field(default_factory=dict)
+    imports: dict[str, str] = field(default_factory=dict)
+    spec: dict[str, Any] = field(default_factory=dict)
+
+    def without_repeats(self) -> Joined:
+        """Return the same with every key once, and the epsilons in order."""
+        return replace(
+            self,
+            surrogates=list(dict.fromkeys(self.surrogates)),
+            targets=list(dict.fromkeys(self.targets)),
+            attacks=list(dict.fromkeys(self.attacks)),
+            epsilons=sorted(set(self.epsilons)),
+        )
+
+    def models(self) -> list[str]:
+        """Return the keys of all models, targets first."""
+        members = [member for several in self.ensembles.values() for member in several]
+        crafted_on = [key for key in self.imports.values() if key not in ("", IMPORTED, *self.ensembles)]
+        return list(dict.fromkeys([*self.targets, *self.surrogates, *members, *crafted_on]))
+
+    def play(self, surrogate: str, attack: str, epsilon: float) -> bool:
+        """Whether images of this attack, crafted on this surrogate ("" for none), play a part."""
+        if attack in self.imports:
+            return self.imports[attack] == surrogate
+        together = surrogate == "" or surrogate in self.surrogates or surrogate in self.ensembles
+        return together and attack in self.attacks and epsilon in self.epsilons
+
+
+def join_roles(
+    sweeps: Sequence[Recorded], shown: Shown, models: Mapping[str, ModelRecord], attacks: Mapping[str, AttackRecord]
+) -> Joined:
+    """Join the roles of all sweeps on these images; of a card that was changed only the newest form counts.
+
+    Args:
+        sweeps: the newest first.
+        shown: the images.
+        models: all models by key.
+        attacks: all attacks by key.
+    """
+    joined = Joined()
+    newest: dict[Any, str] = {}
+
+    def current(key: str) -> bool:
+        record = models.get(key)  # None: the sweep was stopped before it was trained
+        return record is not None and newest.setdefault((record.name, record.seed), key) == key
+
+    def named(key: str) -> bool:
+        return newest.setdefault(known(attacks, key, "attack").name, key) == key
+
+    for sweep in sweeps:
+        roles = sweep.roles
+        if sweep.image_set != shown.image_set or (shown.imports_only and roles.imports is None):
+            continue
+        joined.surrogates += filter(current, roles.surrogates)
+        joined.targets += filter(current, roles.targets)
+        joined.attacks += filter(named, roles.attacks)
+        joined.epsilons += roles.epsilons
+        imports = {key: on for key, on in (roles.imports or {}).items() if named(key)}
+        joined.imports = {**imports, **joined.imports}
+        # Images that were crafted on older models stay what they are.
+        kept = [key for key, members in roles.ensembles.items() if all(map(current, members))]
+        joined.ensembles |= {key: roles.ensembles[key] for key in (*kept, *imports.values()) if key in roles.ensembles}
+        if not joined.spec or ("imports" in joined.spec and roles.imports is None):
+            joined.spec = sweep.spec
+    return joined.without_repeats()
+
+
+def known(records: Mapping[str, Any], key: str, kind: str) -> Any:
+    """Return what a key stands for; raises Damaged if it stands for nothing."""
+    if key not in records:
+        raise Damaged(f"there is no {kind} {key[:40]!r}")
+    return records[key]
