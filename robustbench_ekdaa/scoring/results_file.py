@@ -19,8 +19,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..cards import shown_path
 from ..errors import UsageError, WorkFailed
+from ..files import shown_path, tidy, whole_file
 from ..progress import Progress
 from .packing import ROLES, check_zipped, unpack_json
 from .sealed import Damaged, SealedTables, Table, Value
@@ -258,18 +258,16 @@ def _is_new(path: Path) -> bool:
 
 def _create(path: Path) -> None:
     """Make a file that holds no results yet: whole or not at all."""
-    draft = path.with_name(f".{path.name}.new")
-    for leftover in ("", *SIDECARS):  # of a command that was killed here
-        draft.with_name(draft.name + leftover).unlink(missing_ok=True)
-    with closing(_connect(draft, "mode=rwc")) as database:
-        database.execute("BEGIN")
-        SealedTables.lay_out(database, TABLES)
-        database.execute(f"PRAGMA application_id = {APPLICATION}")
-        database.execute(f"PRAGMA user_version = {VERSION}")
-        database.execute("COMMIT")
-    for leftover in SIDECARS:
-        path.with_name(path.name + leftover).unlink(missing_ok=True)
-    os.replace(draft, path)
+    tidy(path.parent)
+    with whole_file(path) as draft:
+        with closing(_connect(draft, "mode=rw")) as database:
+            database.execute("BEGIN")
+            SealedTables.lay_out(database, TABLES)
+            database.execute(f"PRAGMA application_id = {APPLICATION}")
+            database.execute(f"PRAGMA user_version = {VERSION}")
+            database.execute("COMMIT")
+        for leftover in SIDECARS:  # of a creation that was cut short in an early release
+            path.with_name(path.name + leftover).unlink(missing_ok=True)
 
 
 def keep_in_one_file(database: sqlite3.Connection) -> None:

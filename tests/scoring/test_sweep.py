@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -248,7 +247,7 @@ def test_a_changed_title_changes_what_a_run_calls_its_models_and_nothing_else(tm
 
 def stored_facts(run):
     """Outcomes, and all that is known of models but their titles."""
-    with closing(Store(run)) as store:
+    with reading(run) as store:
         models = {key: (one.name, one.status, one.error, one.metrics) for key, one in store.models().items()}
     return facts(run), models
 
