@@ -15,8 +15,7 @@ from .analysis.results import Results
 from .cards import AttackCard, ModelCard, SweepSpec, Workspace, read_sweep
 from .crafting import AdversarialImages
 from .crafting.surrogates import Precision
-from .data import Dataset, Split
-from .data import load_dataset as load_whole
+from .data import Dataset, Split, load_split, shared_dataset
 from .errors import UsageError, WorkFailed
 from .learning import TrainingJob, load_network
 from .learning.training import check_job
@@ -44,14 +43,12 @@ def load_dataset(name: str, split: str = "test", limit: int | None = None) -> Sp
         UsageError: for an unknown name or split, or a data set that is not on this machine.
 
     """
-    from .data import load_split
-
     return load_split(name, split, limit)
 
 
 def _job(model: str | ModelCard, dataset: str, seed: int, held_out: float = 0.0) -> tuple[TrainingJob, Dataset]:
     card = Workspace().models[model] if isinstance(model, str) else model
-    whole = load_whole(dataset)
+    whole = shared_dataset(dataset)
     return TrainingJob(card, whole.name, whole.fingerprint, seed, held_out), whole
 
 

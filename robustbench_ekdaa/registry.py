@@ -174,11 +174,11 @@ def parameters_of(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter
 
 
 @lru_cache(maxsize=1024)
-def _required(factory: Callable[..., Any]) -> list[str]:
+def _required(factory: Callable[..., Any]) -> tuple[str, ...]:
     """Name the arguments a factory cannot do without."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     parameters = parameters_of(factory).values()
-    return [each.name for each in parameters if each.default is inspect.Parameter.empty and each.kind in named]
+    return tuple(each.name for each in parameters if each.default is inspect.Parameter.empty and each.kind in named)
 
 
 @lru_cache(maxsize=1024)

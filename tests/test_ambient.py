@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
 
+import robustbench_ekdaa as rb
 from robustbench_ekdaa import NETWORKS, RULES
-from robustbench_ekdaa.cards import NetworkSpec
+from robustbench_ekdaa.cards import ModelCard, NetworkSpec
 from robustbench_ekdaa.data import Dataset, load_dataset
 from robustbench_ekdaa.data.loading import _load
 from robustbench_ekdaa.errors import UsageError
+from robustbench_ekdaa.learning.checkpoint import load_tensors
+from robustbench_ekdaa.learning.contract import Finding, run_test
+from robustbench_ekdaa.learning.training import checkpoint_path
 from robustbench_ekdaa.networks import build_network
 from robustbench_ekdaa.randomness import ImageDraws, keyed_generator
+from robustbench_ekdaa.scoring.jobs import predict
 
 
 @contextmanager
@@ -105,5 +111,68 @@ def test_a_data_set_is_read_to_the_same_bits_whatever_torch_was_told_before(ambi
             {"train": digits.train.images, "test": digits.test.images},
         )
         assert all(map(torch.equal, statistics, digits.channel_statistics))
+        assert not any(tensor.is_inference() for tensor in (read.train.images, read.test.labels, *statistics))
     finally:
         _load.cache_clear()
+
+
+def quick_card(rule: str) -> ModelCard:
+    return ModelCard(
+        kind="model",
+        name=f"quick-{rule}",
+        rule=rule,
+        network=NetworkSpec(blocks=({"layer": "conv", "width": 4, "pool": "max"}, {"layer": "linear", "width": 12})),
+        training={"default": {"epochs": 2, "batch_size": 128, "learning_rate": 0.05, "optimizer": "AdamW"}},
+    )
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("usual")
+    for rule in ("backprop", "predsim"):
+        rb.train(quick_card(rule), "digits", run=run, device="cpu")
+    return run
+
+
+@pytest.mark.parametrize("rule", ["backprop", "predsim"])
+def test_training_gives_the_same_bits_and_figures_whatever_torch_was_told_before(ambient, usual, tmp_path, rule):
+    with ambient():
+        record = rb.train(quick_card(rule), "digits", run=tmp_path, device="cpu")
+    weights, facts = load_tensors(checkpoint_path(tmp_path, record.key))
+    expected, told = load_tensors(checkpoint_path(usual, record.key))
+    assert same(weights, expected)
+    assert {key: facts[key] for key in facts if key != "seconds"} == {
+        key: told[key] for key in told if key != "seconds"
+    }
+
+
+def test_a_model_that_was_loaded_under_any_setting_can_be_attacked_and_trained_on(ambient, usual, digits):
+    with ambient():
+        model = rb.load_model(quick_card("backprop"), "digits", run=usual)
+    images, labels = digits.test.images[:8], digits.test.labels[:8]
+    assert rb.craft("fgsm", model, images, labels, [0.1]).shape == (1, *images.shape)
+    model(images).sum().backward()
+    assert same(model.state_dict(), rb.load_model(quick_card("backprop"), "digits", run=usual).state_dict())
+
+
+class Brighter(torch.nn.Module):
+    """Says which of two pixels is the brighter one."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1) @ torch.eye(2, dtype=torch.float32, device="cpu")
+
+
+def test_scoring_gives_the_same_predictions_whatever_torch_was_told_before(ambient):
+    nearly_equal = torch.tensor([[[[0.5, 0.5001]]], [[[0.5001, 0.5]]]], dtype=torch.float32)  # equal in bfloat16
+    with ambient():
+        assert predict(Brighter(), nearly_equal).tolist() == [1, 0]
+
+
+@pytest.fixture(scope="module")
+def usual_finding(digits) -> Finding:
+    return run_test("backprop limit", RULES.get("frozen"), digits)
+
+
+def test_the_contract_is_tested_the_same_way_whatever_torch_was_told_before(ambient, digits, usual_finding):
+    with ambient():
+        assert run_test("backprop limit", RULES.get("frozen"), digits) == usual_finding

@@ -3,7 +3,7 @@
 from .arrays import dataset_from_arrays
 from .dataset import Dataset, Split
 from .inventory import DatasetStatus, dataset_status, status
-from .loading import dataset_names, load_dataset, load_split
+from .loading import dataset_names, load_dataset, load_split, shared_dataset
 from .location import data_folder
 from .store import fetch_dataset, import_dataset
 
@@ -19,5 +19,6 @@ __all__ = [
     "import_dataset",
     "load_dataset",
     "load_split",
+    "shared_dataset",
     "status",
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from ..computing import ordinary_torch
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def copy(self) -> Split:
+        """Return a split of its own tensors, whatever anybody does to these."""
+        return Split(self.images.clone(), self.labels.clone())
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,19 @@ class Dataset:
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
 
-    @cached_property
+    def copy(self) -> Dataset:
+        """Return a data set of its own tensors, whatever anybody does to these."""
+        return replace(self, train=self.train.copy(), test=self.test.copy())
+
+    @property
+    @ordinary_torch(gradients=False)
     def channel_statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of each channel over the training images, two tensors of shape (C,)."""
+        """Mean and standard deviation of each channel over the training images, two float32 tensors of shape (C,)."""
+        mean, deviation = self._statistics
+        return mean.clone(), deviation.clone()
+
+    @cached_property
+    def _statistics(self) -> tuple[Tensor, Tensor]:
         # In parts, because a whole data set in float64 would be twice its size.
         parts = [self.train.images[start : start + 512] for start in range(0, len(self.train), 512)]
         pixels = self.train.images[:, 0].numel()

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..cards import NAME
+from ..computing import ordinary_torch
 from ..errors import UsageError, unknown_name
 from ..progress import Progress, Silent
 from ..randomness import keyed_generator, permutation
@@ -27,7 +28,7 @@ def dataset_names() -> list[str]:
 
 
 def load_dataset(name: str, *, limit: int | None = None, progress: Progress | None = None) -> Dataset:
-    """Load a data set; the last two are kept in memory, so treat the tensors as read-only.
+    """Load a data set into tensors of its own.
 
     Args:
         name: one of `dataset_names`, or FILE.py:FUNCTION with a function that returns a `Dataset`.
@@ -40,19 +41,32 @@ def load_dataset(name: str, *, limit: int | None = None, progress: Progress | No
     """
     if limit is not None and limit < 1:
         raise UsageError(f"limit: must be at least 1 (got {limit})")
+    with ordinary_torch(gradients=False):
+        dataset = shared_dataset(name, progress=progress)
+        return dataset.copy() if limit is None else _limited(dataset, limit)
+
+
+@ordinary_torch(gradients=False)
+def shared_dataset(name: str, *, progress: Progress | None = None) -> Dataset:
+    """Return a data set as this process keeps it (the last two), for code that never writes to its tensors.
+
+    A sweep asks for it once a job; what users get is a copy, or a change of theirs would be in all later results.
+    """
     factory = _factory(name)
     task = (progress or Silent()).task(f"reading {name}", 1)
     dataset = _load(name, factory, data_folder().absolute(), _stamp(name))
     task.advance()
-    return dataset if limit is None else _limited(dataset, limit)
+    return dataset
 
 
 def load_split(name: str, split: str = "test", limit: int | None = None) -> Split:
     """Load the ``train`` or ``test`` split of a data set; see `load_dataset` for ``limit``."""
     if split not in ("train", "test"):
         raise unknown_name("split", split, ("train", "test"))
-    dataset = load_dataset(name, limit=limit)
-    return dataset.train if split == "train" else dataset.test
+    with ordinary_torch(gradients=False):
+        whole = shared_dataset(name)
+        chosen = whole.train if split == "train" else whole.test
+        return chosen.copy() if limit is None else _first(chosen, limit, split)
 
 
 def _factory(name: str) -> Callable[..., Any] | None:
@@ -78,6 +92,7 @@ def _load(name: str, factory: Callable[..., Any] | None, folder: Path, stamp: tu
     if factory is None:
         return read_archive(folder / f"{name}.npz").dataset(name)
     made = _checked(name, factory())
+    made = made.copy()  # the function may keep its tensors, and write to them
     return made if is_file_reference(name) else replace(made, name=name)
 
 
@@ -104,7 +119,7 @@ def _checked(name: str, made: object) -> Dataset:
 
 def _limited(dataset: Dataset, limit: int) -> Dataset:
     if limit >= max(len(dataset.train), len(dataset.test)):
-        return dataset
+        return dataset.copy()
     fingerprint = hashlib.sha256(f"{dataset.fingerprint} limited to {limit}".encode()).hexdigest()
     train, test = _first(dataset.train, limit, "train"), _first(dataset.test, limit, "test")
     return replace(dataset, train=train, test=test, fingerprint=fingerprint)
@@ -112,6 +127,6 @@ def _limited(dataset: Dataset, limit: int) -> Dataset:
 
 def _first(split: Split, limit: int, half: str) -> Split:
     if limit >= len(split):
-        return split
+        return split.copy()
     chosen = permutation(len(split), keyed_generator(0, "limit", half))[:limit]
     return Split(split.images[chosen], split.labels[chosen])

@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from torch import Tensor
 
+from ..computing import ordinary_torch
 from ..networks import Network
 from .rule import LearningRule, cross_entropy
 
@@ -44,6 +45,7 @@ def true_gradients(network: Network, images: Tensor, labels: Tensor) -> list[Ten
     return [gradient for gradient in gradients if gradient is not None]
 
 
+@ordinary_torch(gradients=True)
 def measure_alignment(rule: LearningRule, images: Tensor, labels: Tensor) -> dict[str, LayerAlignment]:
     """Compare, layer by layer, the rule's update with the true gradient and its feedback with the weights.
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..cards import Block, NetworkSpec, Recipe
+from ..computing import ordinary_torch
 from ..data.dataset import Dataset
 from ..errors import UsageError, unknown_name
 from ..networks import Network, build_network
@@ -141,6 +142,7 @@ def declared_exemptions(rule: LearningRule | type[LearningRule]) -> dict[str, st
     return {str(test): str(reason) for test, reason in declared.items()}
 
 
+@ordinary_torch(gradients=True)
 def run_test(name: str, make: Make, dataset: Dataset) -> Finding:
     """Run one contract test; whatever goes wrong in the rule becomes a finding."""
     reason = declared_exemptions(make()).get(name)

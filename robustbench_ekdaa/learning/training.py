@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..cards import ModelCard, NetworkSpec, content_hash
+from ..computing import ordinary_torch
 from ..data.dataset import Dataset, Split
 from ..errors import TrainingDiverged, UsageError, WorkFailed
 from ..networks import Network, build_network, network_blocks
@@ -111,6 +112,7 @@ def make_network(job: TrainingJob, dataset: Dataset) -> Network:
     )
 
 
+@ordinary_torch(gradients=True)
 def check_job(job: TrainingJob, dataset: Dataset) -> None:
     """Raise UsageError for anything in the card that would stop the training at its start."""
     rule, network = make_rule(job.card), make_network(job, dataset)
@@ -286,6 +288,7 @@ def _plain(state: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
+@ordinary_torch(gradients=False)
 def accuracy(network: torch.nn.Module, split: Split, device: torch.device, batch_size: int = 500) -> float | None:
     """Return the share of images a network gets right, or None for no images."""
     if len(split) == 0:
@@ -298,6 +301,7 @@ def accuracy(network: torch.nn.Module, split: Split, device: torch.device, batch
     return right / len(split)
 
 
+@ordinary_torch(gradients=True)
 def train(
     job: TrainingJob, dataset: Dataset, run: Path, *, device: str = "cpu", progress: Progress | None = None
 ) -> dict[str, Any]:
@@ -374,6 +378,7 @@ def write_log(path: Path, log: list[dict[str, Any]]) -> None:
         ) from None
 
 
+@ordinary_torch(gradients=True)
 def load_network(job: TrainingJob, dataset: Dataset, run: Path, device: str = "cpu") -> Network:
     """Return a trained model as a plain network in evaluation mode; raises UsageError if it is not in the run."""
     tensors, _ = load_tensors(checkpoint_path(run, job.key))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..cards import NAME, ModelCard, Workspace, content_hash, read_epsilons, shown_path
 from ..crafting import AdversarialImages, check_adversarial, load_adversarial
-from ..data import Dataset, load_dataset
+from ..data import Dataset, shared_dataset
 from ..errors import UsageError, WorkFailed
 from ..learning import TrainingJob, load_network
 from ..learning.training import check_job
@@ -118,7 +118,7 @@ def score_images(
     if not spec.models or spec.seeds < 1:
         raise UsageError("name at least one model and one seed: there is nobody to score")
     cards = [workspace.models[model] if isinstance(model, str) else model for model in spec.models]
-    dataset, (found, key) = load_dataset(spec.dataset), spec.load()
+    dataset, (found, key) = shared_dataset(spec.dataset), spec.load()
     check_adversarial(found, dataset.test.images, where=shown_path(spec.file), fingerprint=dataset.fingerprint)
     jobs = training_jobs(cards, dataset, spec.seeds)
     refuse_twins(jobs)

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..computing import ordinary_torch
 from ..crafting import Crafted, Precision, craft
-from ..data import Dataset, load_dataset
+from ..data import Dataset, shared_dataset
 from ..errors import TrainingDiverged, UsageError, WorkFailed
 from ..learning import TrainingJob, load_network, train
 from ..progress import Progress
@@ -28,7 +29,7 @@ SHOWN_IMAGES = 4  # adversarial images kept per crafting, for reports to show
 
 def load_unchanged(name: str, fingerprint: str) -> Dataset:
     """Load a data set and make sure that it is still the one that was planned with."""
-    dataset = load_dataset(name)
+    dataset = shared_dataset(name)
     if dataset.fingerprint != fingerprint:
         raise WorkFailed(f"data set {name} changed while the sweep was running. Run the same command again.")
     return dataset
@@ -64,6 +65,7 @@ class TrainModel:
         return ModelRecord(*about, metrics=metrics, fingerprint=job.fingerprint)
 
 
+@ordinary_torch(gradients=False)
 def predict(network: nn.Module, images: Tensor) -> NDArray[np.int64]:
     """Return the class a network says of each image, shape (N,); NaN logits count as class K, never right."""
     with torch.inference_mode():

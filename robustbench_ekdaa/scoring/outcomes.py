@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Number = TypeVar("Number", bound=np.generic)
+
+
+def read_only(array: NDArray[Number]) -> NDArray[Number]:
+    """Return a view that nobody can write through: one slip would be in every table and figure after it."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
 
 IMPORTED = "imported"  # the surrogate's key where nobody knows on which model images from elsewhere were crafted
 Relation = Literal["white-box", "same-start", "same-rule", "cross-rule", "no surrogate", "unknown"]
@@ -119,6 +129,9 @@ class Cell:
     epsilon: float
     predictions: NDArray[np.int64]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "predictions", read_only(self.predictions))
+
 
 @dataclass(frozen=True)
 class Example:
@@ -129,10 +142,13 @@ class Example:
     epsilon: float
     images: NDArray[np.float32]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "images", read_only(self.images))
+
 
 @dataclass(frozen=True)
 class Outcomes:
-    """All that a run holds about one data set on one set of test images.
+    """All that a run holds about one data set on one set of test images. Its arrays cannot be written to.
 
     Attributes:
         dataset: the data set's name.
@@ -176,6 +192,11 @@ class Outcomes:
     ensembles: dict[str, Ensemble] = field(default_factory=dict)
     craftings: dict[tuple[str | None, str, float], dict[str, float]] = field(default_factory=dict)
     replaced: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("indices", "labels", "images"):
+            object.__setattr__(self, name, read_only(getattr(self, name)))
+        object.__setattr__(self, "clean", {key: read_only(said) for key, said in self.clean.items()})
 
     def attacker(self, surrogate: str) -> ModelRecord | Ensemble:
         """Return what is known of a surrogate: a model or an ensemble, not `IMPORTED`."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..cards import SweepSpec, Workspace
-from ..data import load_dataset
+from ..data import shared_dataset
 from ..errors import UsageError
 from ..learning import TrainingJob
 from ..learning.training import check_job, checkpoint_path
@@ -133,7 +133,7 @@ def run_sweep(
     """
     workspace, progress, device = workspace or Workspace(), progress or Silent(), choose_device(device)
     workers = choose_workers(workers, device)
-    plans = [plan_sweep(spec, workspace, load_dataset(name)) for name in spec.datasets]
+    plans = [plan_sweep(spec, workspace, shared_dataset(name)) for name in spec.datasets]
     for plan in plans:
         for job in plan.models:
             check_job(job, plan.dataset)
