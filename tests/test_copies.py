@@ -73,7 +73,7 @@ def test_a_sweep_is_not_touched_by_what_was_done_to_a_data_set_before(tmp_path):
 def test_the_arrays_of_results_cannot_be_written_to(tmp_path):
     (tmp_path / "models").mkdir()
     one = sweep(tmp_path).on("digits")
-    arrays = [one.indices, one.labels, one.images, *one.clean.values()]
+    arrays = [one.labels, one.images, *one.clean.values()]
     arrays += [*(cell.predictions for cell in one.cells), *(example.images for example in one.examples)]
     for array in arrays:
         with pytest.raises(ValueError, match="read-only"):

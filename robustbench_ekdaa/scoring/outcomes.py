@@ -148,7 +148,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """All that a run holds about one data set on one set of test images. Its arrays cannot be written to.
+    """All that a run holds about one data set on one set of test images. What is computed from cannot be written to.
 
     Attributes:
         dataset: the data set's name.
@@ -194,7 +194,7 @@ class Outcomes:
     replaced: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("indices", "labels", "images"):
+        for name in ("labels", "images"):
             object.__setattr__(self, name, read_only(getattr(self, name)))
         object.__setattr__(self, "clean", {key: read_only(said) for key, said in self.clean.items()})
 
