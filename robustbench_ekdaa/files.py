@@ -75,15 +75,15 @@ def clear_errors(path: Path, *, kept: str = "everything finished before is kept"
 def whole_file(path: Path) -> Iterator[Path]:
     """Give an empty file to write; it takes the place of `path` only when all went well.
 
-    A symbolic link is followed: what it points to is replaced, and the link stays. The new file has the permissions
-    that the process's umask gives, and is on the disk before it has its name. Folders are made.
+    The new file has the permissions that the process's umask gives, and is on the disk before it has its name. It
+    takes the place of a symbolic link, not of what that points to. Folders are made.
 
     Raises:
         OSError: when it cannot be written, or when something else than a regular file is there.
     """
-    target = _replaceable(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _private_folder(target.parent) as room:
+    _refuse_special(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _private_folder(path.parent) as room:
         draft = room / "file"
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         mode = stat.S_IMODE(os.fstat(handle).st_mode)
@@ -91,22 +91,19 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield draft
         draft.chmod(mode)  # some libraries put a private file of their own in the place of the one that they are given
         _flush(draft)
-        draft.replace(target)
+        draft.replace(path)
 
 
-def _replaceable(path: Path) -> Path:
-    """Return where a path leads; raises OSError for a folder, a pipe, a device or a socket."""
-    target = Path(os.path.realpath(path))
-    for one in (path, target):  # the two differ for what the system only shows as a link, such as /dev/stdout
-        try:
-            mode = one.stat().st_mode
-        except FileNotFoundError:
-            continue
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, "is a folder")
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "is a pipe, a device or a socket, and only files are replaced")
-    return target
+def _refuse_special(path: Path) -> None:
+    """Raise OSError for a folder, a pipe, a device or a socket, or a link to one."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder")
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "is a pipe, a device or a socket, and only files are replaced")
 
 
 def _flush(path: Path) -> None:
@@ -120,6 +117,8 @@ def _flush(path: Path) -> None:
 @contextmanager
 def output_file(path: Path | str, misuse: str = "Choose another --out, or - for standard output.") -> Iterator[Path]:
     """Give an empty file to write what somebody asked for with ``--out``; see `whole_file`.
+
+    A symbolic link is followed: what it points to is replaced, and the link stays.
 
     Args:
         path: where it goes; ``-`` is standard output.
@@ -137,9 +136,10 @@ def output_file(path: Path | str, misuse: str = "Choose another --out, or - for 
     path = Path(path)
     with clear_errors(path, kept="nothing that was there is lost. Free some space and try again.", misuse=misuse):
         refuse_run_folder(path)
-        target = _replaceable(path)
+        _refuse_special(path)  # before links are followed: /dev/stdout is one that leads to no name
+        target = Path(os.path.realpath(path))
         tidy(target.parent, rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}\.partial")
-        with whole_file(path) as draft:
+        with whole_file(target) as draft:
             yield draft
 
 
@@ -323,7 +323,7 @@ class TensorFile:
     header: dict[str, str]
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> dict[str, Any]:
+def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
     """Write tensors and JSON-like facts to a safetensors file, sealed by a digest of all its bytes.
 
     Args:
@@ -332,7 +332,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any])
         facts: whatever JSON can hold, but no "digest".
 
     Returns:
-        the facts as they will be read, with the file's "digest": 64 hex digits.
+        the file's digest, 64 hex digits; among the facts that are read it is the "digest".
 
     Raises:
         OSError: when it cannot be written.
@@ -345,7 +345,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any])
     text = json.dumps({**facts, "digest": mark}, sort_keys=True)
     with whole_file(path) as draft:
         try:
-            save_file(_apart(tensors), draft, metadata={FACTS: text})
+            save_file(storable(tensors), draft, metadata={FACTS: text})
         except SafetensorError as error:
             raise OSError(errno.EIO, str(error)) from None
         place = _place(draft, mark)
@@ -353,14 +353,24 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any])
         with draft.open("r+b") as file:
             file.seek(place)
             file.write(digest.encode())
-    return {**json.loads(text), "digest": digest}
+    return digest
 
 
-def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors as safetensors takes them: contiguous on the CPU, and no two in the same memory."""
+def storable(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors as safetensors takes them: dense and contiguous on the CPU, and no two in the same memory.
+
+    Raises:
+        TypeError: naming what is no tensor by a name, or a tensor of a kind that no file can hold.
+    """
+    import torch
+
     apart: dict[str, Tensor] = {}
     taken = set()
     for name, tensor in tensors.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            raise TypeError(f"{name!r}: must be a tensor with a text as name (got {type(tensor).__name__})")
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.dtype == torch.complex128 or tensor.is_meta:
+            raise TypeError(f"{name}: a file cannot hold such a tensor ({tensor.dtype}, {tensor.layout})")
         whole = tensor.detach().cpu().contiguous()
         if whole.untyped_storage().data_ptr() in taken:
             whole = whole.clone()
@@ -392,7 +402,7 @@ def read_tensors(path: Path, advice: str = "Remove it and run again.") -> Tensor
 
     Args:
         path: the file.
-        advice: what a message says is to be done.
+        advice: what a message says is to be done with a damaged file.
 
     Raises:
         UsageError: naming the file and the reason, for one that is missing, damaged, or not what its digest says.
@@ -423,7 +433,7 @@ def read_tensors(path: Path, advice: str = "Remove it and run again.") -> Tensor
         raise
     except Exception as error:  # a damaged file can be wrong in any way
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise UsageError(f"{where}: is damaged ({reason}). {advice}") from None
+        raise UsageError(f"{where}: is damaged ({reason}). {advice}".rstrip()) from None
     return TensorFile(tensors, facts, header)
 
 
@@ -431,7 +441,10 @@ def _facts(header: dict[str, str]) -> dict[str, Any] | None:
     """Take this tool's facts out of a header; None if there are none."""
     if FACTS not in header:
         return None
-    facts = json.loads(header.pop(FACTS))
+    try:
+        facts = json.loads(header.pop(FACTS))
+    except (ValueError, RecursionError):
+        facts = None
     if not isinstance(facts, dict):
         raise ValueError(f"{FACTS}: the header's entry must be a JSON object")
     return facts

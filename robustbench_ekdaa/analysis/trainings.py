@@ -84,7 +84,7 @@ def read_trainings(run: Path | str) -> Trainings:
         if record.status != "trained":
             continue
         try:
-            log = read_log(Path(run), key)
+            log = read_log(Path(run), key, record.metrics.get("log_digest"))
         except UsageError:
             unread.append(key)
             continue

@@ -12,7 +12,6 @@ Files of this tool also say, in the header, what made them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ from torch import Tensor
 from ..cards import read_epsilons, shown_path
 from ..data.archive import read_members
 from ..errors import UsageError, unknown_name
-from ..learning.checkpoint import FACTS, save_tensors
+from ..files import clear_errors, read_tensors, write_tensors
 from .threat import THREATS
 
 
@@ -38,7 +37,8 @@ class AdversarialImages:
         epsilons: E radii, in pixels of [0, 1].
         norm: "linf", "l2" or "l1".
         indices: positions of the clean images in the test half of their data set, int64 (N,).
-        facts: whatever else is known, as plain data: attack, data set, its fingerprint, surrogate, seed.
+        facts: whatever else is known, as plain data: attack, data set, its fingerprint, surrogate, seed; of a file of
+            this tool also its digest, which was found right.
 
     """
 
@@ -50,13 +50,14 @@ class AdversarialImages:
 
 
 def save_adversarial(path: Path, found: AdversarialImages) -> None:
-    """Write a safetensors file, whole or not at all; raises WorkFailed when the disk refuses."""
+    """Write a safetensors file with its digest, whole or not at all; raises WorkFailed when the disk refuses."""
     tensors = {
         "images": found.images,
         "epsilons": torch.tensor(found.epsilons, dtype=torch.float64),
         "indices": found.indices,
     }
-    save_tensors(path, tensors, {**found.facts, "norm": found.norm})
+    with clear_errors(path):
+        write_tensors(path, tensors, {**found.facts, "norm": found.norm})
 
 
 def load_adversarial(
@@ -177,15 +178,14 @@ def _read(path: Path, where: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _read_safetensors(path: Path, where: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise UsageError(f"{where}: cannot be read as safetensors ({error}). Save the file anew.") from None
-    return tensors, _facts_of(header, where)
+    found = read_tensors(path, "Save it anew.")
+    facts = {**found.header, **(found.facts or {})}
+    members = facts.get("members", [])
+    if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
+        raise UsageError(
+            f"{where}: members: must be a list of the keys of models (got {members}). Leave it out, or save anew."
+        )
+    return found.tensors, facts
 
 
 def _read_npz(path: Path, where: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -199,22 +199,6 @@ def _read_npz(path: Path, where: str) -> tuple[dict[str, Tensor], dict[str, Any]
         except (TypeError, ValueError):
             raise UsageError(f"{where}: {name}: must be plain numbers or text (got {array.dtype})") from None
     return tensors, facts
-
-
-def _facts_of(header: dict[str, str], where: str) -> dict[str, Any]:
-    """Return what a safetensors header says; what this tool writes there is one JSON object."""
-    try:
-        facts = json.loads(header.pop(FACTS, "{}"))
-    except (ValueError, RecursionError):
-        facts = None
-    if not isinstance(facts, dict):
-        raise UsageError(f"{where}: {FACTS}: the header's entry must be a JSON object. Leave it out, or save anew.")
-    members = facts.get("members", [])
-    if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
-        raise UsageError(
-            f"{where}: members: must be a list of the keys of models (got {members}). Leave it out, or save anew."
-        )
-    return {**header, **facts}
 
 
 def _radii(arrays: dict[str, Tensor], where: str) -> list[float] | None:

@@ -1,64 +1,87 @@
-"""Tensors and facts in safetensors files, written so that a reader sees a whole file or none."""
+"""Checkpoints: a model's tensors and the facts of its training, known on every load to be what was saved for it."""
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..errors import UsageError, WorkFailed
+from ..cards import content_hash
+from ..errors import UsageError
+from ..files import clear_errors, read_tensors, shown_path, tidy, write_tensors
 
-FACTS = "robustbench_ekdaa"
+if TYPE_CHECKING:
+    from .training import TrainingJob
+
+# What checkpoints of early releases say, which have no digest. A file without one must say exactly this: otherwise a
+# single damaged byte could turn a new checkpoint into an early one.
+_EARLIEST = {
+    *("model", "rule", "dataset", "seed", "identity", "epochs", "train_loss", "train_accuracy", "held_out_accuracy"),
+    *("test_accuracy", "parameters", "seconds", "layers"),
+}
+EARLY_FACTS = (_EARLIEST, _EARLIEST | {"dataset_title", "exemptions"})
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write tensors with JSON-like facts in the header, to a temporary name and then renamed.
+def save_checkpoint(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> dict[str, Any]:
+    """Write a checkpoint, whole or not at all, and return its facts with the file's "digest".
+
+    The file also says under "key" what its name is, so that a file in the place of another is noticed.
 
     Raises:
         WorkFailed: when the disk is full or cannot be written.
 
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(whole, partial, metadata={FACTS: json.dumps(facts, sort_keys=True)})
-        os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise WorkFailed(f"{path}: could not be written ({reason}); everything finished before is kept") from None
-    finally:
-        partial.unlink(missing_ok=True) if partial.parent.is_dir() and os.access(partial.parent, os.W_OK) else None
+    with clear_errors(path):
+        return {**facts, "digest": write_tensors(path, tensors, {**facts, "key": path.stem})}
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote; raises UsageError if the file is missing, damaged or of another tool."""
-    return _read(path, tensors=True)
+def load_checkpoint(
+    path: Path, job: TrainingJob, *, digest: str | None = None, advice: str = "Remove it and run again."
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a checkpoint, and make sure that it is whole, of this job, and the one that the store speaks of.
+
+    Args:
+        path: the file, see `checkpoint_path`.
+        job: what was trained.
+        digest: what the store has noted as its digest; None if it has noted none.
+        advice: what a message says is to be done.
+
+    Returns:
+        the tensors and the facts.
+
+    Raises:
+        UsageError: naming the file, for one that is missing, damaged, of another model or of another tool.
+
+    """
+    where = shown_path(path)
+    if not path.exists():
+        raise UsageError(f"{where}: there is no such file. Train {job.label} first, or run its sweep again.")
+    found = read_tensors(path, advice)
+    facts = found.facts
+    if facts is None:
+        raise UsageError(f"{where}: not a checkpoint of this tool. {advice}")
+    if "digest" not in facts and set(facts) not in EARLY_FACTS:
+        raise UsageError(f"{where}: is damaged (it has no digest). {advice}")
+    if not (facts.pop("key") == path.stem if "key" in facts else _is_of(facts, job)):
+        raise UsageError(f"{where}: is not the checkpoint of {job.label}. {advice}")
+    if digest is not None and facts.get("digest") != digest:
+        raise UsageError(f"{where}: is not the checkpoint that results.sqlite speaks of. {advice}")
+    return found.tensors, facts
 
 
-def _read(path: Path, *, tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            found = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise UsageError(f"{path}: cannot be read as a checkpoint ({error}). Remove it and run again.") from None
-    if FACTS not in metadata:
-        raise UsageError(f"{path}: not a checkpoint of this tool. Remove it and run again.")
-    return found, json.loads(metadata[FACTS])
+def _is_of(facts: dict[str, Any], job: TrainingJob) -> bool:
+    """Whether early facts speak of a job; the data set's fingerprint is not among them."""
+    return content_hash([facts["seed"], facts["identity"]]) == content_hash([job.seed, job.card.identity(job.dataset)])
 
 
-def load_facts(path: Path) -> dict[str, Any]:
-    """Read the facts alone, without the tensors; raises UsageError as `load_tensors` does."""
-    return _read(path, tensors=False)[1]
+def tidy_checkpoints(run: Path) -> None:
+    """Remove what killed trainings left in a run folder; what living ones hold stays."""
+    tidy(run / "checkpoints", r"\.[0-9a-f]{16}(\.partial)?\.safetensors\.\d+\.tmp|\.tmp[A-Za-z0-9]{6}")
+    tidy(run / "logs", r"[0-9a-f]{16}\.tmp")
+    for partial in (run / "checkpoints").glob("*.partial.safetensors"):
+        if partial.with_name(partial.name.replace(".partial.", ".")).exists():
+            partial.unlink(missing_ok=True)
 
 
 def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

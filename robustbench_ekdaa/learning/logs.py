@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,13 +36,28 @@ class Log:
     layers: pandas.DataFrame
 
 
-def read_log(run: Path, key: str) -> Log:
-    """Read one training's log; raises UsageError if it is missing or damaged."""
+def read_log(run: Path, key: str, digest: str | None = None) -> Log:
+    """Read one training's log.
+
+    Args:
+        run: the run folder.
+        key: the model's key.
+        digest: the log's digest, which the model's facts tell as "log_digest"; None if they do not.
+
+    Raises:
+        UsageError: for a log that is missing, damaged, or not of this training.
+
+    """
     import pandas
 
     path = log_path(run, key)
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if path.exists() and not path.is_file():
+            raise ValueError("a pipe, or a folder")
+        content = path.read_bytes()
+        if digest is not None and hashlib.sha256(content).hexdigest() != digest:
+            raise ValueError("not what was written")
+        lines = [json.loads(line) for line in content.decode("utf-8").splitlines()]
         epochs = [[line[column] for column in EPOCH_COLUMNS] for line in lines if line["epoch"] > 0]
         layers = [_layer(line["epoch"], name, figures) for line in lines for name, figures in line["layers"].items()]
         return Log(
@@ -52,7 +68,7 @@ def read_log(run: Path, key: str) -> Log:
         )
     except OSError as error:
         raise UsageError(f"{shown_path(path)}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except Exception:  # a damaged file can be wrong in any way
         raise UsageError(f"{shown_path(path)}: is damaged") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -17,12 +18,13 @@ from ..cards import ModelCard, NetworkSpec, content_hash
 from ..computing import ordinary_torch
 from ..data.dataset import Dataset, Split
 from ..errors import TrainingDiverged, UsageError, WorkFailed
+from ..files import clear_errors, shown_path, storable, whole_file
 from ..networks import Network, build_network, network_blocks
 from ..progress import Progress, Silent, Task
 from ..randomness import keyed_generator, permutation
 from ..registry import RULES, build
 from .alignment import measure_alignment
-from .checkpoint import load_facts, load_tensors, save_tensors, under_prefix, with_prefix
+from .checkpoint import load_checkpoint, save_checkpoint, under_prefix, with_prefix
 from .contract import declared_exemptions
 from .optimisers import Schedule, make_optimiser, make_schedule
 from .rule import LearningRule
@@ -87,6 +89,11 @@ def checkpoint_path(run: Path, key: str) -> Path:
     return run / "checkpoints" / f"{key}.safetensors"
 
 
+def partial_path(run: Path, key: str) -> Path:
+    """Where a run folder keeps a model that is still in training."""
+    return run / "checkpoints" / f"{key}.partial.safetensors"
+
+
 def log_path(run: Path, key: str) -> Path:
     """Where a run folder keeps a model's per-epoch log, JSON lines."""
     return run / "logs" / f"{key}.jsonl"
@@ -120,6 +127,10 @@ def check_job(job: TrainingJob, dataset: Dataset) -> None:
         rule.bind(network, keyed_generator(job.seed, "feedback"))
     except UsageError as error:
         raise UsageError(f"{job.card.at('network')}: {error}") from None
+    try:
+        storable(rule.state_dict())
+    except Exception as error:  # found out after training, it would be lost
+        raise UsageError(f"{job.card.at('rule')}: its state cannot be saved ({error})") from None
     where = job.card.at("training")
     make_schedule(job.card.recipe(job.dataset), make_optimiser(job.card.recipe(job.dataset), rule, where), where)
 
@@ -247,11 +258,11 @@ class _Training:
             ],
             "schedule": self.schedule and _plain(self.schedule.state_dict()),
         }
-        save_tensors(path, tensors, facts)
+        save_checkpoint(path, tensors, facts)
 
     def resume(self, path: Path) -> None:
-        """Take the state back that `save` wrote."""
-        tensors, facts = load_tensors(path)
+        """Take the state back that `save` wrote; raises whatever is wrong with it."""
+        tensors, facts = load_checkpoint(path, self.job, advice="It is not used.")
         self.network.load_state_dict(under_prefix("network", tensors))
         self.rule.load_state_dict(
             {name: value.to(self.device) for name, value in under_prefix("rule", tensors).items()}
@@ -307,38 +318,71 @@ def train(
 ) -> dict[str, Any]:
     """Train one model, or go on where a stopped training of it left off; return the facts of its checkpoint.
 
-    The checkpoint holds the network (``network.*``), the rule's feedback (``rule.*``) and these facts.
+    The checkpoint holds the network (``network.*``), the rule's feedback (``rule.*``) and these facts, among them the
+    file's "digest" (not in files of early releases).
 
     Raises:
         TrainingDiverged: when loss or weights stop being finite.
-        UsageError: when the card cannot be trained as it is.
+        UsageError: when the card cannot be trained as it is, or its checkpoint is damaged or not its own.
         WorkFailed: when the run folder cannot be written.
 
     """
-    path = checkpoint_path(run, job.key)
+    progress = progress or Silent()
+    path, partial = checkpoint_path(run, job.key), partial_path(run, job.key)
     if path.exists():
-        return load_facts(path)
-    partial = path.with_name(f"{job.key}.partial.safetensors")
+        return load_checkpoint(path, job)[1]
+    training = _resumed(job, dataset, torch.device(device), partial, progress)
+    try:
+        if training is not None:
+            return _complete(training, dataset, run, progress)
+    except TrainingDiverged as error:  # only a training that was never stopped tells for sure
+        progress.line(f"{error} It had been stopped before, and begins anew to make sure.")
     training = _Training(job, dataset, torch.device(device))
-    if partial.exists():
+    training.measure_start(dataset)
+    return _complete(training, dataset, run, progress)
+
+
+def _resumed(
+    job: TrainingJob, dataset: Dataset, device: torch.device, partial: Path, progress: Progress
+) -> _Training | None:
+    """Return a training where it was stopped; None if it was not, or if what it left is not to be trusted."""
+    if not partial.exists():
+        return None
+    training = _Training(job, dataset, device)
+    try:
         training.resume(partial)
-    else:
-        training.measure_start(dataset)
-    bar = (progress or Silent()).task(f"train {job.label}", training.recipe.epochs * training.steps)
+    except Exception as error:  # nothing finished is lost by training anew
+        reason = (
+            str(error) if isinstance(error, UsageError) else f"{shown_path(partial)}: {type(error).__name__}: {error}"
+        )
+        progress.line(f"{' '.join(reason.split())} The training of {job.label} begins anew.")
+        partial.unlink()  # were it a link, what it points to must not be written to
+        return None
+    return training
+
+
+def _complete(training: _Training, dataset: Dataset, run: Path, progress: Progress) -> dict[str, Any]:
+    """Train to the end, write the checkpoint and return its facts."""
+    job, epochs = training.job, training.recipe.epochs
+    path, partial = checkpoint_path(run, job.key), partial_path(run, job.key)
+    bar = progress.task(f"train {job.label}", epochs * training.steps)
     bar.advance(training.epoch * training.steps)
     saved = time.perf_counter()
-    while training.epoch < training.recipe.epochs:
-        training.run_epoch(bar)
-        write_log(log_path(run, job.key), training.log)
-        if training.epoch < training.recipe.epochs and time.perf_counter() - saved > SAVE_SECONDS:
-            training.save(partial)
-            saved = time.perf_counter()
-    facts = _facts(training, dataset)
-    tensors = {
-        **with_prefix("network", training.network.state_dict()),
-        **with_prefix("rule", training.rule.state_dict()),
-    }
-    save_tensors(path, tensors, facts)
+    try:
+        while training.epoch < epochs:
+            training.run_epoch(bar)
+            digest = write_log(log_path(run, job.key), training.log)
+            if training.epoch < epochs and time.perf_counter() - saved > SAVE_SECONDS:
+                training.save(partial)
+                saved = time.perf_counter()
+        tensors = {
+            **with_prefix("network", training.network.state_dict()),
+            **with_prefix("rule", training.rule.state_dict()),
+        }
+        facts = save_checkpoint(path, tensors, {**_facts(training, dataset), "log_digest": digest})
+    except TrainingDiverged:
+        partial.unlink(missing_ok=True)
+        raise
     partial.unlink(missing_ok=True)
     return facts
 
@@ -365,23 +409,38 @@ def _facts(training: _Training, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def write_log(path: Path, log: list[dict[str, Any]]) -> None:
-    """Write the per-epoch log as JSON lines."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".tmp")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in log), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise WorkFailed(
-            f"{path}: could not be written ({error.strerror}); everything finished before is kept"
-        ) from None
+def write_log(path: Path, log: list[dict[str, Any]]) -> str:
+    """Write the per-epoch log as JSON lines, and return its SHA-256; raises WorkFailed when the disk refuses."""
+    content = "".join(json.dumps(line) + "\n" for line in log).encode()
+    with clear_errors(path), whole_file(path) as draft:
+        draft.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
 
 
 @ordinary_torch(gradients=True)
-def load_network(job: TrainingJob, dataset: Dataset, run: Path, device: str = "cpu") -> Network:
-    """Return a trained model as a plain network in evaluation mode; raises UsageError if it is not in the run."""
-    tensors, _ = load_tensors(checkpoint_path(run, job.key))
+def load_network(
+    job: TrainingJob, dataset: Dataset, run: Path, device: str = "cpu", *, digest: str | None = None
+) -> Network:
+    """Return a trained model as a plain network in evaluation mode.
+
+    Args:
+        job: what was trained.
+        dataset: the data set.
+        run: the run folder.
+        device: where to put it.
+        digest: what the store has noted as the checkpoint's digest; None if it has noted none.
+
+    Raises:
+        UsageError: when it is not in the run, damaged, or another model's.
+
+    """
+    path = checkpoint_path(run, job.key)
+    tensors, _ = load_checkpoint(path, job, digest=digest)
     network = make_network(job, dataset)
-    network.load_state_dict(under_prefix("network", tensors))
+    try:
+        network.load_state_dict(under_prefix("network", tensors))
+    except RuntimeError:  # only a checkpoint without a digest can come this far
+        raise UsageError(
+            f"{shown_path(path)}: does not fit the network of {job.label}. Remove it and run again."
+        ) from None
     return network.to(device, memory_format=MEMORY_FORMAT).eval()  # type: ignore[call-overload,no-any-return]

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from ..cards import content_hash
 from ..crafting import AdversarialImages, load_adversarial, save_adversarial
+from ..errors import UsageError
+from ..files import shown_path, tidy
+from ..learning.checkpoint import tidy_checkpoints
 from .plan import Attacker, SweepPlan
 
 
@@ -22,7 +25,7 @@ class ImageFile:
         path: the file, there or not; its name holds the hash of everything that decides the images but epsilon.
         norm: the attack's norm.
         indices: positions of the N images in the test split, int64.
-        facts: attack, data set and its fingerprint, surrogate, seed, precision.
+        facts: attack, data set and its fingerprint, surrogate, seed, precision; under "key" the hash in the name.
 
     """
 
@@ -31,25 +34,46 @@ class ImageFile:
     indices: Tensor
     facts: dict[str, Any]
 
-    def epsilons(self) -> tuple[float, ...]:
-        """Return the epsilons whose images are in the file; none if it is not there, or is damaged."""
-        from safetensors import SafetensorError, safe_open
+    def read(self) -> AdversarialImages | None:
+        """Return what the file holds; None if it is not there.
 
+        Raises:
+            UsageError: when it is damaged, or holds other images.
+
+        """
+        if not self.path.exists():
+            return None
         try:
-            with safe_open(self.path, framework="pt") as file:
-                return tuple(file.get_tensor("epsilons").tolist())
-        except (OSError, SafetensorError):
-            return ()
+            found = load_adversarial(self.path)
+            if not self._are_mine(found):
+                raise UsageError(f"{shown_path(self.path)}: does not hold what its name says.")
+        except UsageError as error:
+            raise UsageError(f"{str(error).rstrip('.')}. Remove it and run again.") from None
+        return found
+
+    def _are_mine(self, found: AdversarialImages) -> bool:
+        said, wanted = dict(found.facts), dict(self.facts)
+        if "digest" in said:
+            said, wanted = {"key": said.get("key")}, {"key": wanted["key"]}
+        else:  # a file of an early release, which has neither
+            wanted.pop("key")
+        return said == wanted and found.norm == self.norm and torch.equal(found.indices, self.indices)
+
+    def epsilons(self) -> tuple[float, ...]:
+        """Return the epsilons whose images are in the file, none if it is not there; raises UsageError as `read`."""
+        found = self.read()
+        return () if found is None else found.epsilons
 
     def add(self, images: dict[float, Tensor]) -> None:
         """Add the images of some epsilons, each (N, C, H, W); the file is replaced as a whole or stays as it was.
 
         Raises:
+            UsageError: when the file is damaged, or holds other images.
             WorkFailed: when the disk refuses.
 
         """
-        if self.epsilons():
-            before = load_adversarial(self.path)
+        before = self.read()
+        if before is not None:
             images = dict(zip(before.epsilons, before.images, strict=True)) | images
         radii = tuple(sorted(images))
         stacked = torch.stack([images[radius] for radius in radii])
@@ -63,6 +87,7 @@ def image_files(plan: SweepPlan, run: Path) -> dict[tuple[str, str], ImageFile]:
         for attacker in plan.attackers(attack):
             digest = content_hash([plan.images.key, attacker.key, key])
             facts = {
+                "key": digest,
                 "attack": attack.name,
                 "attack_key": key,
                 "dataset": plan.dataset.name,
@@ -76,6 +101,12 @@ def image_files(plan: SweepPlan, run: Path) -> dict[tuple[str, str], ImageFile]:
             path = run / "adversarial" / f"{attack.name}{_on(attacker)}-{digest}.safetensors"
             files[attacker.key, key] = ImageFile(path, attack.norm, plan.images.indices, facts)
     return files
+
+
+def tidy_run(run: Path) -> None:
+    """Remove what killed processes left in a run folder; what living ones hold stays."""
+    tidy_checkpoints(run)
+    tidy(run / "adversarial", r"\..+\.safetensors\.\d+\.tmp|\.tmp[A-Za-z0-9]{6}")
 
 
 def _on(attacker: Attacker) -> str:

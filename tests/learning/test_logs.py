@@ -6,8 +6,8 @@ import pytest
 
 from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.errors import UsageError
+from robustbench_ekdaa.files import read_tensors
 from robustbench_ekdaa.learning import TrainingJob, train
-from robustbench_ekdaa.learning.checkpoint import load_facts
 from robustbench_ekdaa.learning.logs import FIGURES, LAYER_COLUMNS, read_log
 from robustbench_ekdaa.learning.training import checkpoint_path, log_path
 
@@ -31,7 +31,7 @@ def logs(run, rule, seed):
     (key,) = (
         key
         for key in keys
-        if (facts := load_facts(checkpoint_path(run, key)))["rule"] == rule and facts["seed"] == seed
+        if (facts := read_tensors(checkpoint_path(run, key)).facts)["rule"] == rule and facts["seed"] == seed
     )
     return key, read_log(run, key)
 

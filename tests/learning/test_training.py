@@ -7,8 +7,8 @@ import torch
 
 from robustbench_ekdaa.cards import ModelCard, Workspace
 from robustbench_ekdaa.errors import TrainingDiverged, UsageError
+from robustbench_ekdaa.files import read_tensors
 from robustbench_ekdaa.learning import TrainingJob, load_network, train, training
-from robustbench_ekdaa.learning.checkpoint import load_tensors, save_tensors
 from robustbench_ekdaa.progress import Silent
 
 
@@ -31,7 +31,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(digits, tmp
         torch.manual_seed(len(tensors))  # the global state must not matter
         work = job(digits, name, seed)
         train(work, digits, tmp_path / folder)
-        tensors.append(load_tensors(training.checkpoint_path(tmp_path / folder, work.key))[0])
+        tensors.append(read_tensors(training.checkpoint_path(tmp_path / folder, work.key)).tensors)
     assert tensors[0].keys() == tensors[1].keys()
     assert all(torch.equal(tensors[0][key], tensors[1][key]) for key in tensors[0])
     assert not torch.equal(tensors[0]["network.blocks.3.layer.weight"], tensors[2]["network.blocks.3.layer.weight"])
@@ -72,7 +72,7 @@ def test_a_stopped_training_resumes_to_the_bits_of_an_undisturbed_one(
     assert not training.checkpoint_path(tmp_path / "parts", work.key).exists()
     parts = train(work, digits, tmp_path / "parts", progress=StopAfter(123))  # 41 steps are done already, 82 to go
     assert parts["train_loss"] == whole["train_loss"]
-    both = [load_tensors(training.checkpoint_path(tmp_path / name, work.key))[0] for name in ("whole", "parts")]
+    both = [read_tensors(training.checkpoint_path(tmp_path / name, work.key)).tensors for name in ("whole", "parts")]
     assert all(torch.equal(both[0][key], both[1][key]) for key in both[0])
     assert len(list((tmp_path / "parts" / "checkpoints").iterdir())) == 1
     logs = [training.log_path(tmp_path / name, work.key).read_text().splitlines() for name in ("whole", "parts")]
@@ -143,7 +143,7 @@ def test_measuring_the_start_moves_no_weight_even_of_a_rule_that_draws(digits, t
     assert facts["exemptions"] == {"seeded": "it draws"}
     monkeypatch.setattr(training._Training, "measure_start", lambda *_: None)
     train(work, digits, tmp_path / "not")
-    both = [load_tensors(training.checkpoint_path(tmp_path / name, work.key))[0] for name in ("measured", "not")]
+    both = [read_tensors(training.checkpoint_path(tmp_path / name, work.key)).tensors for name in ("measured", "not")]
     assert all(torch.equal(both[0][key], both[1][key]) for key in both[0])
 
 
@@ -216,19 +216,3 @@ def test_a_recipe_torch_refuses_is_refused_before_training_with_its_field(digits
         training.check_job(job(digits, **{**base, **changes}), digits)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_a_damaged_checkpoint_is_one_clear_line(tmp_path):
-    path = tmp_path / "x.safetensors"
-    path.write_bytes(b"not a checkpoint")
-    with pytest.raises(UsageError, match=r"x\.safetensors: cannot be read as a checkpoint"):
-        load_tensors(path)
-
-
-def test_an_interrupted_write_leaves_the_old_checkpoint_whole(tmp_path):
-    path = tmp_path / "x.safetensors"
-    save_tensors(path, {"a": torch.ones(3)}, {"n": 1})
-    with pytest.raises(TypeError):
-        save_tensors(path, {"a": torch.zeros(3)}, {"n": object()})
-    assert load_tensors(path)[1] == {"n": 1}
-    assert [entry.name for entry in tmp_path.iterdir()] == ["x.safetensors"]

@@ -1,12 +1,22 @@
 """Saved adversarial images: what was crafted, to the bit, whole files only, and nothing crafted twice."""
 
+import json
+import os
+import random
+import shutil
+import stat
+from dataclasses import replace
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from robustbench_ekdaa.crafting import check_adversarial, craft, load_adversarial
 from robustbench_ekdaa.data import load_dataset
-from robustbench_ekdaa.errors import WorkFailed
+from robustbench_ekdaa.errors import UsageError, WorkFailed
+from robustbench_ekdaa.files import FACTS, read_tensors
 from robustbench_ekdaa.learning import TrainingJob, load_network
+from robustbench_ekdaa.scoring.images import ImageFile
 from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
@@ -73,13 +83,120 @@ def test_only_missing_images_are_crafted_and_nobody_is_asked_about_them_again(tm
     assert count.calls == 0
     path, _ = saved(run)["bim", "quick_bp seed 0"]
     whole = path.read_bytes()
-    for damage in (path.unlink, lambda: path.write_bytes(whole[: len(whole) // 2])):
-        damage()
-        with CountCalls() as count:
-            run_sweep(saving, run, workspace=workspace)
-        assert count.calls == batches * (2 * 9 + 1)
-        assert path.read_bytes() == whole
+    path.unlink()
+    with CountCalls() as count:
+        run_sweep(saving, run, workspace=workspace)
+    assert count.calls == batches * (2 * 9 + 1)
+    assert path.read_bytes() == whole
     assert facts(run) == before
+
+
+def test_a_sweep_neither_adds_to_damaged_images_nor_takes_them_for_saved(tmp_path, workspace, saving):
+    run = tmp_path / "run"
+    saving = saving.model_copy(update={"attacks": ("noise",), "seeds": 1})
+    run_sweep(saving, run, workspace=workspace)
+    ((path, _),) = saved(run).values()
+    before, whole = facts(run), path.read_bytes()
+    damaged = whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:]
+    path.write_bytes(damaged)
+    for epsilons in ((0.1, 0.2), (0.1, 0.3)):
+        with pytest.raises(UsageError, match=rf"{path.name}: is damaged .* Remove it and run again\.$"):
+            run_sweep(saving.model_copy(update={"epsilons": epsilons}), run, workspace=workspace)
+    assert path.read_bytes() == damaged
+    path.unlink()
+    run_sweep(saving, run, workspace=workspace)
+    assert path.read_bytes() == whole
+    assert facts(run) == before
+
+
+@pytest.fixture
+def file(tmp_path):
+    """An image file with images of two epsilons, and one for another seed's images beside it."""
+    files = []
+    for seed in (0, 1):
+        name = {"key": f"{seed}" * 16, "attack": "bim", "seed": seed, "members": ["a", "b"]}
+        files.append(ImageFile(tmp_path / f"bim-seed{seed}.safetensors", "linf", torch.arange(5), name))
+        draw = torch.Generator().manual_seed(seed)
+        files[-1].add({radius: torch.rand((5, 1, 4, 4), generator=draw) for radius in (0.1, 0.2)})
+    return files
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.slow)])
+def test_every_flipped_bit_of_saved_images_is_noticed_before_more_are_added(file, count):
+    whole, draw = file[0].path.read_bytes(), random.Random(0)
+    for _ in range(count):
+        at = draw.randrange(len(whole))
+        damaged = whole[:at] + bytes([whole[at] ^ 1 << draw.randrange(8)]) + whole[at + 1 :]
+        file[0].path.write_bytes(damaged)
+        for use in (file[0].epsilons, lambda: file[0].add({0.3: torch.zeros(5, 1, 4, 4)})):
+            with pytest.raises(UsageError, match=r"bim-seed0\.safetensors: .*Remove it and run again\.$") as told:
+                use()
+            assert "\n" not in str(told.value)
+        assert file[0].path.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("exchange", [shutil.copyfile, lambda one, other: (other.unlink(), other.symlink_to(one))])
+def test_another_seeds_images_are_not_added_to(file, exchange):
+    one, other = file
+    whole = one.path.read_bytes()
+    exchange(one.path, other.path)
+    for use in (other.epsilons, lambda: other.add({0.3: torch.zeros(5, 1, 4, 4)})):
+        with pytest.raises(
+            UsageError, match=r"seed1\.safetensors: does not hold what its name says\. Remove it and run"
+        ):
+            use()
+    assert one.path.read_bytes() == whole
+
+
+def rewritten(file, *, drop=(), **changes):
+    """Write an image file as another release might have."""
+    found = read_tensors(file.path)
+    facts = {name: value for name, value in {**found.facts, **changes}.items() if name not in drop}
+    save_file(found.tensors, file.path, metadata={FACTS: json.dumps(facts)})
+
+
+def test_images_saved_by_the_first_release_are_added_to_and_have_a_digest_then(file):
+    rewritten(file[0], drop=("digest", "key"))
+    before = file[0].read()
+    assert "digest" not in before.facts
+    file[0].add({0.15: torch.zeros(5, 1, 4, 4)})
+    after = file[0].read()
+    assert after.epsilons == (0.1, 0.15, 0.2)
+    assert torch.equal(after.images[[0, 2]], before.images)
+    assert after.facts["digest"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"drop": ("digest", "key"), "seed": 1},
+        {"drop": ("digest", "key"), "members": ["a"]},
+        {"drop": ("digest", "key"), "norm": "l2"},
+        {"drop": ("digest", "key"), "digesu": "0"},
+        {"drop": ("digest",)},
+        {"drop": ("digest", "key", "seed")},
+    ],
+)
+def test_what_only_looks_like_images_of_the_first_release_is_not_added_to(file, changes):
+    rewritten(file[0], **changes)
+    with pytest.raises(UsageError, match=r"does not hold what its name says\. Remove it and run again"):
+        file[0].add({0.15: torch.zeros(5, 1, 4, 4)})
+
+
+def test_images_of_other_places_are_not_added_to(file):
+    other = replace(file[0], indices=torch.arange(1, 6))
+    with pytest.raises(UsageError, match="does not hold what its name says"):
+        other.epsilons()
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_whoever_may_read_new_files_may_read_saved_images(file, mask):
+    before = os.umask(mask)
+    try:
+        file[0].add({0.3: torch.zeros(5, 1, 4, 4)})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(file[0].path.stat().st_mode) == 0o666 & ~mask
 
 
 def test_images_to_show_stay_when_their_surrogate_is_attacked_again_and_is_no_longer_the_first(
