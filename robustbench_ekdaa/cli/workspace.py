@@ -11,6 +11,7 @@ import typer
 
 from ..cards import SweepSpec, Workspace
 from ..errors import unknown_name
+from ..files import refuse_run_folder
 from .app import NAME, Debug, Device, Workers, WorkspaceFolder, app
 from .parsing import parse_epsilons, parse_options
 from .printing import out, show_rows
@@ -25,6 +26,7 @@ def quickstart(
     debug: Debug = False,
 ) -> None:
     """Train, attack, score and report on the embedded digits, in about a minute."""
+    refuse_run_folder(out_folder)
     spec = SweepSpec(
         datasets=("digits",),
         models=("backprop", "ekdaa", "frozen"),

@@ -6,8 +6,6 @@ names) and `title` (what figures call the data set). Other keys are ignored. Not
 
 from __future__ import annotations
 
-import os
-import secrets
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cards import shown_path
-from ..errors import UsageError, WorkFailed
+from ..errors import UsageError
+from ..files import clear_errors, tidy, whole_file
 from .arrays import Arrays, Pair, assemble, checked_labels, class_names, pixel_shape
 
 KEYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -104,37 +103,19 @@ def summarise(path: Path, *, usual_classes: Sequence[str] = ()) -> Summary:
 
 
 def write_archive(path: Path, arrays: Arrays) -> None:
-    """Write an archive under a temporary name beside ``path``, then rename it: ``path`` is whole or untouched.
+    """Write an archive: ``path`` is whole or untouched.
 
     Raises:
         WorkFailed: when it cannot be written, such as on a full or read-only disk.
     """
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.unfinished")
     facts: dict[str, Any] = {key: getattr(arrays, key) for key in KEYS}
     facts["classes"] = np.array(arrays.classes)
     if arrays.title:
         facts["title"] = np.array(arrays.title)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("xb") as file:
-            np.savez_compressed(file, **facts)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        raise WorkFailed(
-            f"{shown_path(path)}: cannot be written ({error.strerror or error}); nothing was changed. "
-            "Free some space there, or choose another folder with $ROBUSTBENCH_EKDAA_DATA."
-        ) from None
-    finally:
-        _discard(unfinished)
-
-
-def _discard(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:  # the folder that could not be written to cannot be tidied either
-        return
+    kept = "nothing was changed. Free some space there, or choose another folder with $ROBUSTBENCH_EKDAA_DATA."
+    tidy(path.parent, r"\..+\.npz\.[0-9a-f]{8}\.unfinished")
+    with clear_errors(path, kept=kept), whole_file(path) as draft, draft.open("wb") as file:
+        np.savez_compressed(file, **facts)
 
 
 @contextmanager

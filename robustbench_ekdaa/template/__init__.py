@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from pathlib import Path
 
-from ..errors import UsageError, WorkFailed
+from ..errors import UsageError
+from ..files import clear_errors, refuse_run_folder, shown_path
 
 FILES = ("README.md", "sweep.toml", "models/my_rule.py", "models/my_rule.toml", "attacks/my_attack.toml")
+FOLDERS = ("models", "attacks", "reports")
 
 
 def create_workspace(folder: Path) -> list[Path]:
     """Copy the template into a new or empty folder and return the paths written.
 
+    What an earlier call had begun to write there, when the disk was full or the process was killed, is completed.
+
     Raises:
-        UsageError: when the folder holds something already.
+        UsageError: when the folder holds something else already, or lies in a run folder.
         WorkFailed: when it cannot be written.
 
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: is not an empty folder; nothing was changed. Choose another name.")
-    source = Path(__file__).parent
-    try:
+    kept = "free some space and run the same command again."
+    with clear_errors(folder, kept=kept, misuse="Choose another name."):
+        refuse_run_folder(folder, "Choose another name.")
+        if folder.exists() and not (folder.is_dir() and _is_begun(folder)):
+            raise UsageError(f"{shown_path(folder)}: is not an empty folder; nothing was changed. Choose another name.")
+        for name in FOLDERS:
+            (folder / name).mkdir(parents=True, exist_ok=True)
         for name in FILES:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, folder / name)
-        (folder / "reports").mkdir()
-    except OSError as error:
-        raise WorkFailed(f"{folder}: could not be written ({error.strerror})") from None
+            (folder / name).write_bytes(_content(name))
     return [folder / name for name in FILES]
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether a folder is empty, or holds a part of the template and nothing else."""
+    whole = 0
+    for root, folders, names in os.walk(folder):
+        for path in (Path(root) / name for name in (*folders, *names)):
+            name = path.relative_to(folder).as_posix()
+            if path.is_symlink() or not (name in FOLDERS if path.is_dir() else name in FILES and path.is_file()):
+                return False
+            if path.is_file():
+                written = path.read_bytes()
+                if not _content(name).startswith(written):
+                    return False
+                whole += written == _content(name)
+    return whole < len(FILES)
+
+
+def _content(name: str) -> bytes:
+    return (Path(__file__).parent / name).read_bytes()
