@@ -298,7 +298,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_archive_and_nothing_else(mak
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(source), str(target)], capture_output=True, text=True, check=True
     )
-    assert "cannot be written (File too large); nothing was changed" in done.stdout
+    assert "could not be written (File too large); nothing was changed" in done.stdout
     assert done.stdout.count("\n") == 1
     assert target.read_bytes() == b"what was there"
     assert list(target.parent.iterdir()) == [target]
@@ -307,6 +307,6 @@ def test_a_write_that_fails_half_way_leaves_the_old_archive_and_nothing_else(mak
 def test_a_folder_that_cannot_be_made_is_told_in_one_line(make_archive: Any, tmp_path: Path) -> None:
     arrays = read_archive(make_archive())
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(WorkFailed, match="cannot be written") as error:
+    with pytest.raises(WorkFailed, match="could not be written") as error:
         write_archive(tmp_path / "file" / "x.npz", arrays)
     assert "\n" not in str(error.value)
