@@ -192,8 +192,9 @@ def sweep(
         run: the run folder; finished work in it is never done again.
         workspace: where the cards are (default: the current folder).
         device: "auto", "cpu", "cuda", ...
-        workers: run jobs side by side in so many processes; None: one per core on a CPU. More than 1 needs a script
-            guarded by ``if __name__ == "__main__":``, as Python's multiprocessing does.
+        workers: run jobs side by side in so many processes; None: one per core on a CPU. They look for modules where
+            this process does, but never in the working folder. A script that registers rules or data sets itself is run
+            once more in each, so what starts work must stand under ``if __name__ == "__main__":``.
         progress: gets lines and bars (default: silent).
         command: what asked for it, kept for the report.
 

@@ -43,6 +43,10 @@ class Registry:
 
         return decorate
 
+    def registered(self) -> Mapping[str, Callable[..., Any]]:
+        """What has been registered in this process by decorators."""
+        return dict(self._registered)
+
     def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
         return {point.name: point for point in importlib.metadata.entry_points(group=self._group)}
 

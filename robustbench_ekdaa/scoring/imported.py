@@ -283,6 +283,11 @@ class ScoreFile:
     run: Path
     device: str
 
+    @property
+    def label(self) -> str:
+        """What it is called in messages."""
+        return f"scoring {self.job.label}"
+
     def __call__(self, progress: Progress) -> dict[float, NDArray[np.int64]]:
         """Return, per epsilon, the class said of each image, (N,)."""
         found, key = self.spec.load()

@@ -43,6 +43,11 @@ class TrainModel:
     run: Path
     device: str
 
+    @property
+    def label(self) -> str:
+        """What it is called in messages."""
+        return f"the training of {self.job.label}"
+
     def __call__(self, progress: Progress) -> ModelRecord:
         """Return the model's record; its checkpoint is in the run folder."""
         job = self.job
@@ -56,7 +61,7 @@ class TrainModel:
             return ModelRecord(*about, "failed", str(error), {"diverged": True, "epoch": error.epoch}, job.fingerprint)
         except (UsageError, WorkFailed):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # A plugged-in rule may raise anything; the other models' results must not be lost to it.
             message = f"{job.card.name} (seed {job.seed}) failed in training: {type(error).__name__}: {error}"
             progress.line(f"failed: {message}")
@@ -84,6 +89,11 @@ class PredictClean:
     run: Path
     device: str
     batch_size: int
+
+    @property
+    def label(self) -> str:
+        """What it is called in messages."""
+        return f"the clean pass of {self.job.label}"
 
     def __call__(self, progress: Progress) -> NDArray[np.int64]:
         """Return the class said of each image, (N,)."""
@@ -164,6 +174,11 @@ class CraftAndScore:
     show: bool
     precision: Precision = "float32"
     file: ImageFile | None = None
+
+    @property
+    def label(self) -> str:
+        """What it is called in messages."""
+        return f"the crafting of {self.job.label}"
 
     def __call__(self, progress: Progress) -> dict[float, Crafting]:
         """Return, per epsilon, what the targets said; the images, if wanted, are in their file by then.

@@ -21,6 +21,7 @@ from .jobs import SHOWN_IMAGES, CraftAndScore, Crafting, PredictClean, TrainMode
 from .outcomes import AttackRecord, ModelRecord
 from .plan import CLEAN, CraftJob, ImageSet, SweepPlan, plan_sweep
 from .store import Key, Store, writing
+from .worker import refuse_to_start_work
 
 
 def choose_device(device: str) -> str:
@@ -37,6 +38,7 @@ def choose_device(device: str) -> str:
 
 def choose_workers(workers: int | None, device: str) -> int:
     """Return the number of workers: as asked, or one per core on a CPU and one on a GPU."""
+    refuse_to_start_work()
     if workers is not None and workers < 1:
         raise UsageError(f"--workers: must be at least 1 (got {workers})")
     return workers or (usable_cores() if device == "cpu" else 1)

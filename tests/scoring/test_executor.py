@@ -1,6 +1,5 @@
 """Executors: the same results from any number of workers, and a worker's death in plain words."""
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -17,8 +16,6 @@ from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.scoring.executor import PartlyDone, executor
 from robustbench_ekdaa.scoring.sweep import choose_device, choose_workers
 
-from .conftest import wait_until_all_are_gone
-
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -34,6 +31,25 @@ def doze(progress):
 
 def die(progress):
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_quietly(progress):
+    os._exit(0)
+
+
+def end_the_program(progress):
+    sys.exit(3)
+
+
+class Strange(Exception):
+    """An error that cannot be pickled and made again."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} {second}")
+
+
+def be_strange(progress):
+    raise Strange("a", "b")
 
 
 def complain(progress):
@@ -77,10 +93,31 @@ def test_jobs_run_on_one_thread_each_and_report_progress(workers):
 
 
 def test_a_workers_death_is_one_clear_line_and_its_errors_are_its_own():
-    with pytest.raises(WorkFailed, match=r"a worker process died.*fewer --workers"), executor(2, Silent()) as runner:
-        list(runner.run([die]))
-    with pytest.raises(UsageError, match="one line"), executor(2, Silent()) as runner:
-        list(runner.run([complain]))
+    with executor(2, Silent()) as runner:
+        with pytest.raises(WorkFailed, match=r"a worker process died in the middle of a job: it was killed.*--workers"):
+            list(runner.run([die]))
+        with pytest.raises(WorkFailed, match=r"ended by itself with exit code 0, as after os\._exit"):
+            list(runner.run([die_quietly]))
+        with pytest.raises(UsageError, match="one line") as caught:
+            list(runner.run([complain]))
+        assert "in complain" in str(caught.value.__cause__)  # where it came from, for --debug
+        with pytest.raises(WorkFailed, match="Strange: a b"):
+            list(runner.run([be_strange]))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_somebodys_sys_exit_does_not_end_the_program(workers):
+    with executor(workers, Silent()) as runner, pytest.raises(WorkFailed, match=r"ends the program \(SystemExit: 3\)"):
+        list(runner.run([end_the_program]))
+
+
+def test_a_worker_that_was_killed_while_it_was_idle_is_replaced():
+    with executor(2, Silent()) as runner:
+        ((_, first),) = runner.run([partial(square, 3)])
+        os.kill(first[1], signal.SIGKILL)
+        ((_, second),) = runner.run([partial(square, 4)])
+    assert (first[0], second[0]) == (9, 16)
+    assert first[1] != second[1]
 
 
 def test_what_was_finished_when_a_job_failed_is_handed_over_before_its_error(tmp_path):
@@ -107,36 +144,41 @@ def test_what_a_failed_job_had_done_is_handed_over_before_its_error(workers):
     assert handed_over == [(0, "half")]
 
 
-def test_stopping_the_workers_leaves_the_callers_other_processes_alone():
-    mine = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
-    mine.start()
-    try:
-        with executor(2, Silent()) as runner:
-            (result,) = runner.run([partial(square, 3)])
-        assert result[1][0] == 9
-        deadline = time.perf_counter() + 10
-        while len(multiprocessing.active_children()) > 1 and time.perf_counter() < deadline:
-            time.sleep(0.05)  # a signal takes a moment
-        assert multiprocessing.active_children() == [mine]
-    finally:
-        mine.kill()
-        mine.join()
+def test_workers_in_the_middle_of_a_long_job_are_gone_when_the_executor_is():
+    with executor(2, Silent()) as runner:
+        results = runner.run([partial(square, 1), doze, partial(square, 2), doze])
+        workers = {next(results)[1][1], next(results)[1][1]}
+    assert all(is_gone(worker) for worker in workers)
+
+
+DRIVER = """
+from functools import partial
+from robustbench_ekdaa.progress import Silent
+from robustbench_ekdaa.scoring.executor import executor
+from tests.scoring.test_executor import doze, square
+with executor(2, Silent()) as runner:
+    for _, (_, worker, _) in runner.run([partial(square, 1), doze, partial(square, 2), doze]):
+        print(worker, flush=True)
+"""
 
 
 def test_workers_in_the_middle_of_a_long_job_do_not_outlive_a_killed_driver():
-    script = (
-        "from robustbench_ekdaa.progress import Silent; from robustbench_ekdaa.scoring.executor import executor\n"
-        "from tests.scoring.test_executor import doze, square\nfrom functools import partial\n"
-        "with executor(2, Silent()) as runner:\n"
-        "    for _ in runner.run([partial(square, 1), doze, doze]): print('ready', flush=True)\n"
-    )
-    driver = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert driver.stdout.readline() == "ready\n"
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    workers = {int(driver.stdout.readline()) for _ in range(2)}
     driver.kill()
     driver.wait()
-    wait_until_all_are_gone(driver.pid)
+    deadline = time.perf_counter() + 10
+    while not all(map(is_gone, workers)) and time.perf_counter() < deadline:
+        time.sleep(0.05)
+    assert all(map(is_gone, workers))
+
+
+def is_gone(process):
+    """Whether a process has ended, be it that nobody has asked for its exit code yet."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 def test_devices_and_workers_that_cannot_be_are_refused():

@@ -1,0 +1,216 @@
+"""The driver's side of worker processes: starting them, handing them jobs, noticing when one ends, and ending them.
+
+They are started anew, not forked: a fork of a process that has used torch's threads can hang. Python's own pools start
+them with the working folder on the search path, where any file may lie under any name; they run the user's script once
+more in each; and they cannot say in which job a worker died.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.spawn import get_executable
+from queue import SimpleQueue
+from typing import Any
+
+from ..errors import WorkFailed
+from ..progress import Progress, Task
+from ..registrations import registrations
+from ..search_path import named_in_full, without_working_folder
+from .executor import Job, PartlyDone, Result, label
+from .worker import meaning, receive, send
+
+# The search path comes first of all: modules imported before that would be looked for in the working folder.
+START = "import sys; sys.path[:] = sys.argv[1:]; from robustbench_ekdaa.scoring.worker import main; main()"
+
+
+class Workers:
+    """An `Executor` whose jobs run in so many processes, each started when there is a job for it."""
+
+    def __init__(self, count: int, progress: Progress) -> None:
+        self.count, self.progress = count, progress
+        self.lock = threading.Lock()
+        self.processes: list[WorkerProcess] = []
+        self.idle: list[WorkerProcess] = []
+        self.stopped = False
+
+    def run(self, jobs: Sequence[Job[Result]]) -> Iterator[tuple[int, Result]]:
+        """Yield (position of the job, its result), in order of completion; see `Executor`."""
+        todo, done = deque(enumerate(jobs)), SimpleQueue[tuple[int, Any, BaseException | None]]()
+        for _ in range(min(self.count, len(jobs))):
+            threading.Thread(target=self._work, args=(todo, done), daemon=True).start()
+        try:
+            for _ in jobs:
+                position, result, failure = done.get()
+                if failure is None:
+                    yield position, result
+                    continue
+                todo.clear()
+                yield from _kept(position, failure)
+                while not done.empty():
+                    position, result, another = done.get()
+                    yield from [(position, result)] if another is None else _kept(position, another)
+                raise failure
+        finally:
+            todo.clear()
+
+    def _work(self, todo: deque[tuple[int, Job[Any]]], done: SimpleQueue[Any]) -> None:
+        """Do job after job, in one process at a time; runs in a thread of its own."""
+        while todo:
+            try:
+                position, job = todo.popleft()
+            except IndexError:  # another thread was faster
+                return
+            try:
+                done.put((position, self._do(job), None))
+            except BaseException as failure:
+                done.put((position, None, failure))
+
+    def _do(self, job: Job[Result]) -> Result:
+        try:
+            return self._do_in(self._idle_process(), job)
+        except NeverBegun:  # it was killed while it had nothing to do
+            return self._do_in(self._new_process(), job)
+
+    def _do_in(self, process: WorkerProcess, job: Job[Result]) -> Result:
+        try:
+            return process.do(job, self.progress, self.lock)
+        finally:
+            if process.is_alive():
+                self.idle.append(process)
+
+    def _idle_process(self) -> WorkerProcess:
+        try:
+            return self.idle.pop()
+        except IndexError:
+            return self._new_process()
+
+    def _new_process(self) -> WorkerProcess:
+        with self.lock:
+            if self.stopped:
+                raise WorkFailed("the worker processes were stopped")
+            process = WorkerProcess()
+            self.processes.append(process)
+            return process
+
+    def stop(self) -> None:
+        """End the workers, also in the middle of a job: what they had not handed over is done again next time."""
+        with _deaf_to_ctrl_c(), self.lock:
+            self.stopped = True
+            for process in self.processes:
+                process.kill()
+
+
+def _kept(position: int, failure: BaseException) -> list[tuple[int, Any]]:
+    return [(position, failure.result)] if isinstance(failure, PartlyDone) else []
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Tidy up undisturbed, however often somebody presses Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class NeverBegun(WorkFailed):
+    """A worker process was gone before it could begin with a job."""
+
+
+class InWorker(Exception):
+    """Where an error came from in a worker process, as text."""
+
+
+class WorkerProcess:
+    """One worker process. It ends by itself when this one does, as then its standard input ends."""
+
+    def __init__(self) -> None:
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        self.process = subprocess.Popen(
+            [get_executable(), *flags, "-c", START, *without_working_folder(sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(named_in_full(os.environ.get("PYTHONPATH", ""))),
+                "PYTHONSAFEPATH": "1",  # for whatever it starts itself, from Python 3.11 on
+            },
+            start_new_session=True,  # so that Ctrl-C reaches the driver alone, which decides what it ends
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.incoming, self.outgoing = self.process.stdin, self.process.stdout
+        self.prepared = False
+
+    def is_alive(self) -> bool:
+        """Whether it still runs."""
+        return self.process.poll() is None
+
+    def kill(self) -> None:
+        """End it now."""
+        self.process.kill()
+        self.process.wait()
+
+    def do(self, job: Job[Result], progress: Progress, lock: threading.Lock) -> Result:
+        """Let it do a job and return the result; meanwhile show its progress, one message of all workers at a time.
+
+        Raises:
+            NeverBegun: when the process was gone before.
+            WorkFailed: when it ends in the middle, or cannot even start.
+
+        """
+        bars: dict[int, Task] = {}
+        begun = False
+        try:
+            self._give(job)
+            while True:
+                kind, *content = meaning(receive(self.outgoing))
+                begun = True
+                if kind == "result":
+                    result: Result = content[0]
+                    return result
+                if kind == "error":
+                    raise content[0] from InWorker(content[1])
+                with lock:
+                    if kind == "task":
+                        bars[content[0]] = progress.task(*content[1:])
+                    elif kind == "advance":
+                        bars[content[0]].advance(*content[1:])
+                    elif kind == "line":
+                        progress.line(*content)
+        except (EOFError, BrokenPipeError):
+            raise self._death(job, begun=begun) from None
+
+    def _give(self, job: Job[Any]) -> None:
+        message = pickle.dumps(job)  # first, as it may not be possible
+        if not self.prepared:
+            send(self.incoming, pickle.dumps(registrations()))
+            self.prepared = True
+        send(self.incoming, message)
+
+    def _death(self, job: Job[Any], *, begun: bool) -> WorkFailed:
+        """Say how it ended, and in which job."""
+        code = self.process.wait()
+        advice = "Run the same command again"
+        if code == -9:
+            how, advice = "was killed, perhaps for lack of memory", f"{advice} with fewer --workers"
+        elif code < 0:
+            how = f"was stopped by the signal {signal.Signals(-code).name}"
+        else:
+            how = f"ended by itself with exit code {code}, as after os._exit"
+        if not begun:
+            return NeverBegun(f"a worker process died before it could begin: it {how}. {advice}.")
+        place = f"a worker process died in the middle of {label(job)}"
+        return WorkFailed(f"{place}: it {how}; everything finished before is kept. {advice}.")
