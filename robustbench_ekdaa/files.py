@@ -34,6 +34,7 @@ STANDARD_OUTPUT = "-"  # what an --out is called that is no file
 FACTS = "robustbench_ekdaa"  # the entry of a safetensors header that holds the facts, as JSON
 ROOM = re.compile(r"\.robustbench-ekdaa\.[0-9a-f]{16}\.tmp")
 KEY = "[0-9a-f]{16}"
+Stamp = tuple[int, int, int]
 
 
 def shown_path(path: Path) -> str:
@@ -450,9 +451,9 @@ def _facts(header: dict[str, str]) -> dict[str, Any] | None:
     return facts
 
 
-def stamp(path: Path) -> tuple[int, int] | None:
-    """Return size and time of a file, so that a changed one is read anew; None if there is none."""
+def stamp(path: Path) -> Stamp | None:
+    """Return what changes when a file does, so that a changed one is read anew; None if there is none."""
     if not path.is_file():
         return None
     facts = path.stat()
-    return facts.st_size, facts.st_mtime_ns
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns

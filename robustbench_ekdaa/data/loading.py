@@ -14,6 +14,7 @@ import torch
 from ..cards import NAME
 from ..computing import ordinary_torch
 from ..errors import UsageError, unknown_name
+from ..files import Stamp, stamp
 from ..progress import Progress, Silent
 from ..randomness import keyed_generator, permutation
 from ..registry import DATASETS, is_file_reference
@@ -54,7 +55,8 @@ def shared_dataset(name: str, *, progress: Progress | None = None) -> Dataset:
     """
     factory = _factory(name)
     task = (progress or Silent()).task(f"reading {name}", 1)
-    dataset = _load(name, factory, data_folder().absolute(), _stamp(name))
+    archive = stamp(archive_path(name)) if NAME.fullmatch(name) else None
+    dataset = _load(name, factory, data_folder().absolute(), archive)
     task.advance()
     return dataset
 
@@ -78,17 +80,8 @@ def _factory(name: str) -> Callable[..., Any] | None:
     raise unknown_name("data set", name, dataset_names(), DATASETS.listing)
 
 
-def _stamp(name: str) -> tuple[int, int] | None:
-    """Return size and time of the archive, so that a changed one is read anew."""
-    path = archive_path(name) if NAME.fullmatch(name) else None
-    if path is None or not path.is_file():
-        return None
-    facts = path.stat()
-    return facts.st_size, facts.st_mtime_ns
-
-
 @lru_cache(maxsize=2)
-def _load(name: str, factory: Callable[..., Any] | None, folder: Path, stamp: tuple[int, int] | None) -> Dataset:
+def _load(name: str, factory: Callable[..., Any] | None, folder: Path, archive: Stamp | None) -> Dataset:
     if factory is None:
         return read_archive(folder / f"{name}.npz").dataset(name)
     made = _checked(name, factory())

@@ -17,6 +17,7 @@ from ..cards import NAME, ModelCard, Workspace, content_hash, read_epsilons, sho
 from ..crafting import AdversarialImages, check_adversarial, load_adversarial
 from ..data import Dataset, shared_dataset
 from ..errors import UsageError, WorkFailed
+from ..files import Stamp, stamp
 from ..learning import TrainingJob, load_network
 from ..learning.training import check_job
 from ..progress import Progress, Silent
@@ -69,7 +70,7 @@ class ImportSpec:
         """Return what the file holds and the hash of that; it is read once, unless it changes."""
         epsilons = None if self.epsilons is None else read_epsilons(self.epsilons)
         indices = None if self.indices is None else tuple(self.indices)
-        return _load(self.file, self.norm, epsilons, indices, _stamp(self.file))
+        return _load(self.file, self.norm, epsilons, indices, stamp(self.file))
 
     def facts(self, models: Sequence[ModelCard]) -> dict[str, Any]:
         """Return the request as plain data."""
@@ -246,18 +247,10 @@ def _load(
     norm: str | None,
     epsilons: tuple[float, ...] | None,
     indices: tuple[int, ...] | None,
-    stamp: tuple[int, int] | None,
+    as_it_is: Stamp | None,
 ) -> tuple[AdversarialImages, str]:
     found = load_adversarial(file, norm=norm, epsilons=epsilons, indices=indices)
     return found, content_key(found)
-
-
-def _stamp(file: Path) -> tuple[int, int] | None:
-    """Return size and time of a file, so that a changed one is read anew."""
-    if not file.is_file():
-        return None
-    facts = file.stat()
-    return facts.st_size, facts.st_mtime_ns
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from robustbench_ekdaa.data import Dataset, Split, dataset_from_arrays, dataset_names, load_dataset, load_split
+from robustbench_ekdaa.data.loading import shared_dataset
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.registry import DATASETS
 
@@ -108,8 +109,8 @@ def test_a_name_that_is_a_path_leads_nowhere(name: str, data_home: Path, make_ar
 
 def test_a_data_set_is_read_once_until_its_archive_changes(data_home: Path, make_archive: Any) -> None:
     path = make_archive(data_home / "mine.npz")
-    first = load_dataset("mine")
-    assert load_dataset("mine") is first
+    first = shared_dataset("mine")
+    assert shared_dataset("mine") is first
     make_archive(path, train_labels=np.arange(12)[::-1] % 3)
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
     assert load_dataset("mine").fingerprint != first.fingerprint

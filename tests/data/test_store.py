@@ -83,7 +83,7 @@ def test_a_data_folder_that_cannot_be_written_is_told_in_one_line(
     source = make_archive()
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("ROBUSTBENCH_EKDAA_DATA", str(tmp_path / "file"))
-    with pytest.raises(WorkFailed, match=r"mine.npz: cannot be written .*; nothing was changed") as error:
+    with pytest.raises(WorkFailed, match=r"mine.npz: could not be written .*; nothing was changed") as error:
         import_dataset(source, "mine")
     assert "\n" not in str(error.value)
 
