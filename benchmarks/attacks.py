@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from robustbench_ekdaa.cards import AttackCard, NetworkSpec, Workspace
 from robustbench_ekdaa.crafting import craft
 from robustbench_ekdaa.data import load_dataset
-from robustbench_ekdaa.learning.training import MEMORY_FORMAT
 from robustbench_ekdaa.networks import build_network
+from robustbench_ekdaa.networks.memory_format import MEMORY_FORMAT
 from robustbench_ekdaa.randomness import keyed_generator
 
 EPSILON = 0.1

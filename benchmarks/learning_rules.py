@@ -28,11 +28,11 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 import torch
 
 from robustbench_ekdaa.cards import NetworkSpec, Recipe
-from robustbench_ekdaa.learning.backprop import Backprop
 from robustbench_ekdaa.learning.optimisers import make_optimiser
 from robustbench_ekdaa.learning.rule import LearningRule
-from robustbench_ekdaa.learning.training import MEMORY_FORMAT
+from robustbench_ekdaa.learning.rules.backprop import Backprop
 from robustbench_ekdaa.networks import build_network
+from robustbench_ekdaa.networks.memory_format import MEMORY_FORMAT
 from robustbench_ekdaa.randomness import keyed_generator
 from robustbench_ekdaa.registry import RULES
 

@@ -15,7 +15,7 @@ import torch
 
 from robustbench_ekdaa.cards import NetworkSpec, Workspace
 from robustbench_ekdaa.crafting import craft
-from robustbench_ekdaa.learning.backprop import Backprop
+from robustbench_ekdaa.learning.rules.backprop import Backprop
 from robustbench_ekdaa.networks import Network, build_network
 from robustbench_ekdaa.randomness import keyed_generator
 

@@ -5,7 +5,7 @@ from robustbench_ekdaa.cards import Workspace
 
 EVIL = '<script>alert("x")</script>'
 RULE = f"""
-from robustbench_ekdaa.learning.backprop import Backprop
+from robustbench_ekdaa.learning.rules.backprop import Backprop
 class Mine(Backprop):
     exemptions = {{"seeded": {EVIL!r}}}
 """

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import UsageError, WorkFailed
 from ..networks import Block, Network
+from ..networks.memory_format import with_channels_last
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -36,12 +37,6 @@ def borrowed(modules: Sequence[nn.Module]) -> Iterator[None]:
 def lacks_derivative(module: nn.Module) -> bool:
     """Whether a network has an activation whose derivative says nothing, such as signum."""
     return any(isinstance(part, Block) and not part.phi.differentiable for part in module.modules())
-
-
-def with_channels_last(images: Tensor) -> Tensor:
-    """Lay images out as (N, H, W, C), which our own networks run faster on; others' may not expect it."""
-    # A mere `contiguous` would leave grey images alone, whose two layouts are the same in memory but not by name.
-    return torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
 
 
 class Surrogate:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..errors import UsageError
 from ..networks import Network
+from .backward import BlockPass, downwards, forward_pass, keep_maxima, keep_slopes
+from .feedback import refuse_flat_activations
 
 
 @dataclass(frozen=True)
@@ -40,18 +44,28 @@ class LearningRule:
     """Base of all learning rules; a rule overrides `compute_gradients` and what else it needs.
 
     Feedback tensors (error kernels, random feedback) live here, never in the network, so that a trained model is a
-    plain network whose autograd is the true gradient. Options are keyword arguments of the constructor; a card's
-    values are checked against their annotations.
+    plain network whose autograd is the true gradient. Whatever tensors a rule keeps in its attributes, also in lists,
+    dictionaries and modules, are saved and loaded with a training; those that are parameters with `requires_grad` are
+    learned. Options are keyword arguments of the constructor; a card's values are checked against their annotations.
     """
 
     network: Network
 
-    # Contract tests that do not hold for this rule, by name, with the reason that reports print: see `contract.py`.
+    # Contract tests that do not hold for this rule, by name, with the reason that reports print: see `contract`.
     exemptions: ClassVar[dict[str, str]] = {}
 
     def bind(self, network: Network, generator: torch.Generator) -> None:
-        """Take the network to train and create feedback tensors; `generator` draws all that is random in them."""
+        """Take the network to train and create feedback tensors; `generator` draws all that is random in them.
+
+        Raises:
+            UsageError: for a network that the rule cannot train.
+
+        """
         self.network = network
+        self.create_feedback(network, generator)
+
+    def create_feedback(self, network: Network, generator: torch.Generator) -> None:
+        """Make the feedback that the rule needs, as attributes; nothing by default."""
 
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
         """Fill `.grad` of the network's and the feedback parameters for one batch.
@@ -65,7 +79,8 @@ class LearningRule:
 
     def feedback_parameters(self) -> list[nn.Parameter]:
         """Return learned feedback tensors; the optimiser gets them as a group of their own."""
-        return []
+        learned = (tensor for _, tensor in self._kept_tensors() if isinstance(tensor, nn.Parameter))
+        return list({id(tensor): tensor for tensor in learned if tensor.requires_grad}.values())
 
     @property
     def feedback_options(self) -> dict[str, float]:
@@ -88,11 +103,100 @@ class LearningRule:
         """Run after each optimiser step."""
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return all tensors that a resumed training needs."""
-        return {}
+        """Return all tensors that a resumed training needs, and the states of generators."""
+        return {
+            name: thing.get_state() if isinstance(thing, torch.Generator) else thing.detach()
+            for name, thing in self._kept_tensors()
+        }
 
+    @torch.no_grad()
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take back what `state_dict` gave, after `bind`."""
+        """Take back what `state_dict` gave, after `bind`; raises UsageError for another rule's state."""
+        kept = dict(self._kept_tensors())
+        for name, value in state.items():
+            thing = kept.get(name)
+            if isinstance(thing, torch.Generator):
+                thing.set_state(value.cpu())
+            elif thing is not None and thing.shape == value.shape:
+                thing.copy_(value)
+            elif "." not in name:
+                setattr(self, name, value)  # made while training, or of a size that changes on the way
+            else:
+                raise UsageError(f"the state of a {type(self).__name__} has no {name} of shape {tuple(value.shape)}")
+
+    def _kept_tensors(self) -> Iterator[tuple[str, Any]]:
+        """Yield the names and tensors (or generators) of all attributes, but what belongs to the network."""
+        own = {id(tensor) for tensor in (*self.network.parameters(), *self.network.buffers())}
+        for name, thing in vars(self).items():
+            if name != "network":
+                yield from ((place, tensor) for place, tensor in _tensors(name, thing) if id(tensor) not in own)
+
+
+def _tensors(name: str, thing: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(thing, Tensor | torch.Generator):
+        yield name, thing
+    elif isinstance(thing, nn.Module):
+        yield from ((f"{name}.{place}", tensor) for place, tensor in thing.state_dict(keep_vars=True).items())
+    elif isinstance(thing, list | tuple | dict):
+        items = thing.items() if isinstance(thing, dict) else enumerate(thing)
+        for key, item in items:
+            yield from _tensors(f"{name}.{key}", item)
+
+
+class HiddenErrorRule(LearningRule):
+    """Base of rules that tell every hidden layer an error; a rule says what, in `signal`.
+
+    With e_L = softmax(h_L) - onehot(y) and a block's layer, activation phi and pooling::
+
+        delta_L = e_L;   delta_l = (signal at block l's output, back through pooling) phi'(h_l)
+        dW_l = delta_l correlated with what the layer read (batch mean)
+
+    The forward pass, pooling, phi', the gradients and memory are this base's.
+    """
+
+    # Whether delta_l multiplies by phi', so that a flat activation such as signum could not learn. A rule that sets
+    # this to False overrides `hidden_error`, and there has h itself.
+    uses_derivative: ClassVar[bool] = True
+
+    def bind(self, network: Network, generator: torch.Generator) -> None:
+        """Take the network and create feedback; raises UsageError for an activation whose derivative is zero."""
+        if self.uses_derivative:
+            refuse_flat_activations(network)
+        super().bind(network, generator)
+
+    def signal(self, l: int, error: Tensor, labels: Tensor, above: BlockPass, delta: Tensor) -> Tensor:
+        """Return the signal at hidden block l's output, (N, ...) or flattened; l counts from 0 at the first block.
+
+        Args:
+            l: which block.
+            error: e_L, (N, K).
+            labels: int64 (N,).
+            above: the block l + 1, with its `layer` and `weight`; `above.transmit(delta, B)` sends an error back
+                through B, in the shape of its weight.
+            delta: the error at that block's h, (N, ...).
+
+        """
+        raise NotImplementedError
+
+    def hidden_error(self, block: BlockPass, signal: Tensor) -> Tensor:
+        """Return delta_l in h's shape from the signal at the block's output."""
+        return block.through_activation(signal)
+
+    @torch.no_grad()
+    def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
+        """Fill `.grad` of weights and biases."""
+        for feedback in self.feedback_parameters():
+            feedback.grad = None  # so that the last step's take no room during this one
+        logits, passes = forward_pass(self.network, images, keep_slopes if self.uses_derivative else keep_maxima)
+        error = passes[-1].delta = softmax_error(logits, labels)
+        for l, above, block in downwards(passes):
+            assert above.delta is not None
+            signal = self.signal(l, error, labels, above, above.delta)
+            above.correlate()
+            block.delta = self.hidden_error(block, signal)
+            del signal
+        passes[0].correlate()
+        return Step(cross_entropy(logits, labels), logits)
 
 
 def softmax_error(logits: Tensor, labels: Tensor) -> Tensor:

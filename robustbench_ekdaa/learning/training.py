@@ -20,6 +20,7 @@ from ..data.dataset import Dataset, Split
 from ..errors import TrainingDiverged, UsageError, WorkFailed
 from ..files import clear_errors, shown_path, storable, whole_file
 from ..networks import Network, build_network, network_blocks
+from ..networks.memory_format import MEMORY_FORMAT
 from ..progress import Progress, Silent, Task
 from ..randomness import keyed_generator, permutation
 from ..registry import RULES, build
@@ -31,9 +32,6 @@ from .rule import LearningRule
 
 # Part of every model's identity: raise it when a change here would give other weights from the same card.
 TRAINING_VERSION = 2
-# How maps lie in memory while training, and in the networks that are loaded: convolutions and pooling run faster so, at
-# least on CPUs (benchmarks/memory_format.py).
-MEMORY_FORMAT = torch.channels_last
 PROBE_IMAGES = 256
 # A state to resume from is written at most this often: for tiny networks writing would cost more than training.
 SAVE_SECONDS = 3

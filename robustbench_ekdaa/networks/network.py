@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,18 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .activations import ACTIVATIONS, Activation
-
-
-def has_channels_last(maps: Tensor) -> bool:
-    """Whether (N, C, H, W) lies in memory as (N, H, W, C), which convolutions and pooling run faster on."""
-    return maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous()
-
-
-def in_format_of(maps: Tensor, signal: Tensor) -> Tensor:
-    """Return a signal in the memory format of maps of its shape: mixed formats are slow to compute with."""
-    return (
-        signal.contiguous(memory_format=torch.channels_last) if maps.dim() == 4 and has_channels_last(maps) else signal
-    )
+from .memory_format import in_format_of
 
 
 @dataclass(frozen=True)
@@ -120,6 +110,9 @@ class Block(nn.Module):
         return self.pooling.backward(signal, z, trace.pool_indices)
 
 
+TraceBlock = Callable[[Block, Tensor], tuple[Tensor, Trace]]
+
+
 class Network(nn.Module):
     """Input normalisation, then blocks; the last block is the linear readout.
 
@@ -160,10 +153,10 @@ class Network(nn.Module):
             signal = block(signal)
         return signal
 
-    def trace(self, images: Tensor) -> tuple[Tensor, list[Trace]]:
-        """Return the logits and each block's `Trace`."""
+    def trace(self, images: Tensor, step: TraceBlock = Block.trace) -> tuple[Tensor, list[Trace]]:
+        """Return the logits and each block's `Trace`; `step` may keep less of a block than `Block.trace` does."""
         signal, traces = self.normalise(images), []
         for block in self.block_list:
-            signal, trace = block.trace(signal)
+            signal, trace = step(block, signal)
             traces.append(trace)
         return signal, traces

@@ -10,10 +10,12 @@ import torch
 import robustbench_ekdaa.template
 from robustbench_ekdaa.cli import main
 from robustbench_ekdaa.errors import UsageError
-from robustbench_ekdaa.learning.backprop import Backprop
-from robustbench_ekdaa.learning.contract import NETWORKS, TESTS, accepted, check_rule, deviation, rule_maker, run_test
-from robustbench_ekdaa.learning.local_errors import LocalErrors
+from robustbench_ekdaa.learning.contract import TESTS, check_rule, rule_maker, run_test
+from robustbench_ekdaa.learning.contract.bench import NETWORKS, accepted
+from robustbench_ekdaa.learning.contract.promises import deviation
 from robustbench_ekdaa.learning.rule import Agreement
+from robustbench_ekdaa.learning.rules.backprop import Backprop
+from robustbench_ekdaa.learning.rules.local_errors import LocalErrors
 from robustbench_ekdaa.registry import RULES
 
 VARIANTS = {
@@ -177,7 +179,7 @@ def test_an_unknown_contract_test_is_answered_with_the_nearest(digits):
 
 PLUGGED_IN = """
 import torch
-from robustbench_ekdaa.learning.{module} import {parent}
+from robustbench_ekdaa.learning.rules.{module} import {parent}
 
 class Mine({parent}):
     def __init__(self, *, scale: float = 1.0):

@@ -9,7 +9,8 @@ import torch
 
 from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.learning import TrainingJob, train
-from robustbench_ekdaa.learning.contract import accepted, all_parameters, batch, fresh_network, main_network, rule_maker
+from robustbench_ekdaa.learning.contract import rule_maker
+from robustbench_ekdaa.learning.contract.bench import accepted, all_parameters, batch, fresh_network, main_network
 from robustbench_ekdaa.learning.training import MEMORY_FORMAT
 from robustbench_ekdaa.randomness import keyed_generator
 from robustbench_ekdaa.registry import RULES

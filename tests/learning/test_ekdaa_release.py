@@ -6,9 +6,9 @@ import torch
 from torch.nn import functional
 
 from robustbench_ekdaa.cards import Block, NetworkSpec
-from robustbench_ekdaa.learning import ekdaa_release
 from robustbench_ekdaa.learning.alignment import measure_alignment
-from robustbench_ekdaa.learning.ekdaa_release import EkdaaRelease
+from robustbench_ekdaa.learning.rules import ekdaa_release
+from robustbench_ekdaa.learning.rules.ekdaa_release import EkdaaRelease
 from robustbench_ekdaa.networks import build_network
 from robustbench_ekdaa.randomness import keyed_generator
 
@@ -32,7 +32,7 @@ def bound(rule=None):
     rule.bind(network, keyed_generator(0, "feedback"))
     # Kernels that are not the weights' own, so that a mix-up of the two shows.
     with torch.no_grad():
-        for kernel in rule.kernels:
+        for kernel in rule.E:
             kernel.add_(0.3 * torch.rand(kernel.shape, generator=keyed_generator(1, "kernels"), dtype=kernel.dtype))
     return rule
 
@@ -58,7 +58,7 @@ def over(value, above):
 def released(rule, images, labels):
     """One step as the release takes it: h of every layer forwards, targets and errors backwards; returns dW and dE."""
     w = [block.layer.weight.detach() for block in rule.network.block_list]
-    kernels = [None, *(kernel.detach() for kernel in rule.kernels)]
+    kernels = [None, *(kernel.detach() for kernel in rule.E)]
     data = rule.network.normalise(images)
     h1 = functional.conv2d(data, w[0], padding=1)
     h2 = functional.conv2d(h1, w[1], padding=1)  # reads the pre-activation
@@ -96,7 +96,7 @@ def released(rule, images, labels):
 
 def step(rule, digits, count=6):
     rule.compute_gradients(digits.train.images[:count].double(), digits.train.labels[:count])
-    return [block.layer.weight.grad for block in rule.network.block_list], [kernel.grad for kernel in rule.kernels]
+    return [block.layer.weight.grad for block in rule.network.block_list], [kernel.grad for kernel in rule.E]
 
 
 def agrees(rule, digits):
@@ -114,7 +114,7 @@ def test_kernels_start_at_the_weights_with_height_and_width_swapped():
     rule = EkdaaRelease()
     network = build_network(STACK, (1, 8, 8), 10, keyed_generator(0, "weights"))
     rule.bind(network, keyed_generator(0, "feedback"))
-    for kernel, block in zip(rule.kernels, network.block_list[1:], strict=True):
+    for kernel, block in zip(rule.E, network.block_list[1:], strict=True):
         weight = block.layer.weight.detach().numpy()
         if weight.ndim == 2:
             assert np.array_equal(kernel.detach().numpy(), weight)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from robustbench_ekdaa.errors import UsageError
-from robustbench_ekdaa.learning.contract import NETWORKS, all_parameters, batch, fresh_network
-from robustbench_ekdaa.learning.maxima import at_positions, put_at_positions
+from robustbench_ekdaa.learning.contract.bench import NETWORKS, all_parameters, batch, fresh_network
+from robustbench_ekdaa.networks.memory_format import put_at, values_at
 from robustbench_ekdaa.randomness import keyed_generator
 from robustbench_ekdaa.registry import RULES
 
@@ -47,6 +47,6 @@ def test_values_at_the_maxima_are_taken_and_put_back_where_torchs_unpooling_puts
     size = min(size, *shape[2:])
     maps = torch.rand(shape, generator=torch.Generator().manual_seed(1)).contiguous(memory_format=memory_format)
     pooled, positions = functional.max_pool2d(maps, size, return_indices=True)
-    assert torch.equal(at_positions(maps, positions), pooled)
-    back = put_at_positions(pooled, positions, maps.shape)
+    assert torch.equal(values_at(maps, positions), pooled)
+    back = put_at(pooled, positions, maps.shape)
     assert torch.equal(back, functional.max_unpool2d(pooled, positions, size, output_size=maps.shape[2:]))

@@ -10,33 +10,24 @@ import pytest
 import torch
 from torch.nn import functional
 
-from robustbench_ekdaa.learning import (
-    direct_feedback_alignment,
-    drtp,
-    ekdaa,
-    feedback,
-    feedback_alignment,
-    layers,
-    local_errors,
-    pepita,
-    predictive_coding,
-    sign_symmetry,
-)
-from robustbench_ekdaa.learning.backprop import Backprop
+from robustbench_ekdaa.learning import backward, rule
 from robustbench_ekdaa.learning.contract import run_test
-from robustbench_ekdaa.learning.direct_feedback_alignment import DirectFeedbackAlignment
-from robustbench_ekdaa.learning.drtp import DirectRandomTargetProjection
-from robustbench_ekdaa.learning.ekdaa import Ekdaa
-from robustbench_ekdaa.learning.ekdaa_release import EkdaaRelease
-from robustbench_ekdaa.learning.feedback_alignment import FeedbackAlignment
-from robustbench_ekdaa.learning.frozen import FrozenConvolutions
-from robustbench_ekdaa.learning.kolen_pollack import KolenPollack
-from robustbench_ekdaa.learning.local_errors import LocalErrors
-from robustbench_ekdaa.learning.pepita import Pepita
-from robustbench_ekdaa.learning.predictive_coding import PredictiveCoding
+from robustbench_ekdaa.learning.contract.limits import limit
 from robustbench_ekdaa.learning.rule import Step, softmax_error
-from robustbench_ekdaa.learning.sign_symmetry import SignSymmetry
-from robustbench_ekdaa.learning.straight_through import StraightThrough
+from robustbench_ekdaa.learning.rules import drtp, local_errors, pepita, predictive_coding
+from robustbench_ekdaa.learning.rules.backprop import Backprop
+from robustbench_ekdaa.learning.rules.direct_feedback_alignment import DirectFeedbackAlignment
+from robustbench_ekdaa.learning.rules.drtp import DirectRandomTargetProjection
+from robustbench_ekdaa.learning.rules.ekdaa import Ekdaa
+from robustbench_ekdaa.learning.rules.ekdaa_release import EkdaaRelease
+from robustbench_ekdaa.learning.rules.feedback_alignment import FeedbackAlignment
+from robustbench_ekdaa.learning.rules.frozen import FrozenConvolutions
+from robustbench_ekdaa.learning.rules.kolen_pollack import KolenPollack
+from robustbench_ekdaa.learning.rules.local_errors import LocalErrors
+from robustbench_ekdaa.learning.rules.pepita import Pepita
+from robustbench_ekdaa.learning.rules.predictive_coding import PredictiveCoding
+from robustbench_ekdaa.learning.rules.sign_symmetry import SignSymmetry
+from robustbench_ekdaa.learning.rules.straight_through import StraightThrough
 from robustbench_ekdaa.networks.network import Block
 
 ALL = {
@@ -182,29 +173,22 @@ def wrong_way_through_pooling(monkeypatch):
 
 def kernel_not_transposed(monkeypatch):
     """Send errors back with the kernel turned by 180 degrees: a convolution in place of its transpose."""
-    right = layers.transmit_and_correlate
+    right = backward.BlockPass.transmit
 
-    def wrong(block, trace, error, weight, *, transmit=True):
-        turned = weight.flip(2, 3) if weight.dim() == 4 else weight
-        return right(block, trace, error, turned, transmit=transmit)
+    def wrong(self, delta, weight):
+        return right(self, delta, weight.flip(2, 3) if weight.dim() == 4 else weight)
 
-    def wrong_alone(block, trace, error):
-        return right(
-            block, trace, error, block.layer.weight.flip(2, 3) if block.is_convolution else block.layer.weight
-        )[0]
-
-    for module in (feedback, ekdaa):
-        monkeypatch.setattr(module, "transmit_and_correlate", wrong)
-    monkeypatch.setattr(predictive_coding, "transmit", wrong_alone)
+    monkeypatch.setattr(backward.BlockPass, "transmit", wrong)
 
 
 def no_derivative(monkeypatch):
-    for module in (feedback, direct_feedback_alignment, drtp, predictive_coding):
-        monkeypatch.setattr(module, "through_activation", lambda block, signal, trace, _: block.unpool(signal, trace))
+    monkeypatch.setattr(
+        backward.BlockPass, "through_activation", lambda self, signal: self.block.unpool(signal, self.trace)
+    )
 
 
 def flipped_output_error(monkeypatch):
-    for module in (feedback_alignment, sign_symmetry, direct_feedback_alignment, predictive_coding, ekdaa, pepita):
+    for module in (rule, predictive_coding, pepita):
         monkeypatch.setattr(module, "softmax_error", lambda logits, labels: -softmax_error(logits, labels))
 
 
@@ -212,9 +196,7 @@ def softmax_forgotten(monkeypatch):
     def wrong(logits, labels):
         return logits - functional.one_hot(labels, logits.shape[1])
 
-    for module in (feedback_alignment, sign_symmetry, direct_feedback_alignment, drtp, predictive_coding, local_errors):
-        monkeypatch.setattr(module, "softmax_error", wrong)
-    for module in (ekdaa, pepita):
+    for module in (rule, drtp, predictive_coding, local_errors, pepita):
         monkeypatch.setattr(module, "softmax_error", wrong)
 
 
@@ -251,10 +233,10 @@ EQUATIONS = [
 ]
 
 
-@pytest.mark.parametrize(("rule", "mutate"), EQUATIONS, ids=lambda thing: thing.__name__)
-def test_a_wrong_equation_is_caught_by_the_backprop_limit(digits, monkeypatch, rule, mutate):
+@pytest.mark.parametrize(("kind", "mutate"), EQUATIONS, ids=lambda thing: thing.__name__)
+def test_a_wrong_equation_is_caught_by_the_backprop_limit(digits, monkeypatch, kind, mutate):
     mutate(monkeypatch)
-    finding = run_test("backprop limit", rule, digits)
+    finding = run_test("backprop limit", kind, digits)
     assert finding.verdict == "failed"
     assert "deviates" in finding.found
 
@@ -278,12 +260,7 @@ class OtherLabel(DirectRandomTargetProjection):
     def compute_gradients(self, images, labels):
         step = super().compute_gradients(images, (labels + 1) % 10)
         logits, traces = self.network.trace(images)
-        layers.transmit_and_correlate(
-            self.network.block_list[-1],
-            traces[-1],
-            softmax_error(logits, labels),
-            self.network.block_list[-1].layer.weight,
-        )
+        backward.correlate(self.network.block_list[-1], traces[-1], softmax_error(logits, labels))
         return Step(functional.cross_entropy(step.logits, labels).detach(), step.logits)
 
 
@@ -293,13 +270,14 @@ class FollowsTheError(DirectRandomTargetProjection):
     exemptions: ClassVar = {}
 
     compute_gradients = DirectFeedbackAlignment.compute_gradients
+    signal = DirectFeedbackAlignment.signal
 
 
 class StopsTooSoon(PredictiveCoding):
     """Never reaches the lowest block of three."""
 
     def approach_backprop(self):
-        agreement = super().approach_backprop()
+        agreement = limit(self)
         self.steps -= 2
         return agreement
 
@@ -308,7 +286,7 @@ class StepsTooSmall(PredictiveCoding):
     """Moves beliefs by 0.9 of what it says."""
 
     def approach_backprop(self):
-        agreement = super().approach_backprop()
+        agreement = limit(self)
         self.eta = 0.9
         return agreement
 
@@ -338,8 +316,8 @@ class ComparesWithItself(Pepita):
 class MagnitudesWithSigns(SignSymmetry):
     """Forgets abs: signs of its own instead of the weights'."""
 
-    def _feedback(self):
-        return list(self.m)
+    def signal(self, l, error, labels, above, delta):
+        return above.transmit(delta, self.M[l])
 
 
 class AscendsTheReadout(FrozenConvolutions):

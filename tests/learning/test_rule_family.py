@@ -10,16 +10,16 @@ from torch.nn import functional
 from robustbench_ekdaa.cards import Block, NetworkSpec, Workspace
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.learning import TrainingJob
-from robustbench_ekdaa.learning.direct_feedback_alignment import DirectFeedbackAlignment
-from robustbench_ekdaa.learning.drtp import DirectRandomTargetProjection
-from robustbench_ekdaa.learning.feedback_alignment import FeedbackAlignment
-from robustbench_ekdaa.learning.kolen_pollack import KolenPollack
-from robustbench_ekdaa.learning.local_errors import LocalErrors, similarities
-from robustbench_ekdaa.learning.pepita import Pepita
-from robustbench_ekdaa.learning.predictive_coding import PredictiveCoding
 from robustbench_ekdaa.learning.rule import softmax_error
-from robustbench_ekdaa.learning.sign_symmetry import SignSymmetry
-from robustbench_ekdaa.learning.straight_through import StraightThrough
+from robustbench_ekdaa.learning.rules.direct_feedback_alignment import DirectFeedbackAlignment
+from robustbench_ekdaa.learning.rules.drtp import DirectRandomTargetProjection
+from robustbench_ekdaa.learning.rules.feedback_alignment import FeedbackAlignment
+from robustbench_ekdaa.learning.rules.kolen_pollack import KolenPollack
+from robustbench_ekdaa.learning.rules.local_errors import LocalErrors, similarities
+from robustbench_ekdaa.learning.rules.pepita import Pepita
+from robustbench_ekdaa.learning.rules.predictive_coding import PredictiveCoding
+from robustbench_ekdaa.learning.rules.sign_symmetry import SignSymmetry
+from robustbench_ekdaa.learning.rules.straight_through import StraightThrough
 from robustbench_ekdaa.learning.training import check_job
 from robustbench_ekdaa.networks import build_network
 from robustbench_ekdaa.randomness import keyed_generator
@@ -164,7 +164,7 @@ def test_a_direct_rule_moves_each_block_along_the_gradient_of_its_output_times_t
     else:
         source = functional.one_hot(labels, 10).double()
     wanted, signal = [], network.normalise(images)
-    for block, matrix in zip(network.block_list, rule.feedback, strict=False):
+    for block, matrix in zip(network.block_list, rule.B, strict=False):
         output = block(signal.detach())
         inner = (output.flatten(1) * (source @ matrix)).sum() / len(labels)
         wanted.extend(torch.autograd.grad(inner, list(block.parameters())))
@@ -282,7 +282,7 @@ def test_pepitas_hidden_update_is_to_first_order_feedback_alignment_through_its_
     hidden = network.block_list[0].layer
     z = torch.tanh(x @ hidden.weight.t() + hidden.bias)
     error = softmax_error(network(images), labels)
-    delta = -(1 - z**2) * (error @ rule.feedback @ hidden.weight.t())
+    delta = -(1 - z**2) * (error @ rule.F @ hidden.weight.t())
     torch.testing.assert_close(found[0], delta.t() @ x / len(x), rtol=1e-4, atol=1e-12)
     torch.testing.assert_close(found[1], delta.mean(0), rtol=1e-4, atol=1e-12)
 
@@ -297,7 +297,7 @@ def test_pepita_correlates_with_the_modulated_input_and_the_second_pass(digits):
     )
     x = network.normalise(images).flatten(1)
     error = softmax_error(network(images), labels).detach()
-    modulated = x + error @ rule.feedback
+    modulated = x + error @ rule.F
     z, zbar = torch.tanh(x @ first.t()), torch.tanh(modulated @ first.t())  # biases are zero at the start
     assert float((z - zbar).abs().max()) > 0.1
     torch.testing.assert_close(found[0], (z - zbar).t() @ modulated / len(x))

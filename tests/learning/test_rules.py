@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from robustbench_ekdaa.cards import Block, NetworkSpec, Recipe
 from robustbench_ekdaa.learning.alignment import angle, measure_alignment, true_gradients
-from robustbench_ekdaa.learning.backprop import Backprop
-from robustbench_ekdaa.learning.contract import deviation
-from robustbench_ekdaa.learning.ekdaa import Ekdaa
-from robustbench_ekdaa.learning.frozen import FrozenConvolutions
+from robustbench_ekdaa.learning.contract.promises import deviation
 from robustbench_ekdaa.learning.optimisers import make_optimiser
 from robustbench_ekdaa.learning.rule import softmax_error
+from robustbench_ekdaa.learning.rules.backprop import Backprop
+from robustbench_ekdaa.learning.rules.ekdaa import Ekdaa
+from robustbench_ekdaa.learning.rules.frozen import FrozenConvolutions
 from robustbench_ekdaa.networks import build_network
 from robustbench_ekdaa.randomness import keyed_generator
 
@@ -93,11 +93,11 @@ def test_ekdaa_which_forms_targets_at_maxima_alone_equals_its_equations_on_whole
     rule = Ekdaa(beta=0.9, error_kernels="random", target_activation=target)
     network = bound(rule, NETWORKS[network_name])
     with torch.no_grad():
-        for kernel in rule.kernels:
+        for kernel in rule.E:
             kernel.mul_(5)  # so that targets are far away and overlapping errors do not just add up
     images, labels = batch(digits)
     phi_t = (lambda block, h: torch.tanh(h)) if target else (lambda block, h: block.phi.forward(h))
-    kernels = [kernel.detach() for kernel in rule.kernels]
+    kernels = [kernel.detach() for kernel in rule.E]
     with torch.no_grad():
         rule.compute_gradients(images, labels)
     network.requires_grad_(False)
@@ -164,7 +164,7 @@ def test_a_hand_computed_two_layer_example():
         hidden.weight.fill_(2.0)
         hidden.bias.fill_(-0.5)
         readout.weight.copy_(torch.tensor([[1.0], [-1.0]]))
-        rule.kernels[0].copy_(torch.tensor([[0.3], [0.7]]))
+        rule.E[0].copy_(torch.tensor([[0.3], [0.7]]))
     rule.compute_gradients(torch.full((1, 1, 1, 1), 0.5, dtype=torch.float64), torch.tensor([1]))
     # h = 2 * 0.5 - 0.5 = 0.5, z = tanh 0.5 = 0.46211716, logits (z, -z), p_0 = 1 / (1 + exp(-2 z)) = 0.71590409
     # e_2 = (0.71590409, -0.71590409), d_1 = (0.3 - 0.7) * 0.71590409 = -0.28636164
@@ -175,7 +175,7 @@ def test_a_hand_computed_two_layer_example():
     assert readout.bias.grad.tolist() == pytest.approx([p, -p], abs=1e-6)
     assert hidden.weight.grad.item() == pytest.approx(error * 0.5, abs=1e-6)
     assert hidden.bias.grad.item() == pytest.approx(error, abs=1e-6)
-    assert rule.kernels[0].grad.flatten().tolist() == pytest.approx([0.5 * p * z, -0.5 * p * z], abs=1e-6)
+    assert rule.E[0].grad.flatten().tolist() == pytest.approx([0.5 * p * z, -0.5 * p * z], abs=1e-6)
 
 
 def test_signum_without_a_smooth_target_moves_only_units_that_would_flip(digits):
@@ -185,7 +185,7 @@ def test_signum_without_a_smooth_target_moves_only_units_that_would_flip(digits)
     rule.compute_gradients(images, labels)
     _, traces = network.trace(images)
     h = traces[0].preactivation
-    sent = softmax_error(network(images), labels) @ rule.kernels[0]
+    sent = softmax_error(network(images), labels) @ rule.E[0]
     flips = torch.sign(h) != torch.sign(h - 0.9 * sent)
     error = (torch.sign(h) - torch.sign(h - 0.9 * sent)).detach()
     assert 0 < flips.double().mean() < 0.2
@@ -220,7 +220,7 @@ def test_normalised_error_maps_never_exceed_one(digits):
     rule = Ekdaa(beta=50.0, normalise_errors=True)
     network = bound(rule, NetworkSpec(blocks=(Block(layer="linear", width=9, activation="identity"),)))
     with torch.no_grad():
-        rule.kernels[0].mul_(100)
+        rule.E[0].mul_(100)
     rule.compute_gradients(images[:1], labels[:1])
     assert network.block_list[0].layer.bias.grad.abs().max() == pytest.approx(1.0)
 

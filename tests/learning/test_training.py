@@ -120,7 +120,7 @@ def test_the_log_starts_with_the_angles_before_any_step(digits, tmp_path):
 
 
 DRAWS_AS_IT_LEARNS = """
-from robustbench_ekdaa.learning.backprop import Backprop
+from robustbench_ekdaa.learning.rules.backprop import Backprop
 class Noisy(Backprop):
     exemptions = {"seeded": "it draws"}
     def bind(self, network, generator):

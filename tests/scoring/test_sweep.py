@@ -200,7 +200,7 @@ def test_one_diverged_model_is_reported_and_does_not_stop_the_others(tmp_path, w
 def test_a_plugged_in_rule_that_raises_fails_alone_and_is_tried_again_once_mended(tmp_path, workspace, spec):
     write_card(tmp_path, "broken", "mine.py:Mine")
     (tmp_path / "models" / "mine.py").write_text(
-        "from robustbench_ekdaa.learning.backprop import Backprop\n"
+        "from robustbench_ekdaa.learning.rules.backprop import Backprop\n"
         "class Mine(Backprop):\n"
         "    def compute_gradients(self, images, labels):\n"
         "        raise IndexError('my mistake')\n"
@@ -209,7 +209,7 @@ def test_a_plugged_in_rule_that_raises_fails_alone_and_is_tried_again_once_mende
     (failed,) = run_sweep(spec, tmp_path / "run", workspace=Workspace(tmp_path)).failed
     assert failed.error == "broken (seed 0) failed in training: IndexError: my mistake"
     (tmp_path / "models" / "mine.py").write_text(
-        "from robustbench_ekdaa.learning.backprop import Backprop\nclass Mine(Backprop):\n    pass\n"
+        "from robustbench_ekdaa.learning.rules.backprop import Backprop\nclass Mine(Backprop):\n    pass\n"
     )
     assert run_sweep(spec, tmp_path / "run", workspace=Workspace(tmp_path)).failed == []
     (outcomes,) = open_run(tmp_path / "run")

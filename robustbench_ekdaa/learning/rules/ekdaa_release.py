@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..networks import ACTIVATIONS, Network, Trace
-from .layers import transmit_and_correlate
-from .rule import LearningRule, Step, cross_entropy, softmax_error
+from ...networks import ACTIVATIONS, Network, Trace
+from ..backward import transmit_and_correlate
+from ..rule import LearningRule, Step, cross_entropy, softmax_error
 
 
 class EkdaaRelease(LearningRule):
@@ -62,13 +62,12 @@ class EkdaaRelease(LearningRule):
         self.beta, self.gamma = beta, gamma
         self.phi_t = ACTIVATIONS[target_activation].forward
 
-    def bind(self, network: Network, generator: torch.Generator) -> None:
+    def create_feedback(self, network: Network, generator: torch.Generator) -> None:
         """Start E_2 ... E_L at the weights, height and width swapped."""
-        super().bind(network, generator)
-        self.kernels = nn.ParameterList(
+        self.E = [
             nn.Parameter(_swap(block.layer.weight.detach()).clone(memory_format=torch.contiguous_format))
             for block in network.block_list[1:]
-        )
+        ]
 
     @torch.no_grad()
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
@@ -76,7 +75,7 @@ class EkdaaRelease(LearningRule):
         logits, traces = self.network.trace(images)
         error = softmax_error(logits, labels)  # e_L  (N, K)
         for index in range(len(traces) - 1, 0, -1):
-            kernel = self.kernels[index - 1]  # E_l
+            kernel = self.E[index - 1]  # E_l
             d, gradient = self._correct(index, traces, error, kernel)
             kernel.grad = self.gamma * _swap(gradient)  # dE_l
             assert d is not None
@@ -92,7 +91,9 @@ class EkdaaRelease(LearningRule):
         if block.is_convolution and index > 0 and self.network.block_list[index - 1].pooling is None:
             trace = replace(trace, inputs=self.phi_t(traces[index - 1].preactivation))  # z_{l-1}, not what it read
         carrier = block.layer.weight if kernel is None else kernel
-        d, gradient = transmit_and_correlate(block, trace, error, carrier, transmit=kernel is not None)
+        d = transmit_and_correlate(block, trace, error, carrier, transmit=kernel is not None)
+        gradient = block.layer.weight.grad
+        assert gradient is not None
         gradient.mul_(count)  # from batch mean to batch sum
         if block.layer.bias is not None and block.layer.bias.grad is not None:
             block.layer.bias.grad.mul_(count)
@@ -112,21 +113,9 @@ class EkdaaRelease(LearningRule):
             moved = functional.interpolate(moved, size=h.shape[2:], mode="bilinear", align_corners=False)
         return self.phi_t(h) - self.phi_t(moved)
 
-    def feedback_parameters(self) -> list[nn.Parameter]:
-        """Return the error kernels E_2 ... E_L."""
-        return list(self.kernels)
-
     def feedback_weights(self) -> dict[int, Tensor]:
         """Return the error kernels by block index."""
-        return {index + 1: kernel.detach() for index, kernel in enumerate(self.kernels)}
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return the error kernels."""
-        return dict(self.kernels.state_dict())
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take the error kernels back."""
-        self.kernels.load_state_dict(state)
+        return {index + 1: kernel.detach() for index, kernel in enumerate(self.E)}
 
 
 def _swap(kernel: Tensor) -> Tensor:

@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..errors import UsageError
-from ..networks import Network
-from ..randomness import uniform
-from .layers import transmit_and_correlate
-from .rule import Agreement, LearningRule, Step, cross_entropy, softmax_error
+from ...errors import UsageError
+from ...networks import Network
+from ...randomness import uniform
+from ..backward import correlate
+from ..rule import LearningRule, Step, cross_entropy, softmax_error
 
 
 class Pepita(LearningRule):
@@ -37,7 +37,7 @@ class Pepita(LearningRule):
     def __init__(self, *, scale: Annotated[float, Field(gt=0)] = 0.05) -> None:
         self.scale = scale
 
-    def bind(self, network: Network, generator: torch.Generator) -> None:
+    def create_feedback(self, network: Network, generator: torch.Generator) -> None:
         """Draw F^T, shape (K, size of x); raises UsageError for a network that is deeper or has convolutions."""
         *hidden, _ = network.layer_names
         if len(hidden) > 1 or any(block.is_convolution for block in network.block_list):
@@ -45,11 +45,10 @@ class Pepita(LearningRule):
                 "PEPITA is defined for at most one hidden layer, fully connected, but the network has "
                 f"{', '.join(hidden)}. Give it one linear block, as the card pepita has."
             )
-        super().bind(network, generator)
         classes, pixels = network.block_list[-1].layer.weight.shape[0], math.prod(network.image_shape)
         bound = self.scale * math.sqrt(6.0 / pixels)
         numbers = (2 * uniform((classes, pixels), generator) - 1) * bound
-        self.feedback = nn.Parameter(numbers.to(network.mean), requires_grad=False)
+        self.F = nn.Parameter(numbers.to(network.mean), requires_grad=False)
 
     @torch.no_grad()
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
@@ -57,35 +56,10 @@ class Pepita(LearningRule):
         logits, traces = self.network.trace(images)
         e = softmax_error(logits, labels)  # (N, K)
         # The network normalises its input, so F e is given in pixels here.
-        _, traces_bar = self.network.trace(images + self.network.deviation * (e @ self.feedback).reshape(images.shape))
+        _, traces_bar = self.network.trace(images + self.network.deviation * (e @ self.F).reshape(images.shape))
         *hidden, readout = self.network.block_list
         for block, trace, trace_bar in zip(hidden, traces[:-1], traces_bar[:-1], strict=True):
             difference = trace.activation - trace_bar.activation  # z_1 - zbar_1
-            transmit_and_correlate(block, trace_bar, difference, block.layer.weight, transmit=False)
-        transmit_and_correlate(readout, traces_bar[-1], e, readout.layer.weight, transmit=False)
+            correlate(block, trace_bar, difference)
+        correlate(readout, traces_bar[-1], e)
         return Step(cross_entropy(logits, labels), logits)
-
-    @torch.no_grad()
-    def approach_backprop(self) -> Agreement | None:
-        """With a vanishing F that W_1 turns into -W_2^T, the rule's directions tend to backprop's.
-
-        Then z_1 - zbar_1 = -phi' W_1 F e = c phi' W_2^T e to first order. That takes a linear W_1 of full row rank.
-        """
-        *hidden, readout = self.network.block_list
-        if not hidden:
-            self.feedback.zero_()
-            return Agreement(deviation=1e-12)
-        first = hidden[0].layer.weight
-        if first.shape[0] > first.shape[1] or not hidden[0].phi.differentiable:
-            return None
-        self.feedback.copy_(-1e-6 * readout.layer.weight @ torch.linalg.pinv(first).t())
-        return Agreement(deviation=1e-4, up_to_scale=True)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return F^T."""
-        return {"feedback": self.feedback.detach()}
-
-    @torch.no_grad()
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take F^T back."""
-        self.feedback.copy_(state["feedback"])

@@ -10,11 +10,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..networks import Network
-from ..networks.build import glorot_
-from .feedback import output_shapes, refuse_flat_activations
-from .layers import transmit_and_correlate
-from .rule import Agreement, LearningRule, Step, cross_entropy, softmax_error
+from ...networks import Network
+from ...networks.build import glorot_
+from ..backward import correlate
+from ..feedback import output_shapes, refuse_flat_activations
+from ..rule import LearningRule, Step, cross_entropy, softmax_error
 
 
 class LocalErrors(LearningRule):
@@ -68,36 +68,8 @@ class LocalErrors(LearningRule):
                 parameter.grad = gradient
         with torch.no_grad():
             logits, trace = readout.trace(z)
-            error = softmax_error(logits, labels)
-            transmit_and_correlate(readout, trace, error, readout.layer.weight, transmit=False)
+            correlate(readout, trace, softmax_error(logits, labels))
             return Step(cross_entropy(logits, labels), logits)
-
-    def feedback_parameters(self) -> list[nn.Parameter]:
-        """Return A_l and G_l of all blocks."""
-        return [parameter for head in self.heads for parameter in head.parameters()]
-
-    @torch.no_grad()
-    def approach_backprop(self) -> Agreement | None:
-        """With one hidden block, beta = 0 and A_1 = W_2 the rule is backprop."""
-        readout = self.network.block_list[-1].layer
-        if len(self.heads) > 1:
-            return None
-        for head in self.heads:
-            if head.classifier.shape != readout.weight.shape:
-                return None
-            head.classifier.copy_(readout.weight)
-            if readout.bias is not None:
-                head.offset.copy_(readout.bias)
-        self.beta = 0.0
-        return Agreement(deviation=1e-12)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return A_l and G_l."""
-        return dict(nn.ModuleList(self.heads).state_dict())
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take them back."""
-        nn.ModuleList(self.heads).load_state_dict(state)
 
 
 class _Head(nn.Module):

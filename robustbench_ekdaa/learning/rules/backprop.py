@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..networks import Network
-from .feedback import refuse_flat_activations
-from .rule import Agreement, LearningRule, Step, cross_entropy
+from ...networks import Network
+from ..feedback import refuse_flat_activations
+from ..rule import LearningRule, Step, cross_entropy
 
 
 class Backprop(LearningRule):
@@ -25,7 +25,3 @@ class Backprop(LearningRule):
         loss = cross_entropy(logits, labels)
         loss.backward()  # type: ignore[no-untyped-call]
         return Step(loss.detach(), logits.detach())
-
-    def approach_backprop(self) -> Agreement:
-        """It is backprop everywhere."""
-        return Agreement(deviation=1e-12)

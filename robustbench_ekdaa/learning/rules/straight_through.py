@@ -8,11 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..networks import Network, signum_backward
-from ..networks.activations import BackwardMode
+from ...networks import Network, signum_backward
+from ...networks.activations import BackwardMode
+from ..feedback import refuse_flat_activations
+from ..rule import LearningRule, Step
 from .backprop import Backprop
-from .feedback import refuse_flat_activations
-from .rule import Agreement, LearningRule, Step
 
 
 class StraightThrough(Backprop):
@@ -41,8 +41,3 @@ class StraightThrough(Backprop):
         """Fill `.grad` by autograd with the stand-in."""
         with signum_backward(self.stand_in, self.k):
             return super().compute_gradients(images, labels)
-
-    def approach_backprop(self) -> Agreement:
-        """With no stand-in the rule is backprop; so it is wherever every activation has a derivative."""
-        self.stand_in = "zero"
-        return Agreement(deviation=1e-12)

@@ -12,10 +12,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..networks import Network
-from .feedback import lean_trace, refuse_flat_activations, through_activation, transmit
-from .layers import transmit_and_correlate
-from .rule import Agreement, LearningRule, Step, cross_entropy, softmax_error
+from ...networks import Network
+from ..backward import forward_pass, keep_slopes
+from ..feedback import refuse_flat_activations
+from ..rule import LearningRule, Step, cross_entropy, softmax_error
 
 
 class PredictiveCoding(LearningRule):
@@ -52,23 +52,16 @@ class PredictiveCoding(LearningRule):
     @torch.no_grad()
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
         """Fill `.grad` of weights and biases."""
-        blocks = self.network.block_list
-        logits, traces = lean_trace(self.network, images)
-        vhat = [*(trace.inputs for trace in traces[1:]), logits]  # in the shapes that the next layers read
-        epsilon = [torch.zeros_like(output) for output in vhat[:-1]]
+        logits, passes = forward_pass(self.network, images, keep_slopes)  # vhat_l is passes[l].output
+        *hidden, _ = passes
+        epsilon = [torch.zeros_like(block.output) for block in hidden]
         epsilon.append(softmax_error(logits, labels))  # epsilon_L  (N, K)
         for _ in range(self.steps):
             # Upwards, so that every layer hears what the one above said in the step before.
-            for index in range(len(blocks) - 1):
-                above, trace = blocks[index + 1], traces[index + 1]
-                delta = through_activation(above, epsilon[index + 1], trace, vhat[index + 1])
-                epsilon[index].lerp_(transmit(above, trace, delta), self.eta)
-        for block, trace, output, error in zip(blocks, traces, vhat, epsilon, strict=True):
-            delta = through_activation(block, error, trace, output)
-            transmit_and_correlate(block, trace, delta, block.layer.weight, transmit=False)
+            for l, above in enumerate(passes[1:]):
+                delta = above.through_activation(epsilon[l + 1])
+                epsilon[l].lerp_(above.transmit(delta, above.weight), self.eta)  # J_{l+1}^T epsilon_{l+1}
+        for block, error in zip(passes, epsilon, strict=True):
+            block.delta = block.through_activation(error)
+            block.correlate()
         return Step(cross_entropy(logits, labels), logits)
-
-    def approach_backprop(self) -> Agreement:
-        """With eta = 1 and as many steps as blocks the rule is backprop."""
-        self.eta, self.steps = 1.0, len(self.network.block_list)
-        return Agreement(deviation=1e-12)

@@ -1,237 +1,45 @@
-"""What every learning rule promises, as tests: used by `check-rule` and by the test suite alike."""
+"""The promises: each is a function that raises `Broken` where a rule does not keep it, else says what was seen."""
 
 from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable
 
 import numpy
 import torch
 from torch import Tensor
 
-from ..cards import Block, NetworkSpec, Recipe
-from ..computing import ordinary_torch
-from ..data.dataset import Dataset
-from ..errors import UsageError, unknown_name
-from ..networks import Network, build_network
-from ..randomness import keyed_generator, permutation, uniform
-from ..registry import RULES, build
-from .backprop import Backprop
-from .frozen import FrozenConvolutions
-from .optimisers import make_optimiser
-from .rule import LearningRule, cross_entropy, softmax_error
-
-Make = Callable[[], LearningRule]
-
-# Kinds of networks that cards can describe, each as small as it can be.
-NETWORKS = {
-    "two pooled convolutions": NetworkSpec(
-        blocks=(
-            Block(layer="conv", width=4, pool="max"),
-            Block(layer="conv", width=6, pool="max"),
-            Block(layer="linear", width=16),
-        )
-    ),
-    "one pooled convolution": NetworkSpec(blocks=(Block(layer="conv", width=6, pool="max"),)),
-    "one hidden layer": NetworkSpec(blocks=(Block(layer="linear", width=12),)),
-    "average pooling, relu": NetworkSpec(
-        blocks=(Block(layer="conv", width=4, kernel=5, pool="average"), Block(layer="linear", width=10)),
-        activation="relu",
-    ),
-    "overlapping pooling, sigmoid": NetworkSpec(
-        blocks=(Block(layer="conv", width=4, pool="max", pool_size=3, pool_stride=2), Block(layer="conv", width=5)),
-        activation="sigmoid",
-    ),
-    "strides, no pooling, no bias": NetworkSpec(
-        blocks=(Block(layer="conv", width=4, stride=2), Block(layer="conv", width=5, padding=0)), bias=False
-    ),
-    "linear layers, softplus": NetworkSpec(
-        blocks=(Block(layer="linear", width=20), Block(layer="linear", width=12)), activation="softplus"
-    ),
-    "convolution and linear layer, leaky relu": NetworkSpec(
-        blocks=(Block(layer="conv", width=4, pool="max"), Block(layer="linear", width=10)), activation="leaky_relu"
-    ),
-    "three linear layers, elu": NetworkSpec(
-        blocks=tuple(Block(layer="linear", width=width) for width in (20, 16, 12)), activation="elu"
-    ),
-    "readout only": NetworkSpec(blocks=()),
-    "signum": NetworkSpec(
-        blocks=(Block(layer="conv", width=4, pool="max"), Block(layer="linear", width=10)), activation="signum"
-    ),
-}
-# Tried in turn, since rules differ in what they need: direct feedback wants an adaptive optimiser, sums over a batch
-# small steps.
-RECIPES = (
-    Recipe(epochs=5, batch_size=32, learning_rate=0.03, optimizer_options={"momentum": 0.9, "weight_decay": 1e-3}),
-    Recipe(epochs=5, batch_size=32, optimizer="AdamW", learning_rate=1e-2),
-    Recipe(epochs=5, batch_size=32, learning_rate=1e-3, optimizer_options={"momentum": 0.9}),
+from ...cards import NetworkSpec, Recipe
+from ...data.dataset import Dataset
+from ...errors import UsageError
+from ...networks import Network
+from ...randomness import keyed_generator, uniform
+from ..rule import LearningRule, cross_entropy, softmax_error
+from ..rules.backprop import Backprop
+from ..rules.frozen import FrozenConvolutions
+from .bench import (
+    NETWORKS,
+    PLAIN,
+    RECIPES,
+    Broken,
+    Exempt,
+    Make,
+    accepted,
+    all_parameters,
+    batch,
+    bind,
+    fresh_network,
+    main_network,
+    test_accuracy,
+    train,
 )
-# Twice the standard error of the difference of two accuracies near 90 % on the 500 test digits.
-MARGIN = 0.04
+from .limits import NO_LIMIT, approach_backprop
 
-
-class Broken(Exception):
-    """A promise that does not hold, with what was found instead."""
-
-
-class Exempt(Exception):
-    """A promise that cannot be put to the test for this rule, with the reason."""
-
-
-NO_LIMIT = "the rule claims no place where its gradients are backprop's"
 # Looser agreement with backprop than this would pass mistakes.
 LOOSEST = 1e-2
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What came of one contract test: its name, the verdict, and one line about what was seen."""
-
-    test: str
-    verdict: Literal["passed", "failed", "exempt"]
-    found: str
-
-
-def rule_maker(name: str, options: Mapping[str, Any]) -> Make:
-    """Return what makes the rule of that name or FILE.py:CLASS; raises UsageError for what is no rule or option."""
-
-    def make() -> LearningRule:
-        try:
-            rule = build(RULES.get(name), options, f"the options of {name}")
-        except SystemExit as error:
-            raise UsageError(f"{name}: its code ends the program (SystemExit: {error.code})") from error
-        if not isinstance(rule, LearningRule):
-            raise UsageError(f"{name}: is not a LearningRule; derive it from robustbench_ekdaa.LearningRule")
-        return rule
-
-    make()
-    return make
-
-
-def check_rule(make: Make, dataset: Dataset, tests: tuple[str, ...] | None = None) -> Iterator[Finding]:
-    """Put a rule to the contract tests, one after another.
-
-    Args:
-        make: makes a fresh rule, with its options; called many times.
-        dataset: small images to train on; the digits.
-        tests: names of the tests (default: all, see `TESTS`).
-
-    Raises:
-        UsageError: for a test nobody knows, here or in the rule's `exemptions`, or an exemption without a reason.
-
-    """
-    for name, reason in make().exemptions.items():
-        if name not in TESTS:
-            raise unknown_name("contract test in exemptions", name, TESTS)
-        if not str(reason or "").strip():
-            raise UsageError(f"exemptions: {name!r} has no reason. Say why it does not hold; reports print it.")
-    for name in TESTS if tests is None else tests:
-        if name not in TESTS:
-            raise unknown_name("contract test", name, TESTS)
-        yield run_test(name, make, dataset)
-
-
-def declared_exemptions(rule: LearningRule | type[LearningRule]) -> dict[str, str]:
-    """Return the contract tests that a rule says do not hold for it, by name, with its reasons."""
-    kind = rule if isinstance(rule, type) else type(rule)
-    silent = kind.approach_backprop is LearningRule.approach_backprop
-    declared = {**({"backprop limit": NO_LIMIT} if silent else {}), **rule.exemptions}
-    return {str(test): str(reason) for test, reason in declared.items()}
-
-
-@ordinary_torch(gradients=True)
-def run_test(name: str, make: Make, dataset: Dataset) -> Finding:
-    """Run one contract test; whatever goes wrong in the rule becomes a finding."""
-    reason = declared_exemptions(make()).get(name)
-    if reason is not None:
-        return Finding(name, "exempt", reason)
-    try:
-        return Finding(name, "passed", TESTS[name](make, dataset))
-    except Exempt as error:
-        return Finding(name, "exempt", str(error))
-    except Broken as error:
-        return Finding(name, "failed", str(error))
-    except (Exception, SystemExit) as error:
-        return Finding(name, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
-
-
-# -- what the tests stand on -----------------------------------------------------------------------------------------
-
-
-def bind(make: Make, spec: NetworkSpec, dataset: Dataset, *, seed: int = 0, dtype: torch.dtype) -> LearningRule:
-    """Return a fresh rule bound to a fresh network."""
-    rule = make()
-    network = fresh_network(spec, dataset, seed).to(dtype)
-    rule.bind(network, keyed_generator(seed, "feedback"))
-    return rule
-
-
-def fresh_network(spec: NetworkSpec, dataset: Dataset, seed: int = 0) -> Network:
-    """Return a network for the data set's images with its starting weights."""
-    return build_network(
-        spec, dataset.image_shape, len(dataset.classes), keyed_generator(seed, "weights"), dataset.channel_statistics
-    )
-
-
-def accepted(make: Make, dataset: Dataset) -> dict[str, NetworkSpec]:
-    """Return the networks that the rule takes; those it refuses with a UsageError are left out."""
-    taken = {}
-    for name, spec in NETWORKS.items():
-        try:
-            bind(make, spec, dataset, dtype=torch.float32)
-        except UsageError:
-            continue
-        taken[name] = spec
-    if not taken:
-        raise Broken("bind refuses every network; see the test 'any network'")
-    return taken
-
-
-def main_network(make: Make, dataset: Dataset) -> NetworkSpec:
-    """Return the first network that the rule takes."""
-    return next(iter(accepted(make, dataset).values()))
-
-
-def batch(
-    dataset: Dataset, number: int = 0, size: int = 16, dtype: torch.dtype = torch.float32
-) -> tuple[Tensor, Tensor]:
-    """Return one batch of training images and labels: copies, whatever a rule may do to them."""
-    part = slice(number * size, (number + 1) * size)
-    return dataset.train.images[part].to(dtype, copy=True), dataset.train.labels[part].clone()
-
-
-def all_parameters(rule: LearningRule) -> dict[str, Tensor]:
-    """Return the network's and the rule's tensors by name."""
-    feedback = {f"feedback parameter {index}": tensor for index, tensor in enumerate(rule.feedback_parameters())}
-    return {**dict(rule.network.named_parameters()), **feedback}
-
-
-def train(rule: LearningRule, dataset: Dataset, recipe: Recipe, steps: int | None = None) -> None:
-    """Train with a recipe for its epochs, or for so many steps."""
-    optimiser = make_optimiser(recipe, rule, "contract")
-    done = 0
-    for epoch in range(recipe.epochs):
-        order = permutation(len(dataset.train), keyed_generator(0, "order", epoch))
-        for chosen in torch.split(order, recipe.batch_size):
-            if done == steps:
-                return
-            rule.compute_gradients(dataset.train.images[chosen].to(rule.network.mean), dataset.train.labels[chosen])
-            optimiser.step()
-            rule.after_step()
-            done += 1
-
-
-def test_accuracy(network: Network, dataset: Dataset) -> float:
-    """Return the share of test images that the network gets right."""
-    with torch.no_grad():
-        logits = network(dataset.test.images.to(network.mean))
-    return float((logits.argmax(1) == dataset.test.labels).double().mean())
-
-
-# -- the tests -------------------------------------------------------------------------------------------------------
+# Twice the standard error of the difference of two accuracies near 90 % on the 500 test digits.
+MARGIN = 0.04
 
 
 def any_network(make: Make, dataset: Dataset) -> str:
@@ -285,7 +93,7 @@ def backprop_limit(make: Make, dataset: Dataset) -> str:
     images, labels = batch(dataset, dtype=torch.float64)
     for name, spec in accepted(make, dataset).items():
         rule = bind(make, spec, dataset, dtype=torch.float64)
-        agreement = rule.approach_backprop()
+        agreement = approach_backprop(rule)
         if agreement is None:
             continue
         if not agreement.deviation <= LOOSEST:
@@ -431,10 +239,6 @@ def state_round_trip(make: Make, dataset: Dataset) -> str:
         if not torch.equal(value, all_parameters(second)[key]):
             raise Broken(f"{key} differs after going on from a stored state")
     return f"equal to the bit after going on from {len(state)} stored tensors"
-
-
-# An optimiser without a memory of its own, so that the rule's state is all there is.
-PLAIN = Recipe(epochs=1, batch_size=32, learning_rate=0.05, optimizer_options={"weight_decay": 1e-2})
 
 
 def input_gradients(make: Make, dataset: Dataset) -> str:

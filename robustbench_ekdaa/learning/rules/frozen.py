@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .layers import transmit_and_correlate
-from .rule import Agreement, LearningRule, Step, cross_entropy, softmax_error
+from ..backward import correlate
+from ..rule import LearningRule, Step, cross_entropy, softmax_error
 
 
 class FrozenConvolutions(LearningRule):
@@ -23,15 +23,5 @@ class FrozenConvolutions(LearningRule):
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
         """Fill `.grad` of the readout with its gradient; the other parameters get none."""
         logits, traces = self.network.trace(images)
-        transmit_and_correlate(
-            self.network.block_list[-1],
-            traces[-1],
-            softmax_error(logits, labels),
-            self.network.block_list[-1].layer.weight,
-            transmit=False,
-        )
+        correlate(self.network.block_list[-1], traces[-1], softmax_error(logits, labels))
         return Step(cross_entropy(logits, labels), logits)
-
-    def approach_backprop(self) -> Agreement:
-        """Everywhere the readout's gradients are backprop's, and nothing else gets any."""
-        return Agreement(deviation=1e-12, readout_alone=True)

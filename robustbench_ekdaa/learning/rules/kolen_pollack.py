@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..networks import Network
+from ...networks import Network
+from ..rule import Step
 from .feedback_alignment import FeedbackAlignment
-from .rule import Step
 
 
 class KolenPollack(FeedbackAlignment):
@@ -23,20 +23,16 @@ class KolenPollack(FeedbackAlignment):
     Limits: that W and B see the very same update at their two ends is itself an assumption about the synapses.
     """
 
-    def bind(self, network: Network, generator: torch.Generator) -> None:
+    def create_feedback(self, network: Network, generator: torch.Generator) -> None:
         """Draw B_2 ... B_L, to be learned."""
-        super().bind(network, generator)
-        self.feedback.requires_grad_(True)
+        super().create_feedback(network, generator)
+        for feedback in self.B:
+            feedback.requires_grad_(True)
 
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
         """Fill `.grad` of weights, biases and feedback."""
-        self.feedback.zero_grad(set_to_none=True)  # so that the last step's take no room during this one
         step = super().compute_gradients(images, labels)
-        for feedback, block in zip(self.feedback, self.network.block_list[1:], strict=True):
+        for feedback, block in zip(self.B, self.network.block_list[1:], strict=True):
             assert block.layer.weight.grad is not None
             feedback.grad = block.layer.weight.grad.clone()  # dB_l = dW_l
         return step
-
-    def feedback_parameters(self) -> list[nn.Parameter]:
-        """Return B_2 ... B_L."""
-        return list(self.feedback)

@@ -1,0 +1,7 @@
+"""What every learning rule promises, as tests: used by `check-rule` and by the test suite alike."""
+
+from .limits import declared_exemptions
+from .promises import TESTS
+from .runner import Finding, check_rule, rule_maker, run_test
+
+__all__ = ["TESTS", "Finding", "check_rule", "declared_exemptions", "rule_maker", "run_test"]

@@ -1,0 +1,1 @@
+"""The built-in learning rules, one a file: its equations and nothing else."""
