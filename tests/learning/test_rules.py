@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from robustbench_ekdaa.cards import Block, NetworkSpec, Recipe
 from robustbench_ekdaa.learning.alignment import angle, measure_alignment, true_gradients
+from robustbench_ekdaa.learning.contract.limits import approach_backprop
 from robustbench_ekdaa.learning.contract.promises import deviation
 from robustbench_ekdaa.learning.optimisers import make_optimiser
 from robustbench_ekdaa.learning.rule import softmax_error
@@ -290,7 +291,7 @@ def test_ekdaa_tends_to_backprop_in_six_hidden_layers_too(digits, activation):
     layers = tuple(Block(layer="linear", width=16) for _ in range(6))
     rule = Ekdaa()
     network = bound(rule, NetworkSpec(blocks=layers, activation=activation))
-    agreement = rule.approach_backprop()
+    agreement = approach_backprop(rule)
     images, labels = batch(digits)
     truth = true_gradients(network, images, labels)
     rule.compute_gradients(images, labels)
