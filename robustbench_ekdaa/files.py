@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from .errors import UsageError, WorkFailed
 
@@ -415,8 +415,8 @@ def read_tensors(path: Path, advice: str = "Remove it and run again.") -> Tensor
         before = path.stat()
         if not stat.S_ISREG(before.st_mode):
             raise UsageError(f"{where}: is not a regular file")
-        path.open("rb").close()  # says more of what it may not read than the library does
-        with safe_open(path, framework="pt") as file:
+        # To open it here says more of what it may not read than the library does, which reads no names but UTF-8 ones.
+        with path.open("rb") as opened, safe_open(_utf_8(opened, path), framework="pt") as file:
             header = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         facts = _facts(header)
@@ -436,6 +436,12 @@ def read_tensors(path: Path, advice: str = "Remove it and run again.") -> Tensor
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise UsageError(f"{where}: is damaged ({reason}). {advice}".rstrip()) from None
     return TensorFile(tensors, facts, header)
+
+
+def _utf_8(opened: IO[bytes], path: Path) -> str:
+    """Return a name in UTF-8 for an open file: its own, or that of its descriptor."""
+    name = str(path)
+    return name if name == name.encode("utf-8", "replace").decode("utf-8") else f"/dev/fd/{opened.fileno()}"
 
 
 def _facts(header: dict[str, str]) -> dict[str, Any] | None:

@@ -1,10 +1,15 @@
-"""How long work tells its watcher how far it is: one small protocol, silent or drawn with rich."""
+"""How long work tells its watcher how far it is: one small protocol, silent or drawn with rich.
+
+What is shown is text, whatever it holds: nothing in it is markup, and nothing in it reaches a terminal as a command.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
+
+from .text import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,6 +49,18 @@ class Silent:
         """Print nothing."""
 
 
+def _tell(console: Console, text: str) -> None:
+    """Print one line; a log that cannot be written, as on a full disk, stops no work."""
+    from rich.text import Text
+
+    try:
+        console.print(Text(one_line(text)), soft_wrap=True)
+    except BrokenPipeError:
+        raise  # whoever watched has left
+    except OSError:
+        pass
+
+
 class _NotedTask:
     def __init__(self, label: str, total: int, console: Console) -> None:
         self.label, self.left, self.console, self.note = label, total, console, ""
@@ -52,7 +69,7 @@ class _NotedTask:
         self.left -= amount
         self.note = self.note if note is None else note
         if self.left <= 0 < self.left + amount and self.note:
-            self.console.print(f"{self.label}: {self.note}", markup=False, highlight=False, soft_wrap=True)
+            _tell(self.console, f"{self.label}: {self.note}")
 
 
 class _Lines:
@@ -65,7 +82,7 @@ class _Lines:
         return _NotedTask(label, total, self.console)
 
     def line(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        _tell(self.console, text)
 
 
 @contextmanager
@@ -96,16 +113,16 @@ class _Bars:
         return _Bar(self.bars, label, total)
 
     def line(self, text: str) -> None:
-        self.bars.console.print(text, markup=False, highlight=False)
+        _tell(self.bars.console, text)
 
 
 class _Bar:
     def __init__(self, bars: RichBars, label: str, total: int) -> None:
         self.bars, self.left = bars, total
-        self.identity = bars.add_task(label, total=total, note="")
+        self.identity = bars.add_task(one_line(label), total=total, note="")
 
     def advance(self, amount: int = 1, note: str | None = None) -> None:
         self.left -= amount
         if note is not None:
-            self.bars.update(self.identity, note=note)
+            self.bars.update(self.identity, note=one_line(note))
         self.bars.update(self.identity, advance=amount, visible=self.left > 0)

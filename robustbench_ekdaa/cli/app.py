@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .printing import out
+from ..text import shell_words
+from .printing import say
 
 NAME = "robustbench-ekdaa"
 app = typer.Typer(
@@ -37,10 +37,10 @@ def start(version: Annotated[bool, typer.Option("--version", help="Show the vers
     if version:
         from .. import __version__
 
-        out.print(__version__, highlight=False)
+        say(__version__)
         raise typer.Exit
 
 
 def command_line() -> str:
     """Return the command as it was typed, for reports."""
-    return shlex.join([NAME, *(argument for argument in sys.argv[1:] if argument != "--debug")])
+    return shell_words(NAME, *(argument for argument in sys.argv[1:] if argument != "--debug"))

@@ -10,7 +10,7 @@ import typer
 from ..cards import Workspace
 from .app import NAME, Debug, data_app
 from .parsing import parse_size
-from .printing import out, show_rows
+from .printing import say, show_rows
 
 
 @data_app.command("status", epilog=f"Example: `{NAME} data status`")
@@ -20,7 +20,7 @@ def data_status(debug: Debug = False) -> None:
     from ..listing import LISTINGS
 
     show_rows(LISTINGS["datasets"](Workspace()))
-    out.print(f"Folder: {data_folder()}", highlight=False, soft_wrap=True)
+    say(f"Folder: {data_folder()}")
 
 
 @data_app.command("fetch", epilog=f"Example: `{NAME} data fetch fashion_mnist`")
@@ -32,7 +32,7 @@ def data_fetch(
 
     for name in names:
         entry = fetch_dataset(name)
-        out.print(f"{name}: {entry.train} training and {entry.test} test images", highlight=False)
+        say(f"{name}: {entry.train} training and {entry.test} test images")
 
 
 @data_app.command("import", epilog=f"Example: `{NAME} data import my_images.npz --name my_images`")
@@ -50,8 +50,7 @@ def data_import(
 
     dataset = import_dataset(source, name, title=title, test_share=test_share, size=parse_size(size), replace=replace)
     shape = "x".join(str(length) for length in dataset.image_shape)
-    out.print(
+    say(
         f"{name}: {len(dataset.train)} training and {len(dataset.test)} test images {shape}, "
-        f"{len(dataset.classes)} classes. Use it with --dataset {name}",
-        highlight=False,
+        f"{len(dataset.classes)} classes. Use it with --dataset {name}"
     )

@@ -1,41 +1,129 @@
-"""The way in and out: runs a command, and turns errors into one line and an exit code."""
+"""The way in and out: sets the process up, runs a command, and turns errors into one line and an exit code."""
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import typer
 
 from ..errors import UsageError, WorkFailed
 from .app import NAME, app
+from .parsing import refuse_empty
+from .printing import accept_all_text, show_traceback, show_warning, tell
+
+STOPPED = "stopped; everything finished before is kept. Run the same command again to go on."
+WRONG_PATH = {errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EACCES}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+NARROWEST = 20  # columns; an environment that says fewer does not know
 
 
 def main() -> None:
     """Run the command line; errors become one line and an exit code: 2 wrong usage, 1 the work failed."""
-    debug = "--debug" in sys.argv
+    set_up()
+    with interruptible():
+        code, message = run(debug="--debug" in sys.argv)
+        if message:
+            tell(f"error: {message}")
+        drop_unwritten()
+    sys.exit(code)
+
+
+def set_up() -> None:
+    """Make this process, and those that it starts, work in every user's environment."""
+    accept_all_text()
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdigit() and int(columns) < NARROWEST:
+        del os.environ["COLUMNS"]
+    show_all_warnings()
+
+
+def show_all_warnings() -> None:
+    """Let no warning be an error, here and in workers: that of some library must not end a sweep in its last hour."""
+    warnings.showwarning = show_warning
+    sys.warnoptions[:] = [option.replace("error", "default", 1) for option in sys.warnoptions]
+    if "error" in os.environ.get("PYTHONWARNINGS", ""):
+        os.environ["PYTHONWARNINGS"] = os.environ["PYTHONWARNINGS"].replace("error", "default")
+    if any(action == "error" for action, *_ in warnings.filters):
+        warnings.simplefilter("default")
+
+
+def run(*, debug: bool) -> tuple[int, str]:
+    """Run the command; returns its exit code, and what to say of an error.
+
+    Raises:
+        Exception: what went wrong, for its traceback to be seen, if `debug` is set.
+    """
     try:
+        refuse_empty(sys.argv[1:])
         code = app(standalone_mode=False)
         if code == 130:  # how some versions of typer say that Ctrl-C was pressed
             raise KeyboardInterrupt
-        sys.exit(code if isinstance(code, int) else 0)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return (code if isinstance(code, int) else 0), ""
     except (KeyboardInterrupt, typer.Abort):
-        fail("stopped; everything finished before is kept. Run the same command again to go on.", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return 130, STOPPED
+    except BrokenPipeError:  # whoever read has seen enough
+        return 1, ""
     except Exception as error:
         if debug:
+            sys.excepthook = show_traceback
             raise
-        if isinstance(error, (UsageError, WorkFailed)):
-            fail(str(error), 2 if isinstance(error, UsageError) else 1)
-        # What the command line's parser says; its classes live in click or in typer, depending on typer's version.
-        if hasattr(error, "format_message"):
-            fail(f"{error.format_message()} `{NAME} --help` shows what there is.", 2)
-        fail(f"{type(error).__name__}: {error}. This is a fault of the tool; run again with --debug to see where.", 1)
+        return answer(error)
 
 
-def fail(message: str, code: int) -> None:
-    """Print one line to standard error and leave."""
-    print("error: " + " ".join(message.split()), file=sys.stderr)
-    sys.exit(code)
+def answer(error: Exception) -> tuple[int, str]:
+    """Return the exit code of an error, and what to say of it."""
+    if isinstance(error, (UsageError, WorkFailed)):
+        return (2 if isinstance(error, UsageError) else 1), str(error)
+    # What the command line's parser says; its classes live in click or in typer, depending on typer's version.
+    if hasattr(error, "format_message"):
+        return 2, f"{error.format_message()} `{NAME} --help` shows what there is."
+    if isinstance(error, OSError) and error.filename is not None:
+        return (2 if error.errno in WRONG_PATH else 1), f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno in FULL:
+        return 1, f"the output could not be written ({error.strerror}); everything finished before is kept"
+    fault = "This is a fault of the tool; run again with --debug to see where."
+    return 1, f"{type(error).__name__}: {error}. {fault}"
+
+
+def drop_unwritten() -> None:
+    """Forget what the streams could not take: Python would try once more as it ends, and change the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C stop what runs, pressed again leave at once: whatever is stored is whole at every instant."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, leave)
+        raise KeyboardInterrupt
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        os.write(2, f"error: {STOPPED}\n".encode())
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        stopped = signal.getsignal(signal.SIGINT) is leave
+        signal.signal(signal.SIGINT, (lambda number, frame: os._exit(130)) if stopped else before)

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from ..cards import read_epsilons
 from ..errors import UsageError
+
+
+def refuse_empty(words: Sequence[str]) -> None:
+    """Raise UsageError for a word of the command that is empty: as a path, it would mean the current folder."""
+    for before, word in pairwise(("", *words)):
+        option, separator, value = word.partition("=") if word.startswith("--") else (before, "=", word)
+        if separator and not value.strip():
+            raise UsageError(f"{option if option.startswith('--') else 'an argument'}: is empty")
 
 
 def parse_list(text: str | None) -> list[str] | None:

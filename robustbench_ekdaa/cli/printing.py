@@ -1,23 +1,110 @@
-"""The two consoles, and how tables and shares are printed."""
+"""How commands print: text is text, whatever is in it, and a stream lacks no letter that ends a command."""
 
 from __future__ import annotations
 
-from typing import Any
+import codecs
+import io
+import json
+import sys
+import traceback
+from types import TracebackType
+from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
-out, log = Console(), Console(stderr=True)
+from ..text import one_line, visible
+
+NARROWEST = 80  # columns of a table
+LONGEST_NAME = 40  # letters up to which names are never broken
+# How our own signs are written where the stream's encoding has none of them.
+SPELLED = {"ε": "eps", "ℓ": "l", "∞": "inf", "±": "+-", "×": "x", "–": "-", "…": "...", "₅": "5", "₀": "0"}
+
+
+def spell(error: UnicodeError) -> tuple[str, int]:
+    r"""Replace what a stream cannot write: our own signs by letters, others by escapes such as ``\u4e2d``."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    letters = (SPELLED.get(letter) or letter.encode("ascii", "backslashreplace").decode() for letter in lacking)
+    return "".join(letters), error.end
+
+
+def accept_all_text() -> None:
+    """Let standard output and standard error take every text, whatever their encoding, and all of it or fail."""
+    codecs.register_error("spell", spell)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(getattr(stream, "buffer", None), io.RawIOBase):  # PYTHONUNBUFFERED loses what a full disk refuses
+            whole = io.BufferedWriter(stream.buffer)
+            setattr(sys, name, io.TextIOWrapper(whole, stream.encoding, "spell", line_buffering=True))
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="spell")
+
+
+def log() -> Console:
+    """Return the console for what is said while a command works."""
+    return Console(stderr=True)
+
+
+def say(text: object) -> None:
+    """Print one line of text to standard output."""
+    show(Text(one_line(text)))
+
+
+def show(what: RenderableType) -> None:
+    """Print something that rich draws to standard output; text in it must be `Text`."""
+    console = Console()
+    console.width = max(console.width, NARROWEST)  # a narrower terminal breaks lines, where rich would leave words out
+    console.print(what, soft_wrap=isinstance(what, Text))
+
+
+def tell(text: object) -> None:
+    """Print one line of text to standard error, if that can be written."""
+    write_error(one_line(text))
+
+
+def write_error(text: str) -> None:
+    """Print text as it is to standard error, if that can be written."""
+    try:
+        if sys.stderr is not None:
+            print(text, file=sys.stderr, flush=True)
+    except OSError:
+        pass
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning as one line; takes the place of `warnings.showwarning`."""
+    tell(f"warning: {message}")
+
+
+def show_traceback(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    """Print an error with its traceback; takes the place of `sys.excepthook`."""
+    write_error(visible("".join(traceback.format_exception(kind, error, where))).rstrip())
 
 
 def show_rows(rows: list[dict[str, Any]]) -> None:
     """Print rows of equal keys as a table."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in rows[0] if rows else ():
-        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == "name")
+        whole = column == "name" and all(len(str(row[column])) <= LONGEST_NAME for row in rows)
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=whole)
     for row in rows:
-        table.add_row(*("-" if value is None else str(value) for value in row.values()))
-    out.print(table)
+        table.add_row(*(Text("-" if value is None else one_line(value)) for value in row.values()))
+    show(table)
+
+
+def show_json(rows: list[dict[str, Any]]) -> None:
+    """Print rows as JSON that every terminal and every encoding can hold."""
+    Console().print_json(json.dumps(rows), ensure_ascii=True)
 
 
 def percent(share: float | None) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from ..files import STANDARD_OUTPUT
 from .app import NAME, Debug, app
-from .printing import log, out
+from .printing import say, tell
 from .running import do_report
 
 
@@ -20,7 +20,7 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Write a report folder: page, figures, tables and the data behind them."""
-    out.print(f"Report: {do_report(run, out_folder)}", highlight=False, soft_wrap=True)
+    say(f"Report: {do_report(run, out_folder)}")
 
 
 @app.command(epilog=f"Example: `{NAME} export runs/digits --format parquet --out digits.parquet`")
@@ -35,6 +35,4 @@ def export(
     from ..rendering.export import export_frame
 
     rows = export_frame(open_results(run).frame(), out_file, form)
-    (log if str(out_file) == STANDARD_OUTPUT else out).print(
-        f"{out_file}: {rows} rows", highlight=False, markup=False, soft_wrap=True
-    )
+    (tell if str(out_file) == STANDARD_OUTPUT else say)(f"{out_file}: {rows} rows")

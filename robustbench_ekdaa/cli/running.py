@@ -9,7 +9,7 @@ from ..cards import SweepSpec, Workspace
 from ..errors import UsageError
 from ..progress import shown_progress
 from .app import NAME, command_line
-from .printing import log, out
+from .printing import log, show, tell
 
 if TYPE_CHECKING:
     from ..scoring.sweep import Summary
@@ -21,7 +21,7 @@ def do_sweep(spec: SweepSpec, run: Path, workspace: Workspace, device: str, work
     from ..rendering import summary_table
     from ..scoring.sweep import run_sweep
 
-    with shown_progress(log) as progress:
+    with shown_progress(log()) as progress:
         summary = run_sweep(
             spec,
             run,
@@ -31,14 +31,14 @@ def do_sweep(spec: SweepSpec, run: Path, workspace: Workspace, device: str, work
             progress=progress,
             command=command_line(),
         )
-    out.print(summary_table(open_results(run)))
+    show(summary_table(open_results(run)))
     return tell_failed(summary)
 
 
 def tell_failed(summary: Summary) -> bool:
     """Print why models could not be trained, and return whether there are any."""
     for record in summary.failed:
-        log.print(f"failed: {record.error}", highlight=False, markup=False, soft_wrap=True)
+        tell(f"failed: {record.error}")
     return bool(summary.failed)
 
 
@@ -54,5 +54,5 @@ def do_report(run: Path, folder: Path) -> Path:
     trainings = read_trainings(run)
     if not trainings.models:
         raise UsageError(f"{run}: nothing was trained here yet. `{NAME} train` or `{NAME} sweep` with --run fills it.")
-    with shown_progress(log) as progress:
+    with shown_progress(log()) as progress:
         return write_report(results, folder, trainings=trainings, command="\n".join(commands), progress=progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,9 +9,10 @@ import typer
 
 from ..cards import SweepSpec, Workspace, check, read_sweep
 from ..progress import shown_progress
+from ..text import shell_words
 from .app import NAME, Debug, Device, RunFolder, Workers, WorkspaceFolder, app, command_line
 from .parsing import parse_epsilons, parse_indices, parse_list
-from .printing import log, out, percent, show_rows
+from .printing import log, percent, say, show_rows
 from .running import do_sweep, tell_failed
 
 
@@ -34,7 +34,7 @@ def train(
     from ..api import train_many
 
     cards = [Workspace(workspace).models[name] for name in dict.fromkeys(models)]
-    with shown_progress(log) as progress:
+    with shown_progress(log()) as progress:
         records = train_many(
             cards,
             dataset,
@@ -108,7 +108,7 @@ def sweep(
     base = read_sweep(spec_file).model_dump(exclude_unset=True) if spec_file else {}
     spec = check(SweepSpec, {**base, **given}, "sweep")
     failed = do_sweep(spec, run, Workspace(workspace), device, workers)
-    out.print(f"Report it: {NAME} report {shlex.quote(str(run))} --out report", highlight=False, soft_wrap=True)
+    say(f"Report it: {shell_words(NAME, 'report', str(run), '--out', 'report')}")
     raise typer.Exit(1 if failed else 0)
 
 
@@ -150,7 +150,7 @@ def score(
         indices=None if indices is None else parse_indices(indices),
     )
     options: dict[str, Any] = {"workspace": Workspace(workspace), "device": device, "workers": workers}
-    with shown_progress(log) as progress:
+    with shown_progress(log()) as progress:
         summary = score_images(spec, run, **options, progress=progress, command=command_line())
     rows = open_results(run).frame().query("attack == @name", local_dict={"name": spec.attack})
     means = rows.groupby(["dataset", "target", "epsilon"], sort=False)["accuracy"].agg(["mean", "count"]).reset_index()

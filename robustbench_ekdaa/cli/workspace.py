@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +10,10 @@ import typer
 from ..cards import SweepSpec, Workspace
 from ..errors import unknown_name
 from ..files import refuse_run_folder
+from ..text import shell_words
 from .app import NAME, Debug, Device, Workers, WorkspaceFolder, app
 from .parsing import parse_epsilons, parse_options
-from .printing import out, show_rows
+from .printing import say, show_json, show_rows
 from .running import do_report, do_sweep
 
 
@@ -37,7 +36,7 @@ def quickstart(
     )
     failed = do_sweep(spec, out_folder / "run", Workspace(), device, workers)
     page = do_report(out_folder / "run", out_folder / "report")
-    out.print(f"Report: {page}", highlight=False, soft_wrap=True)
+    say(f"Report: {page}")
     raise typer.Exit(1 if failed else 0)
 
 
@@ -50,12 +49,8 @@ def init(
     from ..template import create_workspace
 
     for path in create_workspace(folder):
-        out.print(str(path), highlight=False, soft_wrap=True)
-    out.print(
-        f"Next: cd {shlex.quote(str(folder))} && {NAME} sweep sweep.toml --run runs/first",
-        highlight=False,
-        soft_wrap=True,
-    )
+        say(path)
+    say(f"Next: {shell_words('cd', str(folder))} && {NAME} sweep sweep.toml --run runs/first")
 
 
 @app.command("list", epilog=f"Example: `{NAME} list attacks`")
@@ -72,7 +67,7 @@ def list_names(
         raise unknown_name("list", what, LISTINGS)
     rows = LISTINGS[what](Workspace(workspace))
     if as_json:
-        out.print_json(json.dumps(rows))
+        show_json(rows)
         return
     show_rows(rows)
 

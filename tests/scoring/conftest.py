@@ -13,6 +13,7 @@ CARD = """
 kind = "model"
 name = "{name}"
 rule = "{rule}"
+{top}
 [network]
 blocks = [{{ layer = "conv", width = 4, pool = "max" }}]
 [training.default]
@@ -23,9 +24,10 @@ learning_rate = {rate}
 """
 
 
-def write_card(folder, name, rule, rate=0.05, more=""):
+def write_card(folder, name, rule, rate=0.05, more="", top=""):
     (folder / "models").mkdir(exist_ok=True)
-    (folder / "models" / f"{name}.toml").write_text(CARD.format(name=name, rule=rule, rate=rate, more=more))
+    card = CARD.format(name=name, rule=rule, rate=rate, more=more, top=top)
+    (folder / "models" / f"{name}.toml").write_text(card, encoding="utf-8")
 
 
 def stored(run):

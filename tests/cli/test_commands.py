@@ -12,41 +12,9 @@ import pandas as pd
 import pytest
 
 from robustbench_ekdaa.cards import builtin_workspace
-from robustbench_ekdaa.cli import main
 
-from .scoring.conftest import stored, wait_until_stored, write_card
-
-SWEEP = (
-    "sweep --dataset digits --models quick_bp,quick_ekdaa --attacks fgsm,noise --epsilons 0:0.2:0.1 "
-    "--images 40 --seeds 2"
-)
-
-
-@pytest.fixture
-def cli(tmp_path, monkeypatch, capsys):
-    """Run a command in an empty folder; returns (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setenv("ROBUSTBENCH_EKDAA_DATA", str(tmp_path / "data"))
-
-    def run(command):
-        monkeypatch.setattr(sys, "argv", ["robustbench-ekdaa", *command.split()])
-        with pytest.raises(SystemExit) as left:
-            main()
-        printed = capsys.readouterr()
-        return left.value.code, printed.out, printed.err
-
-    return run
-
-
-@pytest.fixture
-def ran(cli, tmp_path):
-    """The same, in a workspace where a small sweep has been run."""
-    for name, rule in (("quick_bp", "backprop"), ("quick_ekdaa", "ekdaa")):
-        write_card(tmp_path, name, rule)
-    code, _, error = cli(f"{SWEEP} --run runs/a --workers 1")
-    assert code == 0, error
-    return cli
+from ..scoring.conftest import stored, wait_until_stored, write_card
+from .conftest import SWEEP
 
 
 def test_help_imports_nothing_slow_and_every_command_shows_an_example(cli):
@@ -154,7 +122,7 @@ def test_a_failed_model_makes_exit_code_1_but_the_rest_is_there(cli, tmp_path):
     assert "quick_bp" in out
 
 
-def test_ctrl_c_is_one_clear_line_and_the_same_command_goes_on(cli, tmp_path):
+def test_ctrl_c_pressed_thrice_is_one_clear_line_and_the_same_command_goes_on(cli, tmp_path):
     for name in ("quick_bp", "quick_ekdaa"):
         write_card(tmp_path, name, name.removeprefix("quick_").replace("bp", "backprop"))
     command = [sys.executable, "-c", "from robustbench_ekdaa.cli import main; main()", *SWEEP.split(), "--run", "r"]
@@ -168,11 +136,13 @@ def test_ctrl_c_is_one_clear_line_and_the_same_command_goes_on(cli, tmp_path):
     )
     assert "to do: 4 trainings" in process.stderr.readline()
     wait_until_stored(tmp_path / "r", 1, 0, process)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    for _ in range(3):
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     said = "error: stopped; everything finished before is kept. Run the same command again to go on."
     assert error.splitlines()[-1] == said
+    assert error.count("stopped") == 1
     assert "Traceback" not in error
     models, outcomes = stored(tmp_path / "r")
     assert len(models) >= 1
