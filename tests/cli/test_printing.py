@@ -99,7 +99,7 @@ def test_an_error_is_one_line_without_commands_to_the_terminal(cli, command):
 
 def test_so_is_what_somebody_s_rule_raises(cli, tmp_path):
     (tmp_path / "bad.py").write_text(
-        "from robustbench_ekdaa.learning.backprop import Backprop\n"
+        "from robustbench_ekdaa.learning.rules.backprop import Backprop\n"
         "class Bad(Backprop):\n"
         "    def compute_gradients(self, images, labels):\n"
         '        raise RuntimeError("cannot read [/data/weights]\\nnor \\x1b[31m[bold]this")\n'
