@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import date, time
+
+from .text import one_line
 
 
 class UsageError(Exception):
@@ -26,6 +29,25 @@ class TrainingDiverged(WorkFailed):
         self.epoch = epoch
 
 
+@contextmanager
+def located(where: str) -> Iterator[None]:
+    """Put card and field before what a `UsageError` says."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error.__cause__
+
+
+def told(error: BaseException) -> str:
+    """Return what somebody else's exception says as one line: its type and its text, shortened."""
+    try:
+        text = one_line(error)
+    except Exception:  # its own __str__ fails
+        text = ""
+    text = text if len(text) <= 300 else f"{text[:297]}..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def shown(value: object, width: int = 80) -> str:
     """Return a value as a line of text for an error: printable, and shortened in its middle to ``width``."""
     try:
@@ -34,7 +56,7 @@ def shown(value: object, width: int = 80) -> str:
         text = f"something of type {type(value).__name__}"
     if len(text) > width:
         text = f"{text[: width // 2]}...{text[3 - width // 2 :]}"
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(text.split()))
+    return one_line(text)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], listing: str | None = None) -> UsageError:

@@ -6,23 +6,27 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from .cards import Workspace
+from .cards import Shelf, Workspace
+from .errors import UsageError
 from .registry import COMPONENTS, NETWORKS, RULES, Registry
 
 Rows = list[dict[str, Any]]
 
 
-def _first_line(thing: Any) -> str:
-    return (inspect.getdoc(thing) or "").split("\n")[0]
+def _first_line(registry: Registry, name: str) -> str:
+    try:
+        return (inspect.getdoc(registry.get(name)) or "").split("\n")[0]
+    except UsageError as error:  # another package's, and broken: the others are listed all the same
+        return str(error)
 
 
 def _described(registry: Registry) -> Rows:
-    return [{"name": name, "description": _first_line(registry.get(name))} for name in registry]
+    return [{"name": name, "description": _first_line(registry, name)} for name in registry]
 
 
 def list_models(workspace: Workspace) -> Rows:
     """Model cards."""
-    cards = [workspace.models[name] for name in workspace.models.names()]
+    cards, _ = workspace.models.read_all()
     return [
         {
             "name": card.name,
@@ -37,7 +41,7 @@ def list_models(workspace: Workspace) -> Rows:
 
 def list_attacks(workspace: Workspace) -> Rows:
     """Attack cards."""
-    cards = [workspace.attacks[name] for name in workspace.attacks.names()]
+    cards, _ = workspace.attacks.read_all()
     return [
         {"name": card.name, "norm": card.norm, "steps": card.steps, "title": card.label, "paper": card.paper}
         for card in cards
@@ -51,7 +55,7 @@ def list_components(workspace: Workspace) -> Rows:
 
 def list_suites(workspace: Workspace) -> Rows:
     """Suites of attacks."""
-    cards = [workspace.suites[name] for name in workspace.suites.names()]
+    cards, _ = workspace.suites.read_all()
     return [{"name": card.name, "title": card.label, "attacks": ", ".join(card.attacks)} for card in cards]
 
 
@@ -82,3 +86,13 @@ LISTINGS: dict[str, Callable[[Workspace], Rows]] = {
     "suites": list_suites,
     "datasets": list_datasets,
 }
+
+
+def list_unreadable(what: str, workspace: Workspace) -> list[str]:
+    """Return one line about each file that is no card although it lies where the cards of a list do."""
+    shelves: dict[str, Shelf[Any]] = {
+        "models": workspace.models,
+        "attacks": workspace.attacks,
+        "suites": workspace.suites,
+    }
+    return shelves[what].read_all()[1] if what in shelves else []

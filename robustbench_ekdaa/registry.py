@@ -10,17 +10,21 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-from .errors import UsageError, unknown_name
+from .errors import UsageError, WorkFailed, shown, told, unknown_name
+from .files import read_bytes
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+MOST_SOURCE = 10_000_000  # bytes of a Python file that a card names
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
@@ -38,6 +42,8 @@ class Registry:
         """Return a decorator that makes a factory known as ``name``."""
 
         def decorate(factory: Factory) -> Factory:
+            if not callable(factory):
+                raise UsageError(f"{self.kind} {shown(name)}: must be a class or function (got {shown(factory)})")
             self._registered[name] = factory
             return factory
 
@@ -80,8 +86,7 @@ class Registry:
             return load_from_file(name, beside)
         points = self._entry_points()
         if name in points:
-            loaded: Callable[..., Any] = points[name].load()
-            return loaded
+            return _loaded(points[name])
         raise unknown_name(self.kind, name, self.names(), self.listing)
 
 
@@ -102,37 +107,72 @@ def referenced_file(name: str, beside: Path | None = None) -> Path:
     """Return the file that FILE.py:ATTRIBUTE names; raises UsageError when it does not exist."""
     path = Path(name.rpartition(":")[0]).expanduser()
     path = path if path.is_absolute() or beside is None else beside / path
-    if not path.is_file():
+    if not path.exists() and not path.is_symlink():
         raise UsageError(f"{name}: there is no file {path}. Give the path relative to the card that names it.")
     return path
+
+
+def referenced_source(name: str, beside: Path | None = None) -> bytes:
+    """Return the content of the file that FILE.py:ATTRIBUTE names; raises UsageError when it cannot be read."""
+    return read_bytes(referenced_file(name, beside), MOST_SOURCE)
+
+
+def referenced_digest(name: str, beside: Path | None = None) -> str:
+    """Return the SHA-256 of the file that FILE.py:ATTRIBUTE names; raises UsageError when it cannot be read."""
+    return hashlib.sha256(referenced_source(name, beside)).hexdigest()
 
 
 def load_from_file(name: str, beside: Path | None = None) -> Callable[..., Any]:
     """Import FILE.py:ATTRIBUTE and return the attribute. This runs the file's code.
 
-    The module is named by the content of its file, so an edited file is imported anew and two files never clash.
+    The module is named by the path and content of its file, so an edited file is imported anew and two files never
+    clash.
     """
     path = referenced_file(name, beside)
     attribute = name.rpartition(":")[2]
-    digest = hashlib.sha256(path.resolve().as_posix().encode() + path.read_bytes()).hexdigest()[:16]
-    module_name = f"robustbench_ekdaa_plugin_{path.stem}_{digest}"
-    module = sys.modules.get(module_name)
-    if module is None:
-        specification = importlib.util.spec_from_file_location(module_name, path)
-        if specification is None or specification.loader is None:
-            raise UsageError(f"{path}: not a Python file")
-        module = importlib.util.module_from_spec(specification)
-        sys.modules[module_name] = module
-        try:
-            specification.loader.exec_module(module)
-        except Exception as error:
-            del sys.modules[module_name]
-            raise UsageError(f"{path}: could not be imported: {type(error).__name__}: {error}") from error
-    if not hasattr(module, attribute):
+    source = referenced_source(name, beside)
+    digest = hashlib.sha256(path.resolve().as_posix().encode("utf-8", "surrogateescape") + source).hexdigest()[:16]
+    module = _module(f"robustbench_ekdaa_plugin_{path.stem}_{digest}", path)
+    found: Callable[..., Any] | None = getattr(module, attribute, None)
+    if found is None:
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise unknown_name(f"class in {path.name}", attribute, public)
-    found: Callable[..., Any] = getattr(module, attribute)
+    if not callable(found):
+        raise UsageError(f"{name}: must be a class or function (got {shown(found)})")
     return found
+
+
+def _module(name: str, path: Path) -> ModuleType:
+    """Import a file under a name, once; whatever goes wrong in its code is one line."""
+    if name in sys.modules:
+        if getattr(sys.modules[name].__spec__, "_initializing", False):
+            raise UsageError(f"{path}: could not be imported: it asks for itself while it is being imported")
+        return sys.modules[name]
+    specification = importlib.util.spec_from_file_location(name, path)
+    if specification is None or specification.loader is None:
+        raise UsageError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module
+    try:
+        specification.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise UsageError(f"{path}: could not be imported: {told(error)}") from error
+    except BaseException:  # Ctrl-C: a half imported module must not stay
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _loaded(point: importlib.metadata.EntryPoint) -> Callable[..., Any]:
+    """Import what another package registered; whatever goes wrong in its code is one line."""
+    try:
+        found = point.load()
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"{point.name}: {point.value} could not be imported: {told(error)}") from error
+    if not callable(found):
+        raise UsageError(f"{point.name}: {point.value} must be a class or function (got {shown(found)})")
+    return found  # type: ignore[no-any-return]
 
 
 def build(factory: Callable[..., Any], options: Mapping[str, Any], where: str, **given: Any) -> Any:
@@ -159,22 +199,35 @@ def build(factory: Callable[..., Any], options: Mapping[str, Any], where: str, *
     missing = [name for name in _required(factory) if name not in arguments]
     if missing:
         raise UsageError(f"{where}: the option {missing[0]} is missing")
-    return factory(**arguments)
+    try:
+        return factory(**arguments)
+    except (UsageError, WorkFailed):
+        raise
+    except (Exception, SystemExit) as error:  # what a class or function from a card's file does is not foreseen
+        name = getattr(factory, "__name__", type(factory).__name__)
+        raise UsageError(f"{where}: {name} fails: {told(error)}") from error
 
 
 def _checked(factory: Callable[..., Any], name: str, value: Any, where: str) -> Any:
     from pydantic import ValidationError
 
     try:
-        return _option_type(factory, name).validate_python(value)
+        # As JSON, so that a list may stand for a tuple, but nothing else for another type: no true for 1, no "1" for 1.
+        return _option_type(factory, name).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        raise UsageError(f"{where}.{name}: {explain(error.errors()[0])}") from None
+        problem = error.errors(include_url=False)[0]
+        raise UsageError(f"{'.'.join(map(str, (where, name, *problem['loc'])))}: {explain(problem)}") from None
+    except (TypeError, ValueError, RecursionError):
+        raise UsageError(f"{where}.{name}: must be a number, text, list or table (got {shown(value)})") from None
 
 
 @lru_cache(maxsize=1024)
 def parameters_of(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """Return what a factory may be given; kept, as attacks are built anew for every batch."""
-    return inspect.signature(factory).parameters
+    try:
+        return inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # some classes written in C
+        raise UsageError(f"{shown(factory)} does not say which arguments it takes; wrap it in a function") from None
 
 
 @lru_cache(maxsize=1024)
@@ -187,10 +240,24 @@ def _required(factory: Callable[..., Any]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def _option_type(factory: Callable[..., Any], name: str) -> TypeAdapter[Any]:
-    from pydantic import ConfigDict, TypeAdapter
+    from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 
-    hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)
-    return TypeAdapter(hints.get(name, Any), config=ConfigDict(arbitrary_types_allowed=True, strict=False))
+    try:
+        hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)
+        return TypeAdapter(hints.get(name, Any), config=ConfigDict(arbitrary_types_allowed=True))
+    except (NameError, TypeError, PydanticUserError):  # names that exist for type checkers only, types it cannot check
+        return TypeAdapter(Any)
+
+
+# What pydantic calls types that have another name in TOML.
+WORDS = {
+    "bool_type": "true or false",
+    "dict_type": "a table",
+    "list_type": "a list",
+    "model_type": "a table",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
 
 
 def explain(problem: Mapping[str, Any]) -> str:
@@ -202,7 +269,9 @@ def explain(problem: Mapping[str, Any]) -> str:
         return "unknown field"
     if problem["type"] == "value_error":
         return message
-    return f"must be {message} (got {problem['input']!r})"
+    if problem["type"] in ("too_long", "too_short", "string_too_long"):
+        return f"must have {message.partition(' should have ')[2]}"
+    return f"must be {WORDS.get(problem['type'], message)} (got {shown(problem['input'])})"
 
 
 RULES = Registry(

@@ -6,13 +6,15 @@ makes a new model or attack and no stale result is ever reused. Titles, papers a
 
 from ..files import shown_path
 from .attacks import STEP_SIZE, AttackCard, Component, SuiteCard, length_at
-from .base import NAME, Card, FileCard, check, content_hash, read_toml
+from .base import NAME, Card, FileCard, content_hash
 from .epsilons import read_epsilon, read_epsilons
 from .models import Block, ModelCard, NetworkSpec, Recipe
-from .sweeps import SweepSpec, read_sweep
+from .reading import check, read_toml
+from .sweeps import MOST_SEEDS, SweepSpec, read_sweep
 from .workspace import Shelf, Workspace, builtin_workspace, read_card
 
 __all__ = [
+    "MOST_SEEDS",
     "NAME",
     "STEP_SIZE",
     "AttackCard",

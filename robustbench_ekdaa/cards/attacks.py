@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from ..registry import is_file_reference, referenced_file
-from .base import FileCard
+from ..errors import shown
+from ..registry import is_file_reference, referenced_digest
+from .base import Card, FileCard
+from .fields import Line, Whole, number, plain_options
 
 
-class Component(BaseModel):
+class Component(Card):
     """A named part of a gradient attack; its further fields are the part's options, checked when it is built."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow")
 
-    component: str
+    component: Line
+
+    @model_validator(mode="after")
+    def _plain(self) -> Component:
+        plain_options(self.options)
+        return self
 
     @property
     def options(self) -> dict[str, Any]:
@@ -25,7 +32,9 @@ class Component(BaseModel):
         return dict(self.model_extra or {})
 
 
-STEP_SIZE = re.compile(r"(?:(?P<factor>\d+(?:\.\d+)?) \* )?epsilon(?: / (?P<divisor>steps|\d+(?:\.\d+)?))?")
+FACTOR = r"[0-9]{1,20}(?:\.[0-9]{1,20})?"
+STEP_SIZE = re.compile(rf"(?:(?P<factor>{FACTOR}) \* )?epsilon(?: / (?P<divisor>steps|{FACTOR}))?")
+STAND_IN = re.compile(rf"zero|straight_through|tanh:(?P<steepness>{FACTOR})")
 
 
 def length_at(length: float | str, epsilon: float, steps: int = 1) -> float:
@@ -36,6 +45,8 @@ def length_at(length: float | str, epsilon: float, steps: int = 1) -> float:
     assert form is not None
     divisor = form["divisor"]
     count = 1.0 if divisor is None else float(max(steps, 1)) if divisor == "steps" else float(divisor)
+    if count == 0:
+        raise ValueError(f"must not divide by 0 (got {length!r})")
     return float(form["factor"] or 1.0) * epsilon / count
 
 
@@ -63,36 +74,41 @@ class AttackCard(FileCard):
 
     kind: Literal["attack"]
     norm: Literal["linf", "l2", "l1"] = "linf"
-    steps: Annotated[int, Field(ge=0)] = 10
+    steps: Annotated[Whole, Field(ge=0, le=1_000_000)] = 10
     step_size: float | str = "epsilon / steps"
-    loss: str = "cross_entropy"
+    loss: Line = "cross_entropy"
     source: Component = Component(component="single")
     start: Component | None = None
-    input: tuple[Component, ...] = ()
-    gradient: tuple[Component, ...] = ()
+    input: tuple[Component, ...] = Field(default=(), max_length=100)
+    gradient: tuple[Component, ...] = Field(default=(), max_length=100)
     update: Component = Component(component="plain")
     step: Component = Component(component="steepest")
     target: Literal["random", "least_likely", "runner_up", "next"] | None = None
-    backward: tuple[str, ...] = Field(default=("straight_through", "tanh:1", "tanh:3"), min_length=1)
+    backward: tuple[str, ...] = Field(default=("straight_through", "tanh:1", "tanh:3"), min_length=1, max_length=100)
     adapter: Component | None = None
 
-    @field_validator("step_size")
+    @field_validator("step_size", mode="before")
     @classmethod
-    def _readable(cls, value: float | str) -> float | str:
+    def _readable(cls, value: object) -> float | str:
         if isinstance(value, str) and not STEP_SIZE.fullmatch(value):
             raise ValueError(
-                f"must be a number, or 'epsilon', 'epsilon / steps', '2.5 * epsilon / steps' or alike (got {value!r})"
+                "must be a number, or 'epsilon', 'epsilon / steps', '2.5 * epsilon / steps' or alike "
+                f"(got {shown(value)})"
             )
-        if length_at(value, 1.0) <= 0:
-            raise ValueError(f"must be greater than 0 (got {value!r})")
-        return value
+        size = value if isinstance(value, str) else number(value)
+        if not length_at(size, 1.0) > 0:
+            raise ValueError(f"must be greater than 0 (got {shown(value)})")
+        return size
 
     @field_validator("backward")
     @classmethod
     def _stand_ins(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         for value in values:
-            if not re.fullmatch(r"zero|straight_through|tanh:(?!0+(\.0*)?$)\d+(\.\d+)?", value):
-                raise ValueError(f"must hold 'zero', 'straight_through' or 'tanh:K' such as 'tanh:3' (got {value!r})")
+            form = STAND_IN.fullmatch(value)
+            if form is None or float(form["steepness"] or 1) == 0:
+                raise ValueError(
+                    f"must hold 'zero', 'straight_through' or 'tanh:K' such as 'tanh:3' (got {shown(value)})"
+                )
         return values
 
     @model_validator(mode="after")
@@ -131,8 +147,10 @@ class AttackCard(FileCard):
         named = Component(component=self.loss), self.source, self.update, self.step
         for part in (*named, *optional, *self.input, *self.gradient):
             if is_file_reference(part.component):
-                source = referenced_file(part.component, self.folder)
-                facts.setdefault("files", {})[source.name] = hashlib.sha256(source.read_bytes()).hexdigest()
+                file = part.component.rpartition(":")[0]
+                files, digest = facts.setdefault("files", {}), referenced_digest(part.component, self.folder)
+                # Two files of one name in different folders are told apart by their paths.
+                files[Path(file).name if files.get(Path(file).name, digest) == digest else file] = digest
         return facts
 
 
@@ -140,4 +158,4 @@ class SuiteCard(FileCard):
     """A name for several attacks."""
 
     kind: Literal["suite"]
-    attacks: tuple[str, ...] = Field(min_length=1)
+    attacks: tuple[Line, ...] = Field(min_length=1, max_length=1_000)

@@ -1,30 +1,48 @@
-"""What all cards share: strict tables, names, the content's hash, and errors that name file, field and reason."""
+"""What all cards share: strict tables, a name, a place in a file, and the hash of their content."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, field_validator
 
-from ..errors import UsageError
+from ..errors import UsageError, shown
 from ..files import shown_path
 from ..registry import explain
+from .fields import Line, Text
 
-if sys.version_info >= (3, 11):
-    import tomllib
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
+
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
 else:
-    import tomli as tomllib
-
-Positive = Annotated[int, Field(gt=0)]
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+    ModelMetaclass = type(BaseModel)
 
 
-class Card(BaseModel):
+class _Refusing(ModelMetaclass):
+    """Lets cards that are written in Python say what is wrong as those in files do."""
+
+    def __call__(cls, *arguments: Any, **fields: Any) -> Any:
+        try:
+            return super().__call__(*arguments, **fields)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            said = ".".join(map(str, (cls.__name__, *field_of(problem))))
+            raise UsageError(f"{said}: {explain(problem)}") from None
+
+
+def field_of(problem: Mapping[str, Any]) -> tuple[str | int, ...]:
+    """Return where pydantic found a problem, without its own words for the types it tried."""
+    return tuple(part for part in problem["loc"] if not str(part).startswith(("function-", "constrained-", "literal[")))
+
+
+class Card(BaseModel, metaclass=_Refusing):
     """A strict table: unknown fields are errors and nothing can be changed after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -34,16 +52,19 @@ class FileCard(Card):
     """A card that is a whole file."""
 
     name: str
-    title: str = ""
-    paper: str = ""
-    notes: str = ""
+    title: Line = ""
+    paper: Line = ""
+    notes: Text = ""
     _path: Path | None = PrivateAttr(default=None)
 
     @field_validator("name")
     @classmethod
     def _plain_name(cls, value: str) -> str:
         if not NAME.fullmatch(value):
-            raise ValueError(f"must be letters, digits, '_', '-', '+' or '.', without spaces or commas (got {value!r})")
+            raise ValueError(
+                "must be 1 to 100 letters, digits, '_', '-', '+' or '.', without spaces or commas, and start with a "
+                f"letter or digit (got {shown(value)})"
+            )
         return value
 
     @property
@@ -70,29 +91,3 @@ def content_hash(facts: Any) -> str:
     """Return 16 hex digits that identify JSON-like facts, independent of the order of keys."""
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-AnyCard = TypeVar("AnyCard", bound=Card)
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file; raises UsageError naming file and line."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UsageError(f"{shown_path(path)}: cannot be read ({reason})") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{shown_path(path)}: not valid TOML: {error}") from None
-
-
-def check(kind: type[AnyCard], table: dict[str, Any], where: str) -> AnyCard:
-    """Turn a table into a card; raises UsageError naming file, field and reason."""
-    try:
-        return kind.model_validate(table)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        field = ".".join(
-            str(part) for part in problem["loc"] if not str(part).startswith(("function-", "constrained-"))
-        )
-        raise UsageError(f"{where}: {field + ': ' if field else ''}{explain(problem)}") from None

@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from decimal import Decimal
 from fractions import Fraction
 from itertools import islice
 from typing import Any
 
 from ..errors import UsageError, shown
+from .fields import real
 
 MOST_EPSILONS = 1_000  # of one sweep
 LARGEST_EPSILON = 1e9  # an l1 ball of this size holds all images of a thousand million pixels
 PLACES = 12  # so that 3 * 0.1 and 0.3 are one epsilon, with one place in the store
 NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
-# Bits of the significand: what a number of such a type can tell apart.
-NARROW = {"float32": 24, "float16": 11, "bfloat16": 8}
 WRITE = "Write 0,0.05,0.1 or START:STOP:STEP such as 0:0.3:0.03"
 
 
@@ -33,8 +31,8 @@ def read_epsilon(value: object) -> float:
         UsageError: unless it is a finite number from 0 up that 12 decimals can tell from 0.
 
     """
-    number = _number(value)
-    if number is None or number != number or number == math.inf:
+    number = _fraction(value) if isinstance(value, str) else real(value)
+    if number is None or number == math.inf:
         raise UsageError(f"an epsilon must be a number from 0 up, such as 0.1 or '8/255' (got {shown(value)})")
     if number < 0:
         raise UsageError(f"an epsilon must not be negative (got {shown(value)})")
@@ -71,27 +69,6 @@ def read_epsilons(values: object) -> tuple[float, ...]:
     return tuple(read_epsilon(epsilon) for epsilon in epsilons)
 
 
-def _number(value: Any) -> float | Fraction | Decimal | None:
-    """Return what a value says before it is held to any bounds, or None if it is no number."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, str):
-        return _fraction(value)
-    if isinstance(value, (int, float, Fraction, Decimal)):
-        return None if isinstance(value, Decimal) and value.is_nan() else value
-    if _dimensions(value) != 0 or not hasattr(value, "dtype"):
-        return None
-    # A scalar, array or tensor: told apart by what its type is called, as importing NumPy and torch takes seconds.
-    kind = str(value.dtype).removeprefix("torch.")
-    if not kind.startswith(("float", "bfloat", "int", "uint")):
-        return None
-    try:
-        number = float(value.item())
-    except (TypeError, ValueError, RuntimeError):  # a tensor without content, on torch's meta device
-        return None
-    return _shortest(number, NARROW[kind]) if kind in NARROW and math.isfinite(number) else number
-
-
 def _dimensions(values: object) -> int:
     return int(getattr(values, "ndim", 1))
 
@@ -103,16 +80,6 @@ def _fraction(text: str) -> Fraction | None:
         return None
     divisor = Fraction(below) if slash else Fraction(1)
     return Fraction(above) / divisor if divisor else None
-
-
-def _shortest(number: float, bits: int) -> float:
-    """Return the shortest decimal that such a type stores as this number."""
-    for digits in range(1, 17):
-        candidate = float(f"{number:.{digits}g}")
-        mantissa, exponent = math.frexp(candidate)
-        if math.ldexp(round(math.ldexp(mantissa, bits)), exponent - bits) == number:
-            return candidate
-    return number
 
 
 def _split(text: str) -> list[str]:

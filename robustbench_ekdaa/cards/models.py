@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from ..errors import UsageError
-from ..registry import is_file_reference, referenced_file
-from .base import Card, FileCard, Positive
+from ..errors import UsageError, shown
+from ..registry import is_file_reference, referenced_digest
+from .base import Card, FileCard
+from .fields import Count, Length, Line, Number, Options, Text, YesNo, whole_number
 
 
 class Block(Card):
@@ -19,15 +20,23 @@ class Block(Card):
     """
 
     layer: Literal["conv", "linear"]
-    width: Positive = Field(description="output channels of a convolution, or units of a linear layer")
-    kernel: Positive = 3
-    stride: Positive = 1
-    padding: Annotated[int, Field(ge=0)] | Literal["same"] = "same"
-    bias: bool | None = None
-    activation: str | None = None
+    width: Count = Field(description="output channels of a convolution, or units of a linear layer")
+    kernel: Length = 3
+    stride: Length = 1
+    padding: int | Literal["same"] = "same"
+    bias: YesNo | None = None
+    activation: Line | None = None
     pool: Literal["none", "max", "average"] = "none"
-    pool_size: Positive = 2
-    pool_stride: Positive | None = None
+    pool_size: Length = 2
+    pool_stride: Length | None = None
+
+    @field_validator("padding", mode="before")
+    @classmethod
+    def _pixels(cls, value: object) -> int | str:
+        pixels = value if isinstance(value, str) else whole_number(value)
+        if pixels not in ("same", *range(256)):
+            raise ValueError(f"must be 'same', or pixels from 0 to 255 (got {shown(value)})")
+        return pixels
 
     @model_validator(mode="after")
     def _consistent(self) -> Block:
@@ -41,10 +50,10 @@ class Block(Card):
 class NetworkSpec(Card):
     """A network: a preset's name, or a list of blocks of one's own; with the activation and bias they default to."""
 
-    preset: str | None = None
-    blocks: tuple[Block, ...] | None = None
-    activation: str = "tanh"
-    bias: bool = True
+    preset: Line | None = None
+    blocks: Annotated[tuple[Block, ...], Field(max_length=1_000)] | None = None
+    activation: Line = "tanh"
+    bias: YesNo = True
 
     @model_validator(mode="after")
     def _one_of(self) -> NetworkSpec:
@@ -56,14 +65,14 @@ class NetworkSpec(Card):
 class Recipe(Card):
     """How a model is trained on one data set."""
 
-    epochs: Positive
-    batch_size: Positive = 64
-    optimizer: str = Field(default="SGD", description="a class of torch.optim")
-    learning_rate: float = Field(gt=0)
-    optimizer_options: dict[str, Any] = Field(default={})
-    schedule: str | None = Field(default=None, description="a class of torch.optim.lr_scheduler, stepped per epoch")
-    schedule_options: dict[str, Any] = Field(default={})
-    notes: str = ""
+    epochs: Count
+    batch_size: Count = 64
+    optimizer: Line = Field(default="SGD", description="a class of torch.optim")
+    learning_rate: Number = Field(gt=0)
+    optimizer_options: Options = Field(default={})
+    schedule: Line | None = Field(default=None, description="a class of torch.optim.lr_scheduler, stepped per epoch")
+    schedule_options: Options = Field(default={})
+    notes: Text = ""
 
 
 def refers(recipe: Any) -> bool:
@@ -97,20 +106,23 @@ class ModelCard(FileCard):
     """
 
     kind: Literal["model"]
-    rule: str = Field(description="a known rule, or FILE.py:CLASS beside the card")
-    rule_options: dict[str, Any] = Field(default={})
+    rule: Line = Field(description="a known rule, or FILE.py:CLASS beside the card")
+    rule_options: Options = Field(default={})
     network: NetworkSpec
-    training: dict[str, Recipe]
+    training: dict[str, Recipe] = Field(min_length=1, max_length=1_000)
+    _written: dict[str, str] = PrivateAttr(default_factory=dict)
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _shared_recipes(cls, table: Any) -> Any:
+    def _shared_recipes(cls, table: Any, read: Callable[[Any], ModelCard]) -> ModelCard:
         training = table.get("training") if isinstance(table, dict) else None
         if not isinstance(training, dict):
-            return table
+            return read(table)
         # Those written out come first, so that what is wrong in one is told where it is written.
         order = sorted(training, key=lambda dataset: refers(training[dataset]))
-        return {**table, "training": {dataset: shared_recipe(dataset, training) for dataset in order}}
+        card = read({**table, "training": {dataset: shared_recipe(dataset, training) for dataset in order}})
+        card._written = {dataset: recipe["as"] for dataset, recipe in training.items() if refers(recipe)}
+        return card
 
     def recipe(self, dataset: str) -> Recipe:
         """Return the recipe for a data set; raises UsageError if the card has none."""
@@ -123,6 +135,11 @@ class ModelCard(FileCard):
             f"Add [training.{dataset}] or [training.default]."
         )
 
+    def at_recipe(self, dataset: str) -> str:
+        """Name the table that holds a data set's recipe for an error message."""
+        table = dataset if dataset in self.training else "default"
+        return self.at(f"training.{self._written.get(table, table)}")
+
     def identity(self, dataset: str) -> dict[str, Any]:
         """Everything about the card, but its network, that decides a trained model's numbers on ``dataset``."""
         # Without defaults, so that a field that a later release adds leaves the identity of today's models alone.
@@ -132,8 +149,7 @@ class ModelCard(FileCard):
             "recipe": self.recipe(dataset).model_dump(exclude={"notes"}, exclude_defaults=True),
         }
         if is_file_reference(self.rule):
-            source = referenced_file(self.rule, self.folder)
-            facts["rule_file"] = hashlib.sha256(source.read_bytes()).hexdigest()
+            facts["rule_file"] = referenced_digest(self.rule, self.folder)
             facts["rule"] = self.rule.rpartition(":")[2]
         return facts
 

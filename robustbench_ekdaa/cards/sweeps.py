@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, Strict, field_validator, model_validator
 
 from ..errors import UsageError
 from ..files import shown_path
-from .base import Card, Positive, check, read_toml
+from .base import Card
 from .epsilons import read_epsilons
+from .fields import Count, Whole, YesNo
+from .reading import check, parse_toml, read_text
+
+MOST_SEEDS = 1_000  # that each model is trained with
+Names = Annotated[tuple[Annotated[str, Strict(), Field(max_length=5_000)], ...], Field(max_length=1_000)]
 
 
 class SweepSpec(Card):
@@ -33,18 +38,18 @@ class SweepSpec(Card):
 
     """
 
-    datasets: tuple[str, ...] = Field(min_length=1)
-    models: tuple[str, ...] = ()
-    surrogates: tuple[str, ...] | None = None
-    targets: tuple[str, ...] | None = None
-    attacks: tuple[str, ...] = Field(min_length=1)
+    datasets: Names = Field(min_length=1)
+    models: Names = ()
+    surrogates: Names | None = None
+    targets: Names | None = None
+    attacks: Names = Field(min_length=1)
     epsilons: tuple[float, ...] = Field(min_length=1)
-    images: Positive | None = None
-    seeds: Positive = 3
-    seed: int = Field(default=0, ge=0)
-    batch_size: Positive = 250
+    images: Annotated[Whole, Field(gt=0, le=1_000_000_000)] | None = None
+    seeds: Annotated[Whole, Field(gt=0, le=MOST_SEEDS)] = 3
+    seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 0
+    batch_size: Count = 250
     precision: Literal["float32", "bfloat16"] = "float32"
-    save_images: bool = False
+    save_images: YesNo = False
 
     @field_validator("epsilons", mode="before")
     @classmethod
@@ -80,4 +85,5 @@ class SweepSpec(Card):
 
 def read_sweep(path: Path) -> SweepSpec:
     """Read a sweep file."""
-    return check(SweepSpec, read_toml(path), shown_path(path))
+    text, where = read_text(path), shown_path(path)
+    return check(SweepSpec, parse_toml(text, where), where, text)

@@ -13,7 +13,7 @@ from ..files import refuse_run_folder
 from ..text import shell_words
 from .app import NAME, Debug, Device, Workers, WorkspaceFolder, app
 from .parsing import parse_epsilons, parse_options
-from .printing import say, show_json, show_rows
+from .printing import say, show_json, show_rows, tell
 from .running import do_report, do_sweep
 
 
@@ -61,15 +61,18 @@ def list_names(
     debug: Debug = False,
 ) -> None:
     """List what can be named in cards and commands."""
-    from ..listing import LISTINGS
+    from ..listing import LISTINGS, list_unreadable
 
     if what not in LISTINGS:
         raise unknown_name("list", what, LISTINGS)
-    rows = LISTINGS[what](Workspace(workspace))
+    place = Workspace(workspace)
+    rows = LISTINGS[what](place)
     if as_json:
         show_json(rows)
-        return
-    show_rows(rows)
+    else:
+        show_rows(rows)
+    for problem in list_unreadable(what, place):
+        tell(f"not listed: {problem}")
 
 
 @app.command("check-rule", epilog=f"Example: `{NAME} check-rule models/my_rule.py:MyRule --option scale=0.1`")

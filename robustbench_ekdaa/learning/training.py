@@ -17,7 +17,7 @@ from torch import Tensor
 from ..cards import ModelCard, NetworkSpec, content_hash
 from ..computing import ordinary_torch
 from ..data.dataset import Dataset, Split
-from ..errors import TrainingDiverged, UsageError, WorkFailed
+from ..errors import TrainingDiverged, UsageError, WorkFailed, located
 from ..files import clear_errors, shown_path, storable, whole_file
 from ..networks import Network, build_network, network_blocks
 from ..networks.memory_format import MEMORY_FORMAT
@@ -59,11 +59,13 @@ class TrainingJob:
     @cached_property
     def key(self) -> str:
         """Hash of everything that decides the weights; the checkpoint's name."""
+        with located(self.card.at("network")):
+            network = resolved_network(self.card.network)
         return content_hash(
             {
                 "version": TRAINING_VERSION,
                 "card": self.card.identity(self.dataset),
-                "network": resolved_network(self.card.network),
+                "network": network,
                 "data": self.fingerprint,
                 "seed": self.seed,
                 "held_out": self.held_out,
@@ -99,7 +101,9 @@ def log_path(run: Path, key: str) -> Path:
 
 def make_rule(card: ModelCard) -> LearningRule:
     """Make the card's learning rule; raises UsageError for an unknown rule or option."""
-    rule = build(RULES.get(card.rule, card.folder), card.rule_options, card.at("rule_options"))
+    with located(card.at("rule")):
+        factory = RULES.get(card.rule, card.folder)
+    rule = build(factory, card.rule_options, card.at("rule_options"))
     if not isinstance(rule, LearningRule):
         raise WorkFailed(f"{card.at('rule')}: {card.rule} is not a LearningRule")
     return rule
@@ -129,7 +133,7 @@ def check_job(job: TrainingJob, dataset: Dataset) -> None:
         storable(rule.state_dict())
     except Exception as error:  # found out after training, it would be lost
         raise UsageError(f"{job.card.at('rule')}: its state cannot be saved ({error})") from None
-    where = job.card.at("training")
+    where = job.card.at_recipe(job.dataset)
     make_schedule(job.card.recipe(job.dataset), make_optimiser(job.card.recipe(job.dataset), rule, where), where)
 
 
@@ -149,7 +153,7 @@ class _Training:
     def __init__(self, job: TrainingJob, dataset: Dataset, device: torch.device) -> None:
         self.job, self.device = job, device
         self.recipe = job.card.recipe(job.dataset)
-        where = job.card.at(f"training.{job.dataset if job.dataset in job.card.training else 'default'}")
+        where = job.card.at_recipe(job.dataset)
         self.network = self._fresh_network(dataset)
         self.rule = make_rule(job.card)
         self.rule.bind(self.network, keyed_generator(job.seed, "feedback"))

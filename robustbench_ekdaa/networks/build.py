@@ -9,21 +9,34 @@ from torch import Tensor, nn
 
 from ..cards import Block as BlockSpec
 from ..cards import NetworkSpec
-from ..errors import UsageError, unknown_name
+from ..errors import UsageError, shown, unknown_name
 from ..randomness import uniform
-from ..registry import NETWORKS
+from ..registry import NETWORKS, build
 from .activations import ACTIVATIONS
 from .network import Block, Network, Pooling
 
 
 def network_blocks(spec: NetworkSpec) -> list[BlockSpec]:
-    """Return a specification's blocks, a preset looked up, with the default activation and bias filled in."""
-    blocks = list(NETWORKS.get(spec.preset)()) if spec.preset is not None else list(spec.blocks or ())
+    """Return a specification's blocks, a preset looked up, with the default activation and bias filled in.
+
+    Raises:
+        UsageError: for an unknown preset, or one that does not make a list of blocks.
+
+    """
+    blocks = list(spec.blocks or ()) if spec.preset is None else preset_blocks(spec.preset)
     filled = []
     for block in blocks:
         bias = spec.bias if block.bias is None else block.bias
         filled.append(block.model_copy(update={"activation": block.activation or spec.activation, "bias": bias}))
     return filled
+
+
+def preset_blocks(name: str) -> list[BlockSpec]:
+    """Return the blocks of a named network; its function may be anybody's."""
+    blocks = build(NETWORKS.get(name), {}, f"preset {name}")
+    if not isinstance(blocks, (list, tuple)) or not all(isinstance(block, BlockSpec) for block in blocks):
+        raise UsageError(f"preset {name}: must return a list of Block (got {shown(blocks)})")
+    return list(blocks)
 
 
 def _convolution(block: BlockSpec, shape: tuple[int, int, int], where: str) -> tuple[Block, tuple[int, int, int]]:
@@ -50,7 +63,7 @@ def _assemble(spec: NetworkSpec, image_shape: tuple[int, int, int], classes: int
     made: list[Block] = []
     shape, features = image_shape, math.prod(image_shape)
     for position, block in enumerate(network_blocks(spec)):
-        here = f"{where}: network block {position + 1}"
+        here = f"{where}: block {position + 1}"
         if block.activation not in ACTIVATIONS:
             raise UsageError(f"{here}: {unknown_name('activation', str(block.activation), ACTIVATIONS)}")
         if block.layer == "linear":

@@ -40,7 +40,7 @@ def write(folder, text, name="mine", room="models"):
         (
             "epochs = 2",
             "epochs = 2.5",
-            "training.default.epochs: must be a valid integer, got a number with a fractional",
+            "training.default.epochs: must be a whole number (got 2.5), line 7",
         ),
         ("epochs = 2", "epoch = 2", "training.default.epochs: is missing"),
         ("epochs = 2", "epochs = 2\nspeed = 3", "training.default.speed: unknown field"),
@@ -98,7 +98,7 @@ def test_a_recipe_taken_from_another_data_set_is_that_recipe_to_the_bit_of_its_i
         ('as = "default"', 'as = "svhn"', "training.svhn.as: must name a recipe that this card writes out (default"),
         ('as = "default"', "as = []", "training.svhn.as: must name a recipe that this card writes out (default"),
         ('as = "default"', 'as = "default", epochs = 3', "training.svhn.epochs: a recipe is taken whole"),
-        ('notes = "carried over"', "notes = 3", "training.svhn.notes: must be a valid string"),
+        ('notes = "carried over"', "notes = 3", "training.svhn.notes: must be text (got 3)"),
         ("[training]", '[training]\ncifar10 = { as = "svhn" }', "training.cifar10.as: must name"),
         ("epochs = 2", "epochs = 0", "training.default.epochs: must be greater than 0 (got 0)"),
         ("learning_rate = 0.1", 'as = "svhn"', "must name a recipe that this card writes out (there is none"),

@@ -192,7 +192,7 @@ def test_epsilons_of_a_sweep_are_read_so_whatever_holds_them():
     expected = SweepSpec(epsilons=[0, 0.1, 0.2, 0.3], **facts)
     for epsilons in (np.linspace(0, 0.3, 4, dtype=np.float32), torch.tensor([0.3, 0.2, 0.1]), "0:0.3:0.1"):
         assert SweepSpec(epsilons=epsilons, **facts) == expected
-    with pytest.raises(ValueError, match="an epsilon is given twice"):
+    with pytest.raises(UsageError, match=r"^SweepSpec\.epsilons: an epsilon is given twice"):
         SweepSpec(epsilons=[0.1, np.float32(0.1)], **facts)
 
 

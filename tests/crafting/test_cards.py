@@ -93,7 +93,7 @@ def test_the_suite_everything_holds_every_gradient_attack_of_the_other_l_infinit
 
 
 def test_a_suite_card_needs_attacks():
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(UsageError, match="at least 1"):
         SuiteCard(kind="suite", name="none", attacks=())
 
 

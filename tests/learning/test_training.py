@@ -206,7 +206,7 @@ def test_held_out_images_are_neither_trained_on_nor_taken_from_the_test_half(dig
     [
         ({"optimizer": "SDG"}, "unknown optimiser of torch.optim 'SDG'. Did you mean SGD"),
         ({"optimizer": "Adam", "optimizer_options": {"momentum": 0.9}}, "Adam refuses them"),
-        ({"schedule": "ReduceLROnPlateau"}, "training.schedule: unknown schedule"),
+        ({"schedule": "ReduceLROnPlateau"}, "training.default.schedule: unknown schedule"),
         ({"schedule": "StepLR", "schedule_options": {}}, "StepLR refuses them"),
     ],
 )

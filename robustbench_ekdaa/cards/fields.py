@@ -1,0 +1,102 @@
+"""The kinds of values that cards hold: each is bounded, and none is taken for another kind."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping
+from decimal import Decimal
+from fractions import Fraction
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, Strict
+
+from ..errors import shown
+
+MOST_VALUES, DEEPEST = 1_000, 5  # of a table of options
+# Bits of the significand: what a number of such a type can tell apart.
+NARROW = {"float32": 24, "float16": 11, "bfloat16": 8}
+
+
+def real(value: Any) -> int | float | Decimal | Fraction | None:
+    """Return the number that a value is, of whatever type; None for what is no real number, as true and "1".
+
+    Of float32, float16 and bfloat16 the shortest decimal counts: np.float32(0.1), which is 0.10000000149, is 0.1.
+    """
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, Decimal):
+        return None if value.is_nan() else value
+    if isinstance(value, (int, float, Fraction)):
+        return None if value != value else value  # NaN
+    if getattr(value, "ndim", 1) != 0 or not hasattr(value, "dtype"):
+        return None
+    # A scalar, array or tensor: told apart by what its type is called, as importing NumPy and torch takes seconds.
+    kind = str(value.dtype).removeprefix("torch.")
+    if not kind.startswith(("float", "bfloat", "int", "uint")):
+        return None
+    try:
+        number = float(value.item())
+    except RuntimeError:  # a tensor without content, on torch's meta device
+        return None
+    if math.isnan(number):
+        return None
+    return _shortest(number, NARROW[kind]) if kind in NARROW and math.isfinite(number) else number
+
+
+def _shortest(number: float, bits: int) -> float:
+    """Return the shortest decimal that such a type stores as this number."""
+    for digits in range(1, 17):
+        candidate = float(f"{number:.{digits}g}")
+        mantissa, exponent = math.frexp(candidate)
+        if math.ldexp(round(math.ldexp(mantissa, bits)), exponent - bits) == number:
+            return candidate
+    return number
+
+
+def number(value: object) -> float:
+    """Return a finite number of any real type; true and "1" are none."""
+    found = real(value)
+    if found is None or not -(2**1023) < found < 2**1023:
+        raise ValueError(f"must be a finite number (got {shown(value)})")
+    return float(found)
+
+
+def whole_number(value: object) -> int:
+    """Return an integer of any integer type; true, 1.0 and "1" are none."""
+    try:
+        if not isinstance(value, bool) and not str(getattr(value, "dtype", "")).endswith("bool"):
+            return operator.index(value)  # type: ignore[arg-type]
+    except (TypeError, RuntimeError):
+        pass
+    raise ValueError(f"must be a whole number (got {shown(value)})")
+
+
+def plain_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Hold options to what can be hashed and handed on: numbers, texts, true, false, lists and tables of these."""
+    waiting: list[tuple[str, Any, int]] = [(name, value, 1) for name, value in options.items()]
+    for name, value, depth in waiting:
+        if len(waiting) > MOST_VALUES or depth > DEEPEST or len(name) > 1_000:
+            raise ValueError(f"{shown(name)}: too many values, or too deep tables or lists")
+        if isinstance(value, dict):
+            waiting += [(f"{name}.{key}", below, depth + 1) for key, below in value.items()]
+        elif isinstance(value, (list, tuple)):
+            waiting += [(f"{name}.{place}", below, depth + 1) for place, below in enumerate(value)]
+        elif isinstance(value, str):
+            if len(value) > 1_000:
+                raise ValueError(f"{name}: must have 1,000 letters at most (got {shown(value)})")
+        elif not isinstance(value, (bool, int, float)):
+            raise ValueError(f"{name}: must be a number, true or false, a text, a list or a table (got {shown(value)})")
+        elif not (-(2**63) <= value < 2**63 if isinstance(value, int) else math.isfinite(value)):
+            raise ValueError(f"{name}: must be a finite number of at most 64 bits (got {shown(value)})")
+    return options
+
+
+Number = Annotated[float, BeforeValidator(number)]
+Whole = Annotated[int, BeforeValidator(whole_number)]
+Count = Annotated[Whole, Field(gt=0, le=1_000_000)]
+Length = Annotated[Whole, Field(gt=0, le=255)]  # of a kernel, a stride, a pooling window: pixels
+YesNo = Annotated[bool, Strict()]
+Text = Annotated[str, Strict(), Field(max_length=10_000)]
+Line = Annotated[str, Strict(), Field(max_length=1_000)]
+Options = Annotated[dict[str, Any], AfterValidator(plain_options)]

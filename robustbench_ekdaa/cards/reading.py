@@ -1,0 +1,87 @@
+"""From a TOML file to a checked card; whatever is wrong is one line that names file, field and reason."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from ..errors import UsageError
+from ..files import read_bytes, shown_path
+from ..registry import explain
+from .base import Card, field_of
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+MOST_BYTES = 1_000_000
+AnyCard = TypeVar("AnyCard", bound=Card)
+
+
+def read_text(path: Path) -> str:
+    """Read a file of text in UTF-8, with or without a byte order mark, with line ends of any system."""
+    try:
+        text = read_bytes(path, MOST_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(f"{shown_path(path)}: cannot be read (not UTF-8 text). Save it as UTF-8.") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """Read TOML; raises UsageError with the line."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{where}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{where}: not valid TOML: its lists or tables are nested too deep") from None
+    except ValueError:  # what Python says of numbers with thousands of digits, and of days such as February 30
+        raise UsageError(f"{where}: not valid TOML: it holds a number or a date that does not exist") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; raises UsageError naming file and line."""
+    return parse_toml(read_text(path), shown_path(path))
+
+
+def check(kind: type[AnyCard], table: dict[str, Any], where: str, text: str = "") -> AnyCard:
+    """Turn a table into a card; raises UsageError naming file, field, reason and, if the text tells it, the line."""
+    try:
+        return kind.model_validate(table)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        field = field_of(problem)
+        place = field[:-1] if problem["type"] == "missing" else field
+        line = line_of(text, place) if text else None
+        said = ".".join(map(str, field))
+        raise UsageError(
+            f"{where}: {said + ': ' if said else ''}{explain(problem)}{f', line {line}' if line else ''}"
+        ) from None
+
+
+def line_of(text: str, field: Sequence[str | int]) -> int | None:
+    """Return the line that writes a field, counting from 1: with it, and not without it, the text so far has the field.
+
+    None where that is not one line.
+    """
+    name = next((part for part in reversed(field) if isinstance(part, str)), "")
+    lines = text.split("\n")
+    for number, line in enumerate(lines, 1) if name else ():
+        if name in line and _holds("\n".join(lines[:number]), field):
+            return number
+    return None
+
+
+def _holds(text: str, field: Sequence[str | int]) -> bool:
+    try:
+        found: Any = tomllib.loads(text)
+        for part in field:
+            found = found[part]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return False
+    return True
