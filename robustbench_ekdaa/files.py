@@ -88,6 +88,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         draft = room / "file"
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         mode = stat.S_IMODE(os.fstat(handle).st_mode)
+        os.fchmod(handle, 0o600)  # a umask may even forbid to write
         os.close(handle)
         yield draft
         draft.chmod(mode)  # some libraries put a private file of their own in the place of the one that they are given

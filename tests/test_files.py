@@ -53,7 +53,7 @@ def names(folder):
 # -- files -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002, 0o000])
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002, 0o000, 0o222])
 def test_files_and_folders_have_the_permissions_that_the_umask_gives(tmp_path, mask):
     with umask(mask):
         write(tmp_path / "text")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from ..cards import content_hash
@@ -14,13 +15,31 @@ from ..files import clear_errors, read_tensors, shown_path, tidy, write_tensors
 if TYPE_CHECKING:
     from .training import TrainingJob
 
-# What checkpoints of early releases say, which have no digest. A file without one must say exactly this: otherwise a
-# single damaged byte could turn a new checkpoint into an early one.
-_EARLIEST = {
-    *("model", "rule", "dataset", "seed", "identity", "epochs", "train_loss", "train_accuracy", "held_out_accuracy"),
-    *("test_accuracy", "parameters", "seconds", "layers"),
-}
-EARLY_FACTS = (_EARLIEST, _EARLIEST | {"dataset_title", "exemptions"})
+
+class EarlyFacts(BaseModel):
+    """What checkpoints of early releases say, which have no digest.
+
+    A file without one must say exactly this: otherwise a single damaged byte could turn a new checkpoint into an early
+    one.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: str
+    rule: str
+    dataset: str
+    dataset_title: str = ""
+    seed: int
+    identity: dict[str, Any]
+    epochs: int
+    train_loss: float
+    train_accuracy: float
+    held_out_accuracy: float | None
+    test_accuracy: float | None
+    parameters: int
+    seconds: float
+    exemptions: dict[str, str] = {}
+    layers: dict[str, dict[str, float | None]]
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> dict[str, Any]:
@@ -61,18 +80,23 @@ def load_checkpoint(
     facts = found.facts
     if facts is None:
         raise UsageError(f"{where}: not a checkpoint of this tool. {advice}")
-    if "digest" not in facts and set(facts) not in EARLY_FACTS:
-        raise UsageError(f"{where}: is damaged (it has no digest). {advice}")
-    if not (facts.pop("key") == path.stem if "key" in facts else _is_of(facts, job)):
+    if not (facts.pop("key", "") == path.stem if "digest" in facts else _is_of(_early(facts, where, advice), job)):
         raise UsageError(f"{where}: is not the checkpoint of {job.label}. {advice}")
     if digest is not None and facts.get("digest") != digest:
         raise UsageError(f"{where}: is not the checkpoint that results.sqlite speaks of. {advice}")
     return found.tensors, facts
 
 
-def _is_of(facts: dict[str, Any], job: TrainingJob) -> bool:
+def _early(facts: dict[str, Any], where: str, advice: str) -> EarlyFacts:
+    try:
+        return EarlyFacts.model_validate(facts)
+    except (ValidationError, RecursionError):
+        raise UsageError(f"{where}: is damaged (it has no digest). {advice}") from None
+
+
+def _is_of(facts: EarlyFacts, job: TrainingJob) -> bool:
     """Whether early facts speak of a job; the data set's fingerprint is not among them."""
-    return content_hash([facts["seed"], facts["identity"]]) == content_hash([job.seed, job.card.identity(job.dataset)])
+    return content_hash([facts.seed, facts.identity]) == content_hash([job.seed, job.card.identity(job.dataset)])
 
 
 def tidy_checkpoints(run: Path) -> None:

@@ -16,7 +16,7 @@ from ..learning import TrainingJob
 from ..learning.training import check_job, checkpoint_path
 from ..progress import Progress, Silent
 from .executor import Executor, executor, usable_cores
-from .images import image_files
+from .images import image_files, tidy_run
 from .jobs import SHOWN_IMAGES, CraftAndScore, Crafting, PredictClean, TrainModel
 from .outcomes import AttackRecord, ModelRecord
 from .plan import CLEAN, CraftJob, ImageSet, SweepPlan, plan_sweep
@@ -79,6 +79,7 @@ def train_models(
     Returns:
         the records of all jobs, in order.
     """
+    tidy_run(store.run)
     known = store.models()
     records = {
         job.key: _renamed(known[job.key], job, store)

@@ -9,19 +9,21 @@ import random
 import shutil
 import stat
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from robustbench_ekdaa.cards import ModelCard
+from robustbench_ekdaa.cards import ModelCard, Workspace
 from robustbench_ekdaa.data import load_dataset
 from robustbench_ekdaa.errors import TrainingDiverged, UsageError
 from robustbench_ekdaa.files import FACTS, read_tensors, write_tensors
 from robustbench_ekdaa.learning import TrainingJob, load_network, train, training
 from robustbench_ekdaa.learning.checkpoint import tidy_checkpoints
+from robustbench_ekdaa.learning.contract import run_test
 from robustbench_ekdaa.learning.logs import read_log
-from robustbench_ekdaa.learning.training import check_job, checkpoint_path, log_path, partial_path
+from robustbench_ekdaa.learning.training import check_job, checkpoint_path, log_path, make_rule, partial_path
 from robustbench_ekdaa.progress import Silent
 
 NETWORK = {"blocks": [{"layer": "conv", "width": 2, "pool": "max"}, {"layer": "linear", "width": 4}]}
@@ -162,7 +164,10 @@ def test_a_checkpoint_of_the_first_release_is_used_and_so_is_its_digestless_row(
     [
         ({"seed": 1}, "is not the checkpoint of tiny"),
         ({"identity": {}}, "is not the checkpoint of tiny"),
-        ({"identity": [["x"]] * 3}, "is not the checkpoint of tiny"),
+        ({"identity": [["x"]] * 3}, "it has no digest"),
+        ({"seed": True}, "it has no digest"),
+        ({"layers": None}, "it has no digest"),
+        ({"train_accuracy": "high"}, "it has no digest"),
         ({"digesu": "0" * 64}, "it has no digest"),
         ({"key": "x"}, "it has no digest"),
     ],
@@ -279,7 +284,7 @@ def test_a_training_that_diverges_does_so_however_often_it_was_stopped(few, tmp_
 
 RULE = """
 import torch
-from robustbench_ekdaa.learning.backprop import Backprop
+from robustbench_ekdaa.learning.rules.backprop import Backprop
 class Odd(Backprop):
     def bind(self, network, generator):
         super().bind(network, generator)
@@ -309,6 +314,11 @@ def test_a_rule_whose_state_holds_one_tensor_twice_is_saved_and_goes_on(few, tmp
     assert watch.lines == []
     assert saved["rule.whole"].tolist() == saved["rule.again"].tolist() == [6, 6, 6]
     assert saved["rule.part"].tolist() == [6, 6]
+
+
+def test_the_contract_takes_a_rule_whose_state_holds_one_tensor_twice(few, tmp_path):
+    rule = odd(few, tmp_path, TWICE).card
+    assert run_test("state round trip", lambda: make_rule(rule), load_dataset("digits")).verdict == "passed"
 
 
 @pytest.mark.parametrize(
@@ -414,3 +424,13 @@ def test_a_log_that_is_damaged_in_any_way_is_one_line(tmp_path, damage):
     os.mkfifo(path)
     with pytest.raises(UsageError, match=r"a\.jsonl: is damaged$"):
         read_log(tmp_path, "a")
+
+
+def test_models_that_the_first_release_trained_are_used(digits):
+    release = Path(__file__).parents[1] / "scoring" / "first_release"
+    for name in ("quick_bp", "quick_ekdaa"):
+        for seed in (0, 1):
+            work = TrainingJob(Workspace(release).models[name], "digits", digits.fingerprint, seed)
+            network = load_network(work, digits, release / "run")
+            told = train(work, digits, release / "run")
+            assert training.accuracy(network, digits.test, torch.device("cpu")) == told["test_accuracy"]

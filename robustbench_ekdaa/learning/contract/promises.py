@@ -13,6 +13,7 @@ from torch import Tensor
 from ...cards import NetworkSpec, Recipe
 from ...data.dataset import Dataset
 from ...errors import UsageError
+from ...files import storable
 from ...networks import Network
 from ...randomness import keyed_generator, uniform
 from ..rule import LearningRule, cross_entropy, softmax_error
@@ -228,8 +229,7 @@ def state_round_trip(make: Make, dataset: Dataset) -> str:
     spec = main_network(make, dataset)
     first = bind(make, spec, dataset, dtype=torch.float32)
     train(first, dataset, PLAIN, steps=3)
-    network = load(save({key: value.contiguous() for key, value in first.network.state_dict().items()}))
-    state = load(save({key: value.contiguous() for key, value in first.state_dict().items()}))
+    network, state = (load(save(storable(one.state_dict()))) for one in (first.network, first))
     second = bind(make, spec, dataset, dtype=torch.float32)
     second.network.load_state_dict(network)
     second.load_state_dict(state)
