@@ -13,10 +13,19 @@ from robustbench_ekdaa.scoring.outcomes import AttackRecord, Cell, Ensemble, Exa
 def make_outcomes(models, labels, clean, said, *, attacks=None, titles=None, dataset="made", **fields):
     """Fill an Outcomes: `models` are (card, seed) pairs, `said` maps (surrogate, target, attack, epsilon) to classes.
 
-    A model's key is its card and seed, such as "a0"; `attacks` maps names to norms (default linf).
+    A model's key is its card and seed, such as "a0"; `attacks` maps names to norms (default linf). Every card has a
+    network of its own, so that none is another's control.
     """
     records = {
-        f"{name}{seed}": ModelRecord(f"{name}{seed}", name, (titles or {}).get(name, name.upper()), name, dataset, seed)
+        f"{name}{seed}": ModelRecord(
+            f"{name}{seed}",
+            name,
+            (titles or {}).get(name, name.upper()),
+            name,
+            dataset,
+            seed,
+            metrics={"network": name},
+        )
         for name, seed in models
     }
     names = list(dict.fromkeys(attack for _, _, attack, _ in said))
@@ -117,6 +126,25 @@ def without(outcomes, key, *, error="diverged"):
         models=models,
         clean={name: said for name, said in outcomes.clean.items() if name != key},
         cells=tuple(cell for cell in outcomes.cells if key not in (cell.surrogate, cell.target)),
+    )
+
+
+def with_constant(outcomes, name="stuck", rule="backprop", said=3, seeds=(0, 1)):
+    """Add a card that always says one class, and falls for nothing; nobody is attacked on it."""
+    first = next(iter(outcomes.models.values()))
+    added = {
+        f"{name}{seed}": replace(first, key=f"{name}{seed}", name=name, title="Stuck", rule=rule, seed=seed)
+        for seed in seeds
+    }
+    answer = np.full_like(outcomes.labels, said)
+    places = {(cell.surrogate, cell.attack, cell.epsilon) for cell in outcomes.cells}
+    cells = [Cell(place[0], key, place[1], place[2], answer) for place in sorted(places, key=str) for key in added]
+    return replace(
+        outcomes,
+        models={**outcomes.models, **added},
+        targets=(*outcomes.targets, *added),
+        clean={**outcomes.clean, **dict.fromkeys(added, answer)},
+        cells=(*outcomes.cells, *cells),
     )
 
 

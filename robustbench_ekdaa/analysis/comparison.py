@@ -1,4 +1,8 @@
-"""Is one learning rule harder to fool than another? Paired differences, McNemar's test and Holm's correction."""
+"""How much more transferred attacks leave of one card than of another: paired differences, McNemar, Holm.
+
+A difference that is a mean over surrogates says nothing about learning rules by itself: a target falls most to its own
+kind, so that the sign may depend on the surrogates (`TransferGrid.by_surrogate_card`).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import UsageError, unknown_name
 from ..scoring.outcomes import Outcomes
-from .intervals import DRAWS, keyed, percentile_interval
+from .intervals import DRAWS, FEW_IMAGES, keyed, percentile_interval, wilson_interval
 from .metrics import Floats
 from .summary import reference_epsilon
 from .transfer import TransferGrid, transfer_grids
@@ -21,10 +25,10 @@ class Difference:
     """Transfer robust accuracy of one card minus another's at one epsilon, with its 95 % interval.
 
     Attributes:
-        estimate: the difference, in [-1, 1]; above 0 means the first card is harder to fool.
+        estimate: the difference, in [-1, 1]; above 0 means that these surrogates' attacks leave the first card more.
         low: lower end of the interval.
         high: upper end of the interval.
-        n_seeds: training seeds of the card that has fewer; below 3 no claim should be made.
+        n_seeds: training seeds of the card that has fewer; below 5 there is no verdict, below 3 no claim at all.
     """
 
     epsilon: float
@@ -44,6 +48,9 @@ def transfer_difference(
     draws: int = DRAWS,
 ) -> Difference:
     """Compare two model cards by a bootstrap over images and training seeds, paired in both.
+
+    With fewer than 100 images, or an interval of width 0, the interval is at least the one of Wilson's intervals of the
+    two accuracies (Newcombe, Statist. Med. 17, 1998).
 
     Args:
         outcomes: one data set's outcomes.
@@ -67,8 +74,19 @@ def transfer_difference(
     curve = grid.curve()[grid.epsilons.index(size)]
     drawn = grid.replicates(size, keyed("difference", outcomes.dataset, grid.norm), draws)
     low, high = percentile_interval(drawn[:, one] - drawn[:, other])
+    if first != second:
+        low, high = _at_least_newcombe(low, high, (float(curve[one]), float(curve[other])), len(outcomes.labels))
     seeds = [sum(outcomes.models[key].name == name for key in grid.targets) for name in (first, second)]
     return Difference(size, float(curve[one] - curve[other]), low, high, min(seeds))
+
+
+def _at_least_newcombe(low: float, high: float, rates: tuple[float, float], images: int) -> tuple[float, float]:
+    if images >= FEW_IMAGES and high - low > 1e-9:
+        return low, high
+    lows, highs = wilson_interval(np.array(rates) * images, images)
+    estimate = rates[0] - rates[1]
+    below, above = np.hypot(rates[0] - lows[0], highs[1] - rates[1]), np.hypot(highs[0] - rates[0], rates[1] - lows[1])
+    return min(low, float(estimate - below)), max(high, float(estimate + above))
 
 
 def _grid_of(outcomes: Outcomes, norm: str | None) -> TransferGrid:

@@ -11,6 +11,7 @@ import pandas as pd
 from ..scoring.outcomes import IMPORTED, Outcomes
 from .intervals import wilson_interval
 from .metrics import accuracy, attack_success_rate, common_images, mistake_agreement, transfer_rate
+from .standing import compared_targets
 from .transfer import Bools, Said, scored_targets
 
 TEXT, WHOLE, NUMBER = "string", "Int64", "float64"
@@ -65,9 +66,11 @@ def tidy_frame(outcomes: Outcomes, common: Sequence[str] | None = None) -> pd.Da
     return _joined(blocks)
 
 
-def _compared(outcomes: Outcomes, common: Sequence[str] | None) -> list[str]:
+def _compared(outcomes: Outcomes, common: Sequence[str] | None) -> tuple[str, ...]:
     """Return the keys of the models that the common images must be right for."""
-    return [key for key in scored_targets(outcomes) if common is None or outcomes.models[key].name in common]
+    if common is None:
+        return compared_targets(outcomes)
+    return tuple(key for key in scored_targets(outcomes) if outcomes.models[key].name in common)
 
 
 def _block(

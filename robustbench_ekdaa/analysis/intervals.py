@@ -2,6 +2,9 @@
 
 The bootstrap is paired: every model meets the same drawn images and the same drawn seeds, so that differences between
 models keep what the models share. All draws come from a generator that the caller makes from a key.
+
+A bootstrap sees only what was drawn: of six images that are all right it says "100 %, for sure". Where there are few
+images, or few that differ, no interval is narrower than Wilson's.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from ..cards import content_hash
 from .metrics import Floats, share
 
 DRAWS = 2000
+FEW_IMAGES = 100  # with fewer, a bootstrap over images is too narrow
+FEW_CASES = 5  # and so it is where fewer images than this are right, or wrong
 
 
 def keyed(*key: int | str) -> np.random.Generator:
@@ -48,6 +53,88 @@ def wilson_interval(count: ArrayLike, total: ArrayLike, confidence: float = 0.95
         half = np.sqrt(inside) / (1 + square / trials)
     # The interval always holds the share itself; at 0 and 1 rounding would leave it a hair outside.
     return np.clip(centre - half, 0.0, rate), np.clip(centre + half, rate, 1.0)
+
+
+def is_narrow(low: ArrayLike, high: ArrayLike, rate: ArrayLike, total: int) -> NDArray[np.bool_]:
+    """Return where an interval of a share of `total` images cannot be trusted to be wide enough.
+
+    That is with fewer than 100 images, at a share of fewer than 5 right or wrong ones, and at a width of 0.
+
+    Args:
+        low: lower ends, (...).
+        high: upper ends, (...).
+        rate: the shares, (...).
+        total: N, the number of images.
+
+    Returns:
+        booleans (...).
+
+    """
+    share_of, width = np.asarray(rate, np.float64), np.asarray(high, np.float64) - np.asarray(low, np.float64)
+    cases = np.minimum(share_of, 1 - share_of) * total
+    return np.asarray((total < FEW_IMAGES) | (cases < FEW_CASES) | (width < 1e-9))
+
+
+def at_least_wilson(low: ArrayLike, high: ArrayLike, rate: ArrayLike, total: int) -> tuple[Floats, Floats]:
+    """Widen intervals to Wilson's 95 % interval where they are too narrow to be trusted (`is_narrow`).
+
+    Args:
+        low: lower ends, (...), in [0, 1].
+        high: upper ends, (...).
+        rate: the shares that they belong to, (...); means over models too.
+        total: N, the number of images.
+
+    Returns:
+        lower and upper ends, each (...); NaN where the share is.
+
+    >>> low, high = at_least_wilson(1.0, 1.0, 1.0, 6)
+    >>> round(float(low), 2), float(high)
+    (0.61, 1.0)
+    """
+    narrow = is_narrow(low, high, rate, total)
+    wilson_low, wilson_high = wilson_interval(np.asarray(rate, np.float64) * total, total)
+    return (
+        np.where(narrow, np.minimum(low, wilson_low), low),
+        np.where(narrow, np.maximum(high, wilson_high), high),
+    )
+
+
+def lower_bound(right: NDArray[np.bool_], other: NDArray[np.bool_] | float) -> float:
+    """Return by how much a card's accuracy at least exceeds another's, or a fixed level: a one-sided 95 % bound.
+
+    Its variance has a part from the images (paired with the other's, over the mean of the seeds) and one from the
+    training seeds of each card; its degrees of freedom are Welch and Satterthwaite's. With fewer than 100 images, or no
+    variance at all, the bound is no higher than the one of Wilson's intervals (Newcombe, Statist. Med. 17, 1998).
+
+    Args:
+        right: whether each of n models is right on each of N images, (n, N).
+        other: the same of the m models to compare with, (m, N), or a level in [0, 1].
+
+    Returns:
+        a difference in [-1, 1]; above 0 the card beats the other.
+
+    """
+    from scipy.stats import t
+
+    models = [right] if isinstance(other, float) else [right, other]
+    paired = right.mean(0) - (other if isinstance(other, float) else other.mean(0))
+    estimate, images = float(paired.mean()), len(paired)
+    samples = [paired, *(part.mean(1) for part in models)]
+    parts = [(float(np.var(one, ddof=1)) / len(one), len(one) - 1) for one in samples if len(one) > 1]
+    variance = sum(part for part, _ in parts)
+    margin, varies = 0.0, variance > 1e-12  # rounding leaves a little of nothing
+    if varies:
+        freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
+        margin = float(t.ppf(0.95, freedom)) * variance**0.5
+    if images < FEW_IMAGES or not varies:
+        margin = max(margin, _wilson_margin([float(part.mean()) for part in models], images))
+    return estimate - margin
+
+
+def _wilson_margin(rates: Sequence[float], images: int) -> float:
+    """Return how far the first share may lie too high and the second, if there is one, too low, together."""
+    low, high = wilson_interval(np.array(rates) * images, images, 0.9)  # two-sided 90 % is one-sided 95 %
+    return float(np.hypot(rates[0] - low[0], high[1] - rates[1] if len(rates) > 1 else 0.0))
 
 
 def resample_images(right: NDArray[np.bool_], generator: np.random.Generator, draws: int = DRAWS) -> Floats:

@@ -71,7 +71,8 @@ class Results:
 
         Args:
             common: names of the model cards that are compared: `attack_success_rate_common` is over the images that
-                all their models classify correctly, and NaN for other cards (default: all targets).
+                all their models classify correctly, and NaN for other cards (default: ranked cards and controls; see
+                `summary`).
 
         Raises:
             UsageError: if `common` names a card that was not scored.
@@ -92,10 +93,18 @@ class Results:
         images); averaged over surrogates so that every surrogate card weighs the same, without white-box pairs and
         without pairs that started from the same weights (unless a card has no other seed); then over the target's
         training seeds. `..._low` and `..._high` are its 95 % interval by a bootstrap over images and training seeds
-        (with one seed: over images alone, and `note` says so), `..._sd` its spread over target seeds. `area` and
-        `eps_50` belong to the curve of the same quantity over all epsilons: the area under it divided by the largest
-        epsilon (`area_relative`: and by clean accuracy), and where it first falls to half of clean accuracy (infinite:
-        not up to `eps_max`). Failed models are listed and enter no mean.
+        (with one seed: over images alone, and `note` says so), where `interval` is "at least Wilson's" widened to
+        Wilson's: with fewer than 100 images, at fewer than 5 right or wrong ones, and at a width of 0. `..._sd` is its
+        spread over target seeds. `area` and `eps_50` belong to the curve of the same quantity over all epsilons: the
+        area under it divided by the largest epsilon (`area_relative`: and by clean accuracy), and where it first falls
+        to half of clean accuracy (infinite: not up to `eps_max`). `attack_success_rate_common` is the share of the
+        `n_common` images that all compared models get right when clean, and this card no longer does under all attacks,
+        averaged likewise. Failed models are listed and enter no mean.
+
+        Rows stand in the sweep's order: nothing is ranked here. `standing` is "ranked" for cards that may be: their
+        clean accuracy beats chance and every frozen control of their network in the run, by a one-sided 95 % bound over
+        images and seeds. It is "control" for frozen cards, and "not ranked" for the rest; `note` says why. Ranked cards
+        and controls are the ones compared.
 
         Args:
             epsilon: the size to state accuracies at (default: the one nearest to half of the largest).

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ..cards.epsilons import read_epsilon
 from ..errors import UsageError
 from ..scoring.outcomes import Outcomes
 from .frame import NUMBER, TEXT, WHOLE
-from .intervals import keyed, percentile_interval
-from .metrics import Floats, accuracy, area_under_curve, eps_50, robust_accuracy
+from .intervals import at_least_wilson, is_narrow, keyed, percentile_interval
+from .metrics import Floats, accuracy, area_under_curve, common_images, eps_50, robust_accuracy
+from .standing import NOT_RANKED, Standing, compared_targets, standings
 from .transfer import TransferGrid, card_names, noise_attacks, transfer_grids
 
 ONE_SEED = "one seed: no claim"
@@ -31,6 +33,7 @@ class SummaryRow:
     status: str
     n_images: int
     n_seeds: int
+    standing: str = NOT_RANKED
     clean_accuracy: float = np.nan
     clean_accuracy_sd: float = np.nan
     epsilon: float = np.nan
@@ -38,6 +41,9 @@ class SummaryRow:
     transfer_accuracy_low: float = np.nan
     transfer_accuracy_high: float = np.nan
     transfer_accuracy_sd: float = np.nan
+    interval: str = ""
+    attack_success_rate_common: float = np.nan
+    n_common: int = 0
     noise_accuracy: float = np.nan
     area: float = np.nan
     area_relative: float = np.nan
@@ -46,6 +52,7 @@ class SummaryRow:
     note: str = ""
 
 
+BOOTSTRAP, WILSON = "bootstrap", "at least Wilson's"  # what an interval comes from
 TYPES = {"str": TEXT, "str | None": TEXT, "int": WHOLE, "float": NUMBER}
 
 
@@ -60,17 +67,27 @@ def summary_frame(rows: Sequence[SummaryRow]) -> pd.DataFrame:
 
 
 def summary_rows(outcomes: Outcomes, epsilon: float | None = None) -> list[SummaryRow]:
-    """Return one data set's rows: norm by norm, target cards in the sweep's order."""
-    cards = card_names(outcomes, outcomes.targets)
+    """Return one data set's rows: norm by norm, target cards in the sweep's order, which is no ranking."""
+    cards, known = card_names(outcomes, outcomes.targets), standings(outcomes)
     grids: list[TransferGrid | None] = [*transfer_grids(outcomes)] or [None]
-    return [row for grid in grids for row in _norm_rows(outcomes, cards, grid, epsilon)]
+    return [
+        row
+        for grid in grids
+        for row in _norm_rows(
+            outcomes, [_clean_row(outcomes, card, grid, known.get(card)) for card in cards], grid, epsilon
+        )
+    ]
 
 
 def reference_epsilon(epsilons: Sequence[float], wanted: float | None = None) -> float:
     """Return the wanted epsilon of a grid, or the one nearest to half of the largest (the smaller of two as near).
 
+    Args:
+        epsilons: the grid's, ascending.
+        wanted: any number or text that `read_epsilon` takes.
+
     Raises:
-        UsageError: if the wanted one is not in the grid.
+        UsageError: if the wanted one is not in the grid, or no epsilon.
 
     >>> reference_epsilon([0, 0.1, 0.2, 0.3])
     0.1
@@ -79,42 +96,66 @@ def reference_epsilon(epsilons: Sequence[float], wanted: float | None = None) ->
     if wanted is None:
         middle = max(sizes, default=float("nan")) / 2
         return min(sizes, key=lambda epsilon: (round(abs(epsilon - middle), 9), epsilon), default=float("nan"))
+    size = read_epsilon(wanted)
     for epsilon in sizes:
-        if np.isclose(epsilon, wanted, rtol=1e-6, atol=0):
+        if np.isclose(epsilon, size, rtol=1e-6, atol=0):
             return epsilon
     known = ", ".join(f"{epsilon:g}" for epsilon in sizes) or "none"
-    raise UsageError(f"epsilon {wanted:g} was not scored with every attack. Choose one of {known}.")
+    raise UsageError(f"epsilon {size:g} was not scored with every attack. Choose one of {known}.")
 
 
 def _norm_rows(
-    outcomes: Outcomes, cards: Sequence[str], grid: TransferGrid | None, epsilon: float | None
+    outcomes: Outcomes, rows: list[SummaryRow], grid: TransferGrid | None, epsilon: float | None
 ) -> list[SummaryRow]:
-    rows = [_clean_row(outcomes, card, grid.norm if grid else None) for card in cards]
+    """Fill rows in with what one norm's attacks say."""
     if grid is None:
         return rows
     chosen = reference_epsilon(grid.epsilons, epsilon)
     by_card = {row.model: row for row in rows}
-    curves, accuracies = grid.curve(), grid.target_accuracy()
-    drawn = grid.replicates(chosen, keyed("summary", outcomes.dataset, grid.norm)) if chosen > 0 else None
-    for column, card in enumerate(grid.cards):
-        row, curve = by_card[card], curves[:, column]
+    for card in grid.cards:
+        row = by_card[card]
         row.eps_max = grid.epsilons[-1]
         row.note = "; ".join(part for part in (row.note, *_remarks(grid, card)) if part)
-        if drawn is None:
-            continue
-        place = grid.epsilons.index(chosen)
+    if chosen > 0:
+        _add_transfer(grid, chosen, by_card)
+        _add_common(grid, chosen, by_card)
+    return rows
+
+
+def _add_transfer(grid: TransferGrid, chosen: float, rows: Mapping[str, SummaryRow]) -> None:
+    """Add accuracy under transferred attacks at the chosen epsilon, its interval, and what its curve says."""
+    outcomes, curves, accuracies = grid.outcomes, grid.curve(), grid.target_accuracy()
+    drawn = grid.replicates(chosen, keyed("summary", outcomes.dataset, grid.norm))
+    place, images = grid.epsilons.index(chosen), len(outcomes.labels)
+    for column, card in enumerate(grid.cards):
+        row, curve = rows[card], curves[:, column]
         own = [j for j, key in enumerate(grid.targets) if outcomes.models[key].name == card]
         row.epsilon, row.transfer_accuracy = chosen, float(curve[place])
-        row.transfer_accuracy_low, row.transfer_accuracy_high = percentile_interval(drawn[:, column])
+        low, high = percentile_interval(drawn[:, column])
+        row.interval = WILSON if is_narrow(low, high, curve[place], images) else BOOTSTRAP
+        row.transfer_accuracy_low, row.transfer_accuracy_high = map(
+            float, at_least_wilson(low, high, curve[place], images)
+        )
         row.transfer_accuracy_sd = spread(accuracies[place, own])
         row.area = float(area_under_curve(grid.epsilons, curve))
         row.area_relative = float(area_under_curve(grid.epsilons, curve, relative=True))
         row.eps_50 = eps_50(grid.epsilons, curve)
         row.noise_accuracy = noise_accuracy(outcomes, [grid.targets[j] for j in own], grid.norm, chosen)
-    return rows
 
 
-def _clean_row(outcomes: Outcomes, card: str, norm: str | None) -> SummaryRow:
+def _add_common(grid: TransferGrid, chosen: float, rows: Mapping[str, SummaryRow]) -> None:
+    """Add the attack success rate over the images that all compared models get right when clean."""
+    outcomes, compared = grid.outcomes, compared_targets(grid.outcomes)
+    if not compared:
+        return
+    among = common_images([outcomes.clean[key] for key in compared], outcomes.labels)
+    rates = grid.success_among(chosen, among)
+    for card, rate in zip(grid.cards, rates, strict=True):
+        if card in card_names(outcomes, compared):
+            rows[card].attack_success_rate_common, rows[card].n_common = float(rate), int(among.sum())
+
+
+def _clean_row(outcomes: Outcomes, card: str, grid: TransferGrid | None, standing: Standing | None) -> SummaryRow:
     """Return a card's row with what the clean images alone say."""
     keys = [key for key in outcomes.targets if outcomes.models[key].name == card]
     trained = [key for key in keys if outcomes.models[key].status == "trained"]
@@ -124,10 +165,11 @@ def _clean_row(outcomes: Outcomes, card: str, norm: str | None) -> SummaryRow:
         card,
         first.title or card,
         first.rule,
-        norm,
+        grid.norm if grid else None,
         "trained" if trained else "failed",
         len(outcomes.labels),
         len(trained),
+        standing.kind if standing else NOT_RANKED,
     )
     seen = [float(accuracy(outcomes.clean[key], outcomes.labels)) for key in trained if key in outcomes.clean]
     row.clean_accuracy, row.clean_accuracy_sd = float(np.mean(seen)) if seen else np.nan, spread(seen)
@@ -138,12 +180,14 @@ def _clean_row(outcomes: Outcomes, card: str, norm: str | None) -> SummaryRow:
         notes.append(ONE_SEED)
     if not trained:
         notes.append("failed in training")
+    if standing and standing.reason:
+        notes.append(standing.reason)
     row.note = "; ".join(notes)
     return row
 
 
 def _remarks(grid: TransferGrid, card: str) -> list[str]:
-    """Say what keeps a card's numbers from being what they are meant to be."""
+    """Return warnings about a card's numbers."""
     own = [j for j, key in enumerate(grid.targets) if grid.outcomes.models[key].name == card]
     cards, counted = grid.attackers.cards, grid.attackers.counted
     seen = {cards[i] for i in np.flatnonzero(counted[:, own].any(1))}

@@ -61,7 +61,15 @@ class Attackers:
         return cls(cards, tuple(outcomes.attacker(key).seed for key in keys), counted)
 
     def mean(self, values: Floats, counts: Floats | None = None) -> Floats:
-        """Average over surrogates, each card weighing the same.
+        """Average over surrogates, each card weighing the same; arguments as of `means_by_card`.
+
+        Returns:
+            one number per target, (..., T); NaN for a target that no other model attacked.
+        """
+        return mean_of_defined(self.means_by_card(values, counts), axis=0)
+
+    def means_by_card(self, values: Floats, counts: Floats | None = None) -> Floats:
+        """Average over the surrogates of each card, in the order of `surrogate_cards`.
 
         Args:
             values: one number per pair, (..., S, T).
@@ -69,7 +77,7 @@ class Attackers:
                 excluded (the only one drawn is the target itself) falls back on its other seeds.
 
         Returns:
-            one number per target, (..., T); NaN for a target that no other model attacked.
+            one number per surrogate card and target, (C, ..., T); NaN for a target that no model of the card attacked.
         """
         means = []
         for rows in _rows_by_card(self.cards):
@@ -81,7 +89,12 @@ class Attackers:
             mean = np.full(np.broadcast_shapes(total.shape, part.shape[:-2] + part.shape[-1:]), np.nan)
             np.divide((weights * part).sum(-2), total, out=mean, where=total > 0)
             means.append(mean)
-        return mean_of_defined(np.stack(means), axis=0)
+        return np.stack(means)
+
+    @property
+    def surrogate_cards(self) -> tuple[str, ...]:
+        """The names of the surrogates' cards, each once, (C,)."""
+        return tuple(dict.fromkeys(self.cards))
 
 
 def _rows_by_card(cards: Sequence[str]) -> list[list[int]]:
@@ -260,6 +273,28 @@ class TransferGrid:
     def curve(self, attack: str | None = None) -> Floats:
         """Return each target card's accuracy at every epsilon, averaged over surrogates and seeds, (E, cards)."""
         return self.over_seeds(self.target_accuracy(attack))
+
+    def by_surrogate_card(self, epsilon: float) -> Floats:
+        """Return each target card's worst-case accuracy by the card that was attacked on, (C, cards).
+
+        Rows are in the order of `attackers.surrogate_cards`; NaN where no counted pair was scored.
+        """
+        right = self.right_in_the_worst_case(epsilon).mean(-1)
+        return self.over_seeds(self.attackers.means_by_card(right))
+
+    def success_among(self, epsilon: float, among: Bools) -> Floats:
+        """Return the share of some images that each target card no longer gets right in the worst case, (cards,).
+
+        Averaged as `curve`; a rate of success for cards that get all these images right when clean. NaN for none.
+
+        Args:
+            epsilon: the size.
+            among: which images count, (N,).
+        """
+        if not among.any():
+            return np.full(len(self.cards), np.nan)
+        right = self.right_in_the_worst_case(epsilon)[..., among].mean(-1)
+        return 1 - self.over_seeds(self.attackers.mean(right))
 
     def replicates(self, epsilon: float, generator: np.random.Generator, draws: int = DRAWS) -> Floats:
         """Bootstrap each target card's worst-case transfer accuracy over images and training seeds, (B, cards).

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
 import pandas as pd
 
+from ..analysis.intervals import FEW_IMAGES
+from ..analysis.metrics import Floats
+from ..analysis.standing import NOT_RANKED, RANKED, standings
+from ..analysis.summary import WILSON
 from ..analysis.transfer import (
     gradient_attacks,
     imported_attacks,
@@ -12,20 +20,26 @@ from ..analysis.transfer import (
     transfer_grids,
 )
 from ..scoring.outcomes import Outcomes
+from .tables import FOOLED
 
 UNEQUAL = 0.02  # clean accuracies further apart than this make raw accuracies under attack hard to compare
 FLAT = 0.03  # a larger share of images without any gradient makes an attack look weak, and its targets robust
+TURNED = 2.0  # points that a difference must lie beyond on both sides to be called one of two signs
 
 
 def caveats(outcomes: Outcomes, summary: pd.DataFrame) -> list[str]:
     """Return sentences, the gravest first; an empty list when there is nothing to warn of."""
     return [
         *_missing(outcomes),
+        *_standing(outcomes),
+        *_signs(outcomes, summary),
         *_flat(outcomes),
         *_ensembles(outcomes),
         *_seeds(summary),
+        *_widths(outcomes, summary),
         *_surrogates(outcomes),
         *_clean(summary),
+        *_common(summary),
         *_imported(outcomes),
     ]
 
@@ -145,11 +159,95 @@ def _surrogates(outcomes: Outcomes) -> list[str]:
     return sentences
 
 
+def _standing(outcomes: Outcomes) -> list[str]:
+    """Name the cards that may not be ranked, and why."""
+    titles = {outcomes.models[key].name: outcomes.models[key].title for key in outcomes.targets}
+    weak = [
+        f"{titles[card] or card} ({standing.reason.removeprefix(f'{NOT_RANKED}: ')})"
+        for card, standing in standings(outcomes).items()
+        if standing.kind == NOT_RANKED
+    ]
+    if not weak:
+        return []
+    return [
+        f"Not ranked, and in no common set: {'; '.join(weak)}. What such a card keeps under attack says nothing about "
+        "robustness: a model that always answers the same falls for no attack."
+    ]
+
+
+def _signs(outcomes: Outcomes, summary: pd.DataFrame) -> list[str]:
+    """Name the pairs of ranked cards of which one keeps more or less, depending on the surrogates' card."""
+    sentences = []
+    for grid in transfer_grids(outcomes):
+        rows = summary[summary["norm"].eq(grid.norm) & summary["standing"].eq(RANKED) & summary["epsilon"].notna()]
+        titles = dict(zip(rows["model"], rows["title"], strict=True))
+        if len(titles) < 2:
+            continue
+        epsilon = float(rows["epsilon"].iloc[0])
+        kept = dict(zip(grid.cards, 100 * grid.by_surrogate_card(epsilon).T, strict=True))
+        gaps = {f"{titles[a]} minus {titles[b]}": kept[a] - kept[b] for a, b in combinations(titles, 2)}
+        opposed = {pair: some for pair, some in gaps.items() if (some > TURNED).any() and (some < -TURNED).any()}
+        if opposed:
+            sentences.append(_opposed(opposed, grid.attackers.surrogate_cards, epsilon))
+    return sentences
+
+
+def _opposed(pairs: Mapping[str, Floats], surrogates: Sequence[str], epsilon: float) -> str:
+    """Write out the three widest gaps; a card that attacked neither has none."""
+    ranked = sorted(pairs.items(), key=lambda pair: float(np.nanmin(pair[1]) - np.nanmax(pair[1])))
+    named = "; ".join(
+        f"{pair}: "
+        + ", ".join(f"{gap:+.1f} from {name}" for gap, name in zip(gaps, surrogates, strict=True) if gap == gap)
+        for pair, gaps in ranked[:3]
+    )
+    more = f"; and {len(pairs) - 3} more pairs" if len(pairs) > 3 else ""
+    return (
+        "Which of two cards keeps more depends on the surrogates. In points of transfer robust accuracy at ε = "
+        f"{epsilon:g}, by the surrogates' card, {named}{more}. Their mean says nothing about the learning rules."
+    )
+
+
+def _common(summary: pd.DataFrame) -> list[str]:
+    """Say where the images that all compared models get right are none, or few."""
+    compared = summary[summary["standing"].ne(NOT_RANKED) & summary["epsilon"].notna()]
+    if len(compared) == 0:
+        return []
+    fewest = int(compared["n_common"].min())
+    if fewest >= FEW_IMAGES:
+        return []
+    models = "all compared models (of ranked cards and controls) get right when clean"
+    if fewest == 0:
+        return [
+            f"There are no common images, that {models}: the attack success rate over them, here and in "
+            "attack_success_rate_common of tables/results.csv, is empty."
+        ]
+    return [f"Only {fewest} images are common, that {models}: the attack success rate over them is rough."]
+
+
+def _widths(outcomes: Outcomes, summary: pd.DataFrame) -> list[str]:
+    """Say where intervals are Wilson's, because the bootstrap's would be too narrow."""
+    images = len(outcomes.labels)
+    if images < FEW_IMAGES:
+        return [
+            f"Only {images} test images: a bootstrap over so few is too narrow, so that intervals are at least "
+            f"Wilson's. Take {FEW_IMAGES} or more."
+        ]
+    few = summary[summary["interval"] == WILSON].drop_duplicates("model")
+    if len(few) == 0:
+        return []
+    return [
+        "So few images are right, or wrong, that a bootstrap over them is too narrow: the interval is at least "
+        f"Wilson's for {', '.join(few['title'])}."
+    ]
+
+
 def _clean(summary: pd.DataFrame) -> list[str]:
-    clean = summary["clean_accuracy"].dropna()
+    """Warn of comparing cards whose clean accuracies differ."""
+    clean = summary.loc[summary["standing"] != NOT_RANKED, "clean_accuracy"].dropna()
     if len(clean) < 2 or clean.max() - clean.min() <= UNEQUAL:
         return []
     return [
-        f"Clean accuracies differ by up to {100 * (clean.max() - clean.min()):.1f} points: to rank learning rules, use "
-        "area / clean here and attack_success_rate_common in tables/results.csv rather than accuracy alone."
+        f"Clean accuracies differ by up to {100 * (clean.max() - clean.min()):.1f} points, so that neither accuracy "
+        "under attack nor area compares these cards fairly, and area / clean only rescales. "
+        f"“F{FOOLED[1:]}” compares them on the same images."
     ]

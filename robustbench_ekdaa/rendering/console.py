@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from ..analysis.results import Results
 from ..text import one_line
-from .tables import display_frame
+from .tables import FOOLED, display_frame
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTHS = {"data set": 17, "norm": 4, "model": 20, "note": 15}  # of columns that hold words, which may be broken
+DROPPED = ("noise", FOOLED, "area / clean", "seeds")  # columns for which a terminal has no room
+BELOW = "Means over surrogates, in the sweep's order: no ranking. The report has what each surrogate leaves."
 
 
 def summary_table(results: Results, epsilon: float | None = None) -> Table:
@@ -25,8 +27,8 @@ def summary_table(results: Results, epsilon: float | None = None) -> Table:
 
     summary = results.summary(epsilon)
     shown = display_frame(summary, {one.dataset: one.title for one in results.outcomes})
-    shown = shown.drop(columns=[name for name in shown if str(name).startswith(("noise", "area / clean", "seeds"))])
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    shown = shown.drop(columns=[name for name in shown if str(name).startswith(DROPPED)])
+    table = Table(box=None, header_style="bold", pad_edge=False, caption=Text(BELOW), caption_justify="left")
     for name in map(str, shown.columns):
         if name in WIDTHS:
             table.add_column(Text(name), overflow="fold", max_width=WIDTHS[name])

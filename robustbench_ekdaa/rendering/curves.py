@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from ..analysis.intervals import wilson_interval
 from ..analysis.results import WORST_CASE, Results, curve_frame
 from ..analysis.transfer import imported_attacks, noise_attacks, transfer_grids
 from ..errors import UsageError
@@ -22,7 +25,8 @@ def plot_curves(results: Results | Outcomes, *, dataset: str | None = None) -> F
     """Draw accuracy under transfer attacks against epsilon.
 
     One panel per attack, and one for the worst case over the gradient attacks of a norm. Lines are means over
-    surrogates (as in `Results.summary`) and training seeds; bands reach from the lowest to the highest seed.
+    surrogates (as in `Results.summary`) and training seeds; bands reach from the lowest to the highest seed, and
+    at least over Wilson's 95 % interval of the mean: seeds that agree do not make few images many.
 
     Args:
         results: what to draw.
@@ -47,6 +51,7 @@ def plot_curves(results: Results | Outcomes, *, dataset: str | None = None) -> F
     for place, (axes, (norm, attack, title)) in enumerate(zip(grid, panels, strict=False)):
         part = frame[(frame["norm"] == norm) & (frame["attack"] == attack)]
         _draw_panel(axes, part, styles, title)
+        _draw_bands(axes, part, styles, len(outcomes.labels))
         if place + columns >= len(panels):
             axes.set_xlabel(f"ε ({NORMS.get(norm, norm)}, pixels in [0, 1])", fontsize=8.5, color=GREY)
             axes.tick_params(labelbottom=True)
@@ -100,8 +105,7 @@ def _draw_panel(axes: Axes, part: pd.DataFrame, styles: dict[str, Look], title: 
         markeredgewidth=0.3,
         linewidth=1.4,
         clip_on=False,
-        errorbar=("pi", 100),
-        err_kws={"alpha": 0.18 if len(present) <= 5 else 0.08, "linewidth": 0},
+        errorbar=None,
         legend=False,
         ax=axes,
     )
@@ -110,6 +114,23 @@ def _draw_panel(axes: Axes, part: pd.DataFrame, styles: dict[str, Look], title: 
     axes.set(xlabel="", ylabel="", ylim=(0, 100))
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(lambda size, _: f"{size:g}")
+
+
+def _draw_bands(axes: Axes, part: pd.DataFrame, styles: dict[str, Look], images: int) -> None:
+    """Draw from the lowest to the highest seed, and no narrower than what so many images can tell."""
+    alpha = 0.18 if part["model"].nunique() <= 5 else 0.08
+    for name, own in part.groupby("model", sort=False):
+        heights = own.groupby("epsilon")["accuracy"].agg(["min", "max", "mean"])
+        low, high = wilson_interval(heights["mean"] * images, images)
+        axes.fill_between(
+            heights.index,
+            100 * np.minimum(low, heights["min"]),
+            100 * np.maximum(high, heights["max"]),
+            color=styles[str(name)].colour,
+            alpha=alpha,
+            linewidth=0,
+            clip_on=False,
+        )
 
 
 def _finish(
@@ -140,9 +161,11 @@ def _finish(
         card_legend(figure, styles)
     title = figure.suptitle(f"Accuracy under transfer attacks: {outcomes.title}", fontsize=11, x=0.01, ha="left")
     plain_text([title])
-    seeds = frame.groupby("model")["seed"].nunique()
+    several = frame.groupby("model")["seed"].nunique().max() > 1
     band = (
-        "bands reach from the lowest to the highest training seed" if seeds.max() > 1 else "one training seed: no band"
+        "bands reach from the lowest to the highest training seed, and at least over Wilson's 95 % interval over images"
+        if several
+        else "one training seed: bands are Wilson's 95 % interval over images"
     )
     same_start = any(grid.counts_same_start for grid in transfer_grids(outcomes))
     from_files, together = imported_attacks(outcomes), any(grid.ensembles for grid in transfer_grids(outcomes))

@@ -28,7 +28,7 @@ from .examples import plot_examples
 from .export import export_frame
 from .pictures import Picture, slug_of
 from .style import NORMS, looks, save_figure
-from .tables import display_frame, latex_table, markdown_table, percent
+from .tables import definitions, display_frame, latex_table, markdown_table, percent
 from .training_section import shown_trainings, training_facts, training_looks, training_pictures
 from .transfer_matrix import plot_attack_matrices, plot_transfer_matrix
 
@@ -181,9 +181,9 @@ def _write_tables(results: Results, trainings: Trainings | None, folder: Path) -
     export_frame(results.frame(), folder / "results.csv")
     summary = results.summary()
     export_frame(summary, folder / "summary.csv")
-    shown = display_frame(summary, _titles(results))
-    (folder / "summary.md").write_text(markdown_table(shown), encoding="utf-8")
-    (folder / "summary.tex").write_text(latex_table(shown), encoding="utf-8")
+    shown, below = display_frame(summary, _titles(results)), definitions(summary)
+    (folder / "summary.md").write_text(markdown_table(shown, below), encoding="utf-8")
+    (folder / "summary.tex").write_text(latex_table(shown, below), encoding="utf-8")
 
 
 def _titles(results: Results) -> dict[str, str]:
@@ -250,6 +250,7 @@ def _section(results: Results, outcomes: Outcomes, summary: pd.DataFrame, pictur
         ],
         "models": models,
         "failed": [model for model in models if model["status"] == "failed"],
+        "definitions": definitions(rows),
         "caveats": caveats(outcomes, rows),
         "strangers": not any(grid.counts_same_start for grid in transfer_grids(outcomes)),
         "pictures": [{"stem": one.stem, "kind": one.kind, "alt": one.alt} for one in pictures],

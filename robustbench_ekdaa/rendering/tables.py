@@ -1,16 +1,38 @@
-"""Summaries as people read them: per cent, intervals, "> eps_max"; as Markdown and LaTeX."""
+"""Summaries as people read them: per cent, intervals, "> eps_max", what each column is; as Markdown and LaTeX."""
 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Hashable, Mapping
 from typing import Any
 
 import pandas as pd
 
+from ..analysis.standing import NOT_RANKED
 from .style import NORMS
 
 NOTHING = "–"
+FOOLED = "fooled, of common images"  # how a table calls the attack success rate over the common images
+
+
+def definitions(summary: pd.DataFrame) -> str:
+    """Return what the columns of a summary's table are, to stand beside it wherever it is put."""
+    common = sorted({int(count) for count in summary["n_common"] if count > 0})
+    of = f"the {' or '.join(map(str, common))} images" if common else "the images (here: none)"
+    return (
+        "Rows stand in the sweep's order: nothing is ranked here. "
+        "Clean accuracy: mean ± standard deviation over training seeds. "
+        "Transfer robust accuracy: share of images right before and under all gradient attacks crafted on other "
+        "models, image by image; mean over surrogates, every card weighing the same, so that it depends on which "
+        "they are; with its 95 % interval. "
+        f"F{FOOLED[1:]}: of {of} that all compared models (of ranked cards and controls) get right when clean, the "
+        "share that these attacks turn wrong, averaged likewise. "
+        "Area: area under the curve of transfer robust accuracy from ε = 0 to the largest ε, divided by the largest ε. "
+        "Area / clean: area divided by clean accuracy; it rescales and ranks nobody, and is left out for cards that "
+        "are not ranked. "
+        "ε₅₀: where that curve first falls to half of clean accuracy."
+    )
 
 
 def display_frame(summary: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
@@ -37,8 +59,9 @@ def display_frame(summary: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFr
             "ε": _plain(row["epsilon"], "g"),
             f"transfer robust accuracy{one} (%)": _with_interval(row),
             f"noise accuracy{one} (%)": percent(row["noise_accuracy"]),
+            f"{FOOLED}{one} (%)": percent(row["attack_success_rate_common"]),
             "area": _plain(row["area"], ".3f"),
-            "area / clean": _plain(row["area_relative"], ".3f"),
+            "area / clean": NOTHING if row["standing"] == NOT_RANKED else _plain(row["area_relative"], ".3f"),
             "ε₅₀": _half(row),
             "seeds": str(row["n_seeds"]),
             "note": row["note"],
@@ -72,10 +95,11 @@ def _half(row: Mapping[Hashable, Any]) -> str:
     return f"> {row['eps_max']:g}" if math.isinf(row["eps_50"]) else _plain(row["eps_50"], ".3f")
 
 
-def markdown_table(table: pd.DataFrame) -> str:
-    """Write a table of strings in Markdown."""
+def markdown_table(table: pd.DataFrame, below: str) -> str:
+    """Write a table of strings in Markdown, and a text below it."""
     lines = [list(table.columns), ["---"] * len(table.columns), *table.itertuples(index=False)]
-    return "".join("| " + " | ".join(_markdown(cell) for cell in line) + " |\n" for line in lines)
+    rows = "".join("| " + " | ".join(_markdown(cell) for cell in line) + " |\n" for line in lines)
+    return f"{rows}\n{_markdown(below)}\n"
 
 
 def _markdown(cell: str) -> str:
@@ -96,9 +120,9 @@ LATEX = {
 LATEX |= {"ℓ∞": r"$\ell_\infty$", "ℓ2": r"$\ell_2$", "ℓ1": r"$\ell_1$"}
 
 
-def latex_table(table: pd.DataFrame) -> str:
-    """Write a table of strings in LaTeX (needs the package booktabs)."""
+def latex_table(table: pd.DataFrame, below: str) -> str:
+    """Write a table of strings in LaTeX (needs the package booktabs), and a text below it as a comment."""
     text = table.to_latex(index=False, escape=True, column_format="l" * len(table.columns))
     for letter, command in LATEX.items():
         text = text.replace(letter, command)
-    return text
+    return text + "".join(f"% {line}\n" for line in textwrap.wrap(below, 100))

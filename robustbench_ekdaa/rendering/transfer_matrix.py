@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..analysis.intervals import wilson_interval
 from ..analysis.metrics import Floats
 from ..analysis.results import Results
 from ..analysis.summary import reference_epsilon
@@ -56,7 +57,7 @@ def plot_transfer_matrix(
     scored = grid.scored if key is None else grid.scored_under(key)
     accuracy = 100 * np.where(scored, grid.right(size, key).mean(-1), np.nan)
     rows, columns = accuracy.shape
-    figure = new_figure(min(2.9 + 0.52 * columns, 12), min(2.1 + 0.42 * rows, 11))
+    figure = new_figure(min(2.9 + 0.52 * columns, 12), min(2.3 + 0.42 * rows, 11))
     axes = figure.subplots()
     _draw(axes, accuracy)
     _mark(axes, grid, grid.white_box & scored)
@@ -75,10 +76,17 @@ def plot_transfer_matrix(
         figure,
         [
             "Accuracy of each target (column) on images crafted on each surrogate (row), in per cent.",
+            cell_precision(len(outcomes.labels)),
             "Framed: white-box." + (" Ensembles, last, have attacks of their own." if grid.ensembles else ""),
         ],
     )
     return figure
+
+
+def cell_precision(images: int) -> str:
+    """Say how well so many images tell one cell's share: half the width of Wilson's interval where it is widest."""
+    low, high = wilson_interval(images / 2, images)
+    return f"{images} images: each known to ±{50 * float(high - low):.1f} or better (95 %)."
 
 
 def finished_epsilon(grid: TransferGrid, epsilon: float | None) -> float:
@@ -248,6 +256,7 @@ def plot_attack_matrices(
             "Accuracy of each target (column) on images crafted on each surrogate (row), in per cent;",
             "one row and column per training seed. Dots: white-box."
             + (" Grey: the attack was not crafted on these." if grid.ensembles else ""),
+            cell_precision(len(outcomes.labels)),
         ],
     )
     return figure

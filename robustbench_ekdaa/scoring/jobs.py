@@ -13,11 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..cards import content_hash
 from ..computing import ordinary_torch
 from ..crafting import Crafted, Precision, craft
 from ..data import Dataset, shared_dataset
 from ..errors import TrainingDiverged, UsageError, WorkFailed
 from ..learning import TrainingJob, load_network, train
+from ..learning.training import resolved_network
 from ..progress import Progress
 from .executor import PartlyDone
 from .images import ImageFile
@@ -67,6 +69,7 @@ class TrainModel:
             progress.line(f"failed: {message}")
             return ModelRecord(*about, "failed", message, fingerprint=job.fingerprint)
         metrics = {key: value for key, value in facts.items() if key not in ("identity", "layers")}
+        metrics["network"] = content_hash(resolved_network(job.card.network))  # whose control is whose
         return ModelRecord(*about, metrics=metrics, fingerprint=job.fingerprint)
 
 

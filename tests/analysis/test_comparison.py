@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import confint_proportions_2indep
 
 from robustbench_ekdaa.analysis.comparison import holm, mcnemar, transfer_difference
 from robustbench_ekdaa.analysis.results import Results
@@ -56,6 +57,17 @@ def test_what_two_cards_share_cancels_in_their_difference():
     # Only the five images that they differ on move it: a standard error of 0.022, where unpaired it would be 0.07.
     assert difference.high - difference.low == pytest.approx(2 * 1.96 * np.sqrt(0.05 * 0.95 / 100), rel=0.2)
     assert difference.n_seeds == 1
+
+
+def test_the_interval_of_a_difference_is_at_least_newcombes_where_images_are_few_or_all_agree():
+    for images, kept in ((6, 6), (150, 150), (150, 0)):
+        labels, wrong = np.zeros(images, int), np.ones(images, int)
+        right = np.where(np.arange(images) < kept, labels, wrong)
+        said = {("a0", "b0", "fgsm", 0.1): right, ("b0", "a0", "fgsm", 0.1): right}
+        outcomes = make_outcomes([("a", 0), ("b", 0)], labels, {"a0": labels, "b0": labels}, said)
+        found = transfer_difference(outcomes, "b", "a")
+        expected = confint_proportions_2indep(kept, images, kept, images, method="newcomb", compare="diff")
+        assert (found.low, found.high) == pytest.approx(expected)
 
 
 def test_wrong_names_and_sizes_are_told():

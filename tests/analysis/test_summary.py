@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from statsmodels.stats.proportion import proportion_confint
 
-from robustbench_ekdaa.analysis.intervals import keyed
+from robustbench_ekdaa.analysis.intervals import keyed, percentile_interval, wilson_interval
 from robustbench_ekdaa.analysis.results import WORST_CASE, Results
-from robustbench_ekdaa.analysis.transfer import transfer_grids
+from robustbench_ekdaa.analysis.transfer import mean_of_defined, transfer_grids
 from robustbench_ekdaa.errors import UsageError
 
 from ..made_outcomes import make_outcomes, random_outcomes, without
@@ -206,9 +208,67 @@ def test_the_same_outcomes_give_the_same_summary_bit_by_bit():
 
 def test_one_seed_is_flagged_and_its_interval_is_over_images_alone():
     summary = Results([random_outcomes(seeds=1)]).summary()
-    assert (summary["note"] == "one seed: no claim").all()
+    assert summary["note"].tolist() == [*["one seed: no claim"] * 2, "one seed: no claim; control: not ranked"]
     assert summary["transfer_accuracy_sd"].isna().all()
     assert (summary["transfer_accuracy_high"] > summary["transfer_accuracy_low"]).all()
+
+
+@pytest.mark.parametrize(("images", "seeds"), [(6, 3), (99, 1), (400, 1), (400, 3)])
+def test_an_interval_is_at_least_wilsons_where_images_are_few_or_all_agree(images, seeds):
+    outcomes = random_outcomes(cards=2, seeds=seeds, images=images, noise=False)
+    for kept, count in ((outcomes.labels, images), ((outcomes.labels + 1) % 10, 0)):
+        same = tuple(replace(cell, predictions=kept) for cell in outcomes.cells)
+        clean = dict.fromkeys(outcomes.clean, outcomes.labels)
+        summary = Results([replace(outcomes, cells=same, clean=clean)]).summary()
+        low, high = proportion_confint(count, images, method="wilson")
+        assert (summary["interval"] == "at least Wilson's").all()
+        assert summary["transfer_accuracy_low"].tolist() == pytest.approx([low] * 2)
+        assert summary["transfer_accuracy_high"].tolist() == pytest.approx([high] * 2)
+
+
+def test_with_few_images_an_interval_is_never_narrower_than_the_bootstraps_nor_than_wilsons(real):
+    few = replace(
+        real,
+        labels=real.labels[:90],
+        clean={key: said[:90] for key, said in real.clean.items()},
+        cells=tuple(replace(cell, predictions=cell.predictions[:90]) for cell in real.cells),
+    )
+    summary, (grid,) = Results([few]).summary(), transfer_grids(few)
+    drawn = grid.replicates(0.2, keyed("summary", "digits", "linf"))
+    for column, row in enumerate(summary.itertuples()):
+        bootstrap = percentile_interval(drawn[:, column])
+        wilson = wilson_interval(90 * row.transfer_accuracy, 90)
+        assert row.transfer_accuracy_low == pytest.approx(min(bootstrap[0], wilson[0]))
+        assert row.transfer_accuracy_high == pytest.approx(max(bootstrap[1], wilson[1]))
+
+
+def test_with_images_enough_the_interval_is_the_bootstraps(real):
+    summary, (grid,) = Results([real]).summary(), transfer_grids(real)
+    assert (summary["interval"] == "bootstrap").all()
+    drawn = grid.replicates(0.2, keyed("summary", "digits", "linf"))
+    assert summary["transfer_accuracy_low"].tolist() == [percentile_interval(drawn[:, j])[0] for j in range(2)]
+
+
+@pytest.mark.parametrize("epsilon", ["1/5", "0.2", np.float32(0.2), torch.tensor(0.2), 0.2])
+def test_an_epsilon_may_be_written_in_every_way(real, epsilon):
+    assert set(Results([real]).summary(epsilon)["epsilon"]) == {0.2}
+
+
+def test_what_each_surrogate_card_leaves_averages_to_the_summary(real):
+    (grid,) = transfer_grids(real)
+    assert grid.attackers.surrogate_cards == ("mlp", "linear")
+    table = grid.by_surrogate_card(0.2)
+    said = {(cell.surrogate, cell.target, cell.attack): cell.predictions for cell in real.cells if cell.epsilon == 0.2}
+
+    def kept(surrogate, target):
+        answers = [real.clean[target], *(said[surrogate, target, attack] for attack in ("fgsm", "bim"))]
+        return np.mean(np.all([answer == real.labels for answer in answers], axis=0))
+
+    # From mlp: each mlp on the other; mlp1 alone on linear0, as mlp0 shares its start. From linear: on both mlps.
+    assert table[0] == pytest.approx([(kept("mlp1", "mlp0") + kept("mlp0", "mlp1")) / 2, kept("mlp1", "linear0")])
+    assert table[1, 0] == pytest.approx((kept("linear0", "mlp0") + kept("linear0", "mlp1")) / 2)
+    assert np.isnan(table[1, 1])
+    assert mean_of_defined(table, axis=0) == pytest.approx(summary_of(real)["transfer_accuracy"].to_numpy())
 
 
 def test_a_failed_seed_is_told_and_enters_no_mean():
@@ -258,7 +318,7 @@ def test_a_surrogate_card_that_never_attacked_a_target_is_named():
             if not (cell.surrogate.startswith("frozen") and cell.target.startswith("ekdaa"))
         ),
     )
-    assert summary_of(part)["note"].tolist() == ["", "not attacked from frozen", ""]
+    assert summary_of(part)["note"].tolist() == ["", "not attacked from frozen", "control: not ranked"]
 
 
 def test_a_target_attacked_on_itself_alone_has_no_transfer_accuracy():

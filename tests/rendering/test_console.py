@@ -31,6 +31,7 @@ def test_every_card_has_its_row_with_interval_area_and_eps_50(real):
         f"{row['eps_50']:.3f}",
     ):
         assert part in line
+    assert "no ranking" in text
     assert "at ε = 0.2 (%)" in text
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.patches import Rectangle
+from statsmodels.stats.proportion import proportion_confint
 
 from robustbench_ekdaa.analysis.results import WORST_CASE, Results
 from robustbench_ekdaa.errors import UsageError
@@ -31,7 +32,7 @@ def panel(figure, title):
     return next(axes for axes in figure.axes if axes.get_title(loc="left") == title)
 
 
-def test_the_lines_are_the_means_over_seeds_and_the_bands_their_range(real):
+def test_the_lines_are_the_means_over_seeds_and_the_bands_their_range_or_wilsons_interval(real):
     figure = plot_curves(real)
     curves = Results([real]).curves()
     for title, attack in (("FGSM", "fgsm"), ("Worst case of the 2 attacks", WORST_CASE), ("NOISE", "noise")):
@@ -42,9 +43,40 @@ def test_the_lines_are_the_means_over_seeds_and_the_bands_their_range(real):
             np.testing.assert_allclose(line.get_xydata(), np.c_[mean.index, mean], atol=1e-9)
         band = axes.collections[0].get_paths()[0].vertices
         lowest, highest = part["mlp"].groupby("epsilon").min(), part["mlp"].groupby("epsilon").max()
-        for epsilon in (0.1, 0.4):
+        for epsilon, mean in part["mlp"].groupby("epsilon").mean().items():
+            low, high = proportion_confint(2 * mean, 200, method="wilson")
             at = band[np.isclose(band[:, 0], epsilon)][:, 1]
-            assert (at.min(), at.max()) == pytest.approx((lowest[epsilon], highest[epsilon]))
+            expected = min(100 * low, lowest[epsilon]), max(100 * high, highest[epsilon])
+            assert (at.min(), at.max()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("images", "seeds"), [(6, 3), (400, 1), (400, 3)])
+def test_bands_are_at_least_wilsons_where_images_are_few_or_nothing_varies(images, seeds):
+    outcomes = random_outcomes(cards=2, seeds=seeds, images=images, attacks=("fgsm",), examples=())
+    easy = tuple(replace(cell, predictions=outcomes.labels) for cell in outcomes.cells)
+    figure = plot_curves(replace(outcomes, cells=easy))
+    corners = panel(figure, "FGSM").collections[0].get_paths()[0].vertices
+    at = corners[np.isclose(corners[:, 0], 0.2)][:, 1]
+    assert (at.min(), at.max()) == pytest.approx(
+        [100 * end for end in proportion_confint(images, images, method="wilson")]
+    )
+    assert "Wilson" in figure.get_supxlabel()
+
+
+def test_a_matrix_says_how_well_its_images_tell_a_cell():
+    outcomes = random_outcomes(cards=2, seeds=1, images=6, attacks=("fgsm", "bim"), examples=())
+    low, high = proportion_confint(3, 6, method="wilson")
+    for draw in (plot_transfer_matrix, plot_attack_matrices):
+        caption = " ".join(draw(outcomes).get_supxlabel().split())
+        assert f"6 images: each known to ±{50 * (high - low):.1f} or better (95 %)." in caption
+
+
+@pytest.mark.filterwarnings("error")  # Matplotlib warns of what has no room
+@pytest.mark.parametrize(("cards", "seeds"), [(1, 1), (1, 2), (2, 1)])
+def test_small_matrices_have_room_for_what_they_say(tmp_path, cards, seeds):
+    outcomes = random_outcomes(cards=cards, seeds=seeds, images=20)
+    for draw in (plot_transfer_matrix, plot_attack_matrices):
+        save_figure(draw(outcomes), tmp_path / draw.__name__)
 
 
 def test_axes_have_units_and_chance_and_all_of_the_range(real):
