@@ -49,7 +49,7 @@ def load_dataset(name: str, split: str = "test", limit: int | None = None) -> Sp
 def _job(model: str | ModelCard, dataset: str, seed: int, held_out: float = 0.0) -> tuple[TrainingJob, Dataset]:
     card = Workspace().models[model] if isinstance(model, str) else model
     whole = shared_dataset(dataset)
-    return TrainingJob(card, whole.name, whole.fingerprint, seed, held_out), whole
+    return TrainingJob.on(whole, card, seed, held_out), whole
 
 
 def train(

@@ -493,7 +493,8 @@ def read_bytes(path: Path, most: int) -> bytes:
 
 def stamp(path: Path) -> Stamp | None:
     """Return what changes when a file does, so that a changed one is read anew; None if there is none."""
-    if not path.is_file():
+    try:
+        facts = path.stat()
+    except OSError:
         return None
-    facts = path.stat()
-    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+    return (facts.st_ino, facts.st_size, facts.st_mtime_ns) if stat.S_ISREG(facts.st_mode) else None

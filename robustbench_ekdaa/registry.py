@@ -39,7 +39,9 @@ class Registry:
         self._group = "robustbench_ekdaa." + kind.replace(" ", "_") + "s"
 
     def register(self, name: str) -> Callable[[Factory], Factory]:
-        """Return a decorator that makes a factory known as ``name``."""
+        """Return a decorator that makes a factory known as ``name``; raises UsageError for what is no name."""
+        if not isinstance(name, str) or not name.isprintable() or not name.strip() or is_file_reference(name):
+            raise UsageError(f"{shown(name)}: is no name of a {self.kind}. Write @register_...('my_name').")
 
         def decorate(factory: Factory) -> Factory:
             if not callable(factory):

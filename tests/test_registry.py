@@ -68,3 +68,9 @@ def test_a_file_that_does_not_hold_it_is_one_clear_line(tmp_path, content, name,
         Registry("thing", {}).get(name, tmp_path)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [list, "", " ", "a\nb", None, "a.py:b"])
+def test_what_is_no_name_is_not_registered(name):
+    with pytest.raises(UsageError, match="is no name of a rule"):
+        rb.register_rule(name)

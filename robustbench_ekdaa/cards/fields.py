@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
+from ..arguments import integer
 from ..errors import shown
 
 MOST_VALUES, DEEPEST = 1_000, 5  # of a table of options
@@ -64,12 +64,10 @@ def number(value: object) -> float:
 
 def whole_number(value: object) -> int:
     """Return an integer of any integer type; true, 1.0 and "1" are none."""
-    try:
-        if not isinstance(value, bool) and not str(getattr(value, "dtype", "")).endswith("bool"):
-            return operator.index(value)  # type: ignore[arg-type]
-    except (TypeError, RuntimeError):
-        pass
-    raise ValueError(f"must be a whole number (got {shown(value)})")
+    found = integer(value)
+    if found is None:
+        raise ValueError(f"must be a whole number (got {shown(value)})")
+    return found
 
 
 def plain_options(options: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -6,6 +6,8 @@ names) and `title` (what figures call the data set). Other keys are ignored. Not
 
 from __future__ import annotations
 
+import math
+import stat
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from ..cards import shown_path
 from ..errors import UsageError
 from ..files import clear_errors, tidy, whole_file
+from ..memory import in_words, total_memory
 from .arrays import Arrays, Pair, assemble, checked_labels, class_names, pixel_shape
 
 KEYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -122,7 +125,11 @@ def write_archive(path: Path, arrays: Arrays) -> None:
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     where = shown_path(path)
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe or a device may never end
+            raise UsageError(f"{where}: is no regular file. Copy what is in it to a file first.")
         archive = zipfile.ZipFile(path)
+    except UsageError:
+        raise
     except FileNotFoundError:
         raise UsageError(f"{where}: there is no such file") from None
     except OSError as error:
@@ -169,6 +176,18 @@ def _head(archive: zipfile.ZipFile, key: str, where: str) -> tuple[tuple[int, ..
             raise UsageError(
                 f"{where}: {key}: holds pickled objects, which could run code and are never read. "
                 "Save plain numbers, or text with dtype=str."
+            )
+        size = math.prod(shape) * dtype.itemsize
+        if size != archive.getinfo(f"{key}.npy").file_size - file.tell():
+            raise UsageError(
+                f"{where}: {key}: damaged (an array of shape {tuple(shape)} of {dtype} has other than {size:,} bytes). "
+                "Make the file again."
+            )
+        memory = total_memory()
+        if memory is not None and size > memory:
+            raise UsageError(
+                f"{where}: {key}: is {in_words(size)} large, and this machine has {in_words(memory)} of memory. "
+                "Make it smaller."
             )
         return tuple(shape), dtype
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import UsageError
+from ..errors import UsageError, shown
 from ..randomness import keyed_generator
 from .dataset import Dataset, Split
 from .hold_out import hold_out
 
+LONGEST_TEXT = 200
+PLAIN_TEXT = f"Give one line of UTF-8 text, of {LONGEST_TEXT} letters at most, without control characters."
 MINIMUM_SIDE = 4  # below it, channels and pixels cannot be told apart by a shape
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
@@ -110,7 +113,7 @@ def assemble(
         test_images, test_labels = _checked_pair(source, "test", test)
     _check_alike(source, train_images, test_images)
     names = class_names(source, np.concatenate((train_labels, test_labels)), tuple(classes), tuple(usual_classes))
-    return Arrays(train_images, train_labels, test_images, test_labels, names, " ".join(title.split()))
+    return Arrays(train_images, train_labels, test_images, test_labels, names, plain_title(title, source))
 
 
 def dataset_from_arrays(
@@ -134,6 +137,14 @@ def dataset_from_arrays(
         UsageError: naming array and reason, for anything that does not fit.
     """
     return assemble(name, train, test, classes=classes, title=title).dataset(name)
+
+
+def plain_title(title: str, source: str) -> str:
+    """Return a title as one line, or ""; raises UsageError for what is none."""
+    line = " ".join(title.split()) if isinstance(title, str) else title
+    if line == "" or is_plain_text(line):
+        return line
+    raise UsageError(f"{source}: title: {shown(title)} is none. {PLAIN_TEXT}")
 
 
 def pixel_shape(shape: tuple[int, ...], where: str) -> tuple[int, int, int, int]:
@@ -163,8 +174,7 @@ def _checked_pair(source: str, half: str, pair: Pair) -> tuple[NDArray[Any], NDA
 def _checked_images(images: NDArray[Any], where: str) -> NDArray[Any]:
     if images.dtype != np.uint8 and images.dtype.kind != "f":
         raise UsageError(
-            f"{where}: must be uint8 (0 to 255) or floating point in [0, 1] (got {images.dtype}). "
-            "Convert with .astype('uint8')."
+            f"{where}: must be uint8 (0 to 255) or floating point in [0, 1] (got {images.dtype}). {_advice(images)}"
         )
     count, height, width, channels = pixel_shape(images.shape, where)
     if count == 0:
@@ -180,6 +190,18 @@ def _checked_images(images: NDArray[Any], where: str) -> NDArray[Any]:
     channels_first = images.ndim == 4 and images.shape[1:] != (height, width, channels)
     ordered = images.transpose(0, 2, 3, 1) if channels_first else images
     return np.ascontiguousarray(ordered).reshape(count, height, width, channels)
+
+
+def _advice(images: NDArray[Any]) -> str:
+    """Say how pixels of another type become right ones without losing anything."""
+    if images.dtype.kind not in "iub" or images.size == 0:
+        return "Divide by the largest value a pixel can have, and store as float32."
+    if images.max() <= 1:
+        return "Convert with .astype('float32')."
+    if images.min() >= 0 and images.max() <= 255:
+        return "Convert with .astype('uint8')."
+    most = 65535 if images.max() <= 65535 else "the largest value a pixel can have"
+    return f"Divide by {most} and convert with .astype('float32'): .astype('uint8') would wrap around."
 
 
 def checked_labels(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
@@ -249,12 +271,22 @@ def class_names(
             f"Number the {len(present)} classes from 0 to {len(present) - 1}, or name all {highest + 1} in `classes`."
         )
     names = names or tuple(str(label) for label in range(highest + 1))
+    for name in names:
+        if not is_plain_text(name):
+            raise UsageError(f"{source}: classes: {shown(name)} is no name. {PLAIN_TEXT}")
     if len(names) < 2:
         raise UsageError(f"{source}: has one class only; at least two are needed")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UsageError(f"{source}: classes: {twice!r} is there twice")
     return names
+
+
+def is_plain_text(text: object) -> bool:
+    """Whether a name or title can stand in tables, figures and files: see `PLAIN_TEXT`."""
+    if not isinstance(text, str) or not 0 < len(text.strip()) <= LONGEST_TEXT or len(text) > LONGEST_TEXT:
+        return False
+    return all(unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp") for letter in text)
 
 
 def _times(shape: tuple[int, ...]) -> str:

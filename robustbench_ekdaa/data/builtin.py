@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ def _published(name: str) -> Dataset:
     """Read ``NAME.npz`` if it is there, else the published files."""
     published = PUBLISHED[name]
     archive = archive_path(name)
-    if archive.is_file():
+    if os.path.lexists(archive):
         arrays = read_archive(archive, usual_classes=published.classes)
     else:
         arrays = read_published(published, data_folder())

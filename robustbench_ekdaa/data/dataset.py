@@ -28,7 +28,7 @@ class Split:
 
     def copy(self) -> Split:
         """Return a split of its own tensors, whatever anybody does to these."""
-        return Split(self.images.clone(), self.labels.clone())
+        return Split(self.images.detach().clone(), self.labels.clone())
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Dataset:
         test: the images to attack; never used to choose a recipe.
         classes: the K class names.
         fingerprint: hex SHA-256 of pixels, labels and number of classes; it is part of every result's identity.
+        source: what it is loaded by, in any process: FILE.py:FUNCTION, or its name, which is the default.
     """
 
     name: str
@@ -50,6 +51,10 @@ class Dataset:
     test: Split
     classes: tuple[str, ...]
     fingerprint: str
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", self.source or self.name)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -7,6 +7,7 @@ lead out of ROOT are refused. Pixels are taken as stored: no rotation by camera 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cards import shown_path
-from ..errors import UsageError
+from ..errors import UsageError, shown
 from ..progress import Progress, Silent, Task
-from .arrays import Arrays, Pair, assemble
+from .arrays import PLAIN_TEXT, Arrays, Pair, assemble, is_plain_text
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -108,6 +109,9 @@ def _visible(folder: Path, root: Path) -> list[Path]:
 
 def _class_folders(folder: Path, root: Path) -> list[Path]:
     found = [path for path in _visible(folder, root) if path.is_dir()]
+    for path in found:
+        if not is_plain_text(path.name):
+            raise UsageError(f"{shown_path(folder)}: the folder {shown(path.name)} is named as no class. {PLAIN_TEXT}")
     if not found:
         raise UsageError(
             f"{shown_path(folder)}: holds no class folders. Put each class's images in a folder of its name."
@@ -169,12 +173,27 @@ def _picture(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
+def _is_deeper(picture: Image.Image) -> bool:
+    """Whether a picture is stored with more than 8 bits a channel, of which Pillow's colour modes keep the upper 8."""
+    for codec, _, _, how in getattr(picture, "tile", ()):
+        parts = how if isinstance(how, tuple) else (how,)
+        # "RGB;16B" and alike; "BGR;16" are 16 bits for three channels together.
+        if any(re.match(r"(?!BGR)\w+;16", str(part)) for part in parts):
+            return True
+        if codec.startswith("ppm") and parts[-1] > 255:  # the largest value of a channel
+            return True
+    return False
+
+
 def _eight_bits(picture: Image.Image, where: str) -> Image.Image:
     """Return a picture in mode L or RGB, pixels as stored; raises UsageError where that would lose something."""
     if getattr(picture, "n_frames", 1) > 1:
         raise UsageError(f"{where}: holds several pictures. Save each as a file of its own.")
-    if picture.mode.startswith(("I", "F")):
-        raise UsageError(f"{where}: has more than 8 bits a channel (mode {picture.mode}). Save it with 8 bits.")
+    if picture.mode.startswith(("I", "F")) or _is_deeper(picture):
+        raise UsageError(
+            f"{where}: has more than 8 bits a channel, which a picture cannot keep here. Save it with 8 bits, "
+            "or import an archive of float32 in [0, 1]."
+        )
     if picture.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in picture.info:
         opaque = picture.convert("RGBA").getchannel("A").getextrema() == (255, 255)
         if not opaque:

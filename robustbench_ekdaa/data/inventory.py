@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,11 +49,20 @@ def status() -> list[DatasetStatus]:
 
 def dataset_status(name: str) -> DatasetStatus:
     """Return the status of one data set; a damaged archive is told in ``where``, not raised."""
+    try:
+        return _status(name, imported_names())
+    except UsageError as error:  # the folder cannot be read, which is nothing to the data sets that need none
+        if name in PUBLISHED:
+            return DatasetStatus(name, PUBLISHED[name].title, f"cannot be used: {error}", False)
+        return _status(name, [])
+
+
+def _status(name: str, imported: Sequence[str]) -> DatasetStatus:
     published = PUBLISHED.get(name)
     if name == "digits":
         train = DIGITS_IMAGES - DIGITS_TEST_IMAGES
         return DatasetStatus(name, DIGITS_TITLE, "embedded", True, train, DIGITS_TEST_IMAGES, (1, 8, 8), 10)
-    if name in imported_names() and (published or name not in DATASETS.names()):
+    if name in imported and (published or name not in DATASETS.names()):
         return _archive_status(name, archive_path(name))
     if published is None:
         return DatasetStatus(name, name, "registered", True)

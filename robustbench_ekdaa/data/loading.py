@@ -9,23 +9,27 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ..cards import NAME
+from ..arguments import whole
 from ..computing import ordinary_torch
-from ..errors import UsageError, unknown_name
+from ..errors import UsageError, WorkFailed, shown, unknown_name
 from ..files import Stamp, stamp
 from ..progress import Progress, Silent
 from ..randomness import keyed_generator, permutation
 from ..registry import DATASETS, is_file_reference
 from .archive import read_archive
+from .checking import check_dataset
 from .dataset import Dataset, Split
-from .location import archive_path, data_folder, imported_names
+from .location import archive_path, check_name, data_folder, imported_names
+from .published import PUBLISHED
 
 
 def dataset_names() -> list[str]:
     """Return all names that `load_dataset` knows: registered and imported ones, sorted."""
-    return sorted({*DATASETS, *imported_names()})
+    try:
+        imported = imported_names()
+    except UsageError:  # the folder cannot be read; the others are there all the same
+        imported = []
+    return sorted({*DATASETS, *imported})
 
 
 def load_dataset(name: str, *, limit: int | None = None, progress: Progress | None = None) -> Dataset:
@@ -40,8 +44,8 @@ def load_dataset(name: str, *, limit: int | None = None, progress: Progress | No
     Raises:
         UsageError: for an unknown name, or data that are not on this computer, damaged or of a wrong form.
     """
-    if limit is not None and limit < 1:
-        raise UsageError(f"limit: must be at least 1 (got {limit})")
+    if limit is not None:
+        limit = whole("limit", limit, least=1)
     with ordinary_torch(gradients=False):
         dataset = shared_dataset(name, progress=progress)
         return dataset.copy() if limit is None else _limited(dataset, limit)
@@ -55,8 +59,10 @@ def shared_dataset(name: str, *, progress: Progress | None = None) -> Dataset:
     """
     factory = _factory(name)
     task = (progress or Silent()).task(f"reading {name}", 1)
-    archive = stamp(archive_path(name)) if NAME.fullmatch(name) else None
-    dataset = _load(name, factory, data_folder().absolute(), archive)
+    # A registered function's data set is read once; one that may come from an archive, whenever that has changed.
+    in_archive = factory is None or (name in PUBLISHED and factory is DATASETS.builtin(name))
+    place = (data_folder().absolute(), stamp(archive_path(name))) if in_archive else None
+    dataset = _load(name, factory, place)
     task.advance()
     return dataset
 
@@ -65,14 +71,18 @@ def load_split(name: str, split: str = "test", limit: int | None = None) -> Spli
     """Load the ``train`` or ``test`` split of a data set; see `load_dataset` for ``limit``."""
     if split not in ("train", "test"):
         raise unknown_name("split", split, ("train", "test"))
+    if limit is not None:
+        limit = whole("limit", limit, least=1)
     with ordinary_torch(gradients=False):
-        whole = shared_dataset(name)
-        chosen = whole.train if split == "train" else whole.test
+        dataset = shared_dataset(name)
+        chosen = dataset.train if split == "train" else dataset.test
         return chosen.copy() if limit is None else _first(chosen, limit, split)
 
 
 def _factory(name: str) -> Callable[..., Any] | None:
     """Return what makes the data set, or None for an archive of the user's."""
+    if not isinstance(name, str):
+        raise UsageError(f"a data set is named by a text (got {shown(name)})")
     if name in DATASETS.names() or is_file_reference(name):
         return DATASETS.get(name)
     if name in imported_names():
@@ -81,33 +91,25 @@ def _factory(name: str) -> Callable[..., Any] | None:
 
 
 @lru_cache(maxsize=2)
-def _load(name: str, factory: Callable[..., Any] | None, folder: Path, archive: Stamp | None) -> Dataset:
+def _load(name: str, factory: Callable[..., Any] | None, place: tuple[Path, Stamp | None] | None) -> Dataset:
     if factory is None:
-        return read_archive(folder / f"{name}.npz").dataset(name)
-    made = _checked(name, factory())
-    made = made.copy()  # the function may keep its tensors, and write to them
-    return made if is_file_reference(name) else replace(made, name=name)
-
-
-def _checked(name: str, made: object) -> Dataset:
-    """Hold what somebody's function returned to what `Dataset` promises."""
-    if not isinstance(made, Dataset):
-        raise UsageError(f"data set {name!r}: its function must return a Dataset (got {type(made).__name__})")
-    for half, split in (("train", made.train), ("test", made.test)):
-        images, labels = split.images, split.labels
-        if images.dtype != torch.float32 or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
-            found = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
-            raise UsageError(f"data set {name!r}: {half} images must be float32 (N, C, H, W), C 1 or 3 (got {found})")
-        if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
-            found = f"{str(labels.dtype).removeprefix('torch.')} {tuple(labels.shape)}"
-            raise UsageError(f"data set {name!r}: {half} labels must be int64 ({len(images)},) (got {found})")
-        if not (images.min() >= 0 and images.max() <= 1):
-            raise UsageError(f"data set {name!r}: {half} images must be in [0, 1]. Divide by 255.")
-        if labels.min() < 0 or labels.max() >= len(made.classes):
-            raise UsageError(
-                f"data set {name!r}: {half} labels must be 0 to {len(made.classes) - 1}, one per class name"
-            )
+        assert place is not None
+        return replace(read_archive(place[0] / f"{name}.npz").dataset(name), source=name)
+    made = check_dataset(_made(name, factory), f"data set {shown(name)}")
+    made = replace(made.copy(), source=name)  # the function may keep its tensors, and write to them
+    if not is_file_reference(name):
+        return replace(made, name=name)
+    check_name(made.name)
     return made
+
+
+def _made(name: str, factory: Callable[..., Any]) -> object:
+    try:
+        return factory()
+    except (UsageError, WorkFailed):
+        raise
+    except (Exception, SystemExit) as error:  # somebody's function may raise anything
+        raise UsageError(f"data set {shown(name)}: its function failed ({type(error).__name__}: {error})") from error
 
 
 def _limited(dataset: Dataset, limit: int) -> Dataset:

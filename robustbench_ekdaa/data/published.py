@@ -6,6 +6,7 @@ Python version that torchvision reads is made of pickles.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from ..cards import shown_path
 from ..errors import UsageError, WorkFailed
 from .arrays import Arrays, Pair, assemble
+from .location import imported_names
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
@@ -53,7 +55,7 @@ class Published:
 
     def is_in(self, folder: Path) -> bool:
         """Whether all its files are there."""
-        return all((folder / file).is_file() for file in self.files)
+        return all(os.path.isfile(folder / file) for file in self.files)  # False too where it cannot be looked for
 
 
 def read_published(published: Published, folder: Path) -> Arrays:
@@ -64,6 +66,7 @@ def read_published(published: Published, folder: Path) -> Arrays:
     """
     name = published.name
     if not published.is_in(folder):
+        imported_names()  # raises if the folder cannot be read at all
         raise UsageError(
             f"{name}: is not on this computer. Run `robustbench-ekdaa data fetch {name}`, "
             f"or put {name}.npz in {shown_path(folder)}."

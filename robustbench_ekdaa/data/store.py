@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 from ..cards import shown_path
@@ -10,7 +11,7 @@ from ..errors import UsageError, unknown_name
 from ..progress import Progress, Silent
 from ..registry import DATASETS
 from .archive import read_archive, write_archive
-from .arrays import Arrays
+from .arrays import Arrays, plain_title
 from .dataset import Dataset
 from .folders import read_folder
 from .inventory import DatasetStatus, dataset_status
@@ -49,12 +50,12 @@ def import_dataset(
     path = archive_path(name)
     if name in DATASETS.names() and name not in PUBLISHED:
         raise UsageError(f"{name}: is the name of a data set that needs no import. Choose another name.")
-    if path.exists() and not replace:
+    if os.path.lexists(path) and not replace:
         raise UsageError(f"{name}: {shown_path(path)} is there already. Choose another name, or ask to replace it.")
     published = PUBLISHED.get(name)
     arrays = _read(Path(source), published.classes if published else (), test_share, size, seed, progress)
     if title:
-        arrays = dataclasses.replace(arrays, title=" ".join(title.split()))
+        arrays = dataclasses.replace(arrays, title=plain_title(title, name))
     dataset = arrays.dataset(name, published.title if published else "")
     stored_title = "" if dataset.title == name else dataset.title
     task = (progress or Silent()).task(f"writing {name}", 1)
@@ -77,7 +78,7 @@ def fetch_dataset(name: str) -> DatasetStatus:
         raise unknown_name("data set", name, PUBLISHED, DATASETS.listing)
     if name not in PUBLISHED:
         raise UsageError(f"{name}: has nothing to download (only {', '.join(sorted(PUBLISHED))} have)")
-    if archive_path(name).is_file():
+    if os.path.lexists(archive_path(name)):
         raise UsageError(
             f"{name}: {shown_path(archive_path(name))} is read first. Move it away to use the published files."
         )

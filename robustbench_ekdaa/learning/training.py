@@ -47,6 +47,7 @@ class TrainingJob:
         fingerprint: the data set's fingerprint.
         seed: draws the weights, the feedback and the order of the images.
         held_out: share of the training images that is kept aside for choosing a recipe, in [0, 1).
+        source: what the data set is loaded by where that is not its name; no part of the key.
 
     """
 
@@ -55,6 +56,12 @@ class TrainingJob:
     fingerprint: str
     seed: int
     held_out: float = 0.0
+    source: str = ""
+
+    @classmethod
+    def on(cls, dataset: Dataset, card: ModelCard, seed: int, held_out: float = 0.0) -> TrainingJob:
+        """Return the job of training a card on a data set."""
+        return cls(card, dataset.name, dataset.fingerprint, seed, held_out, dataset.source)
 
     @cached_property
     def key(self) -> str:

@@ -286,7 +286,7 @@ class ScoreFile:
         found, key = self.spec.load()
         if key != self.key:
             raise WorkFailed(f"{shown_path(self.spec.file)} changed while it was scored. Run the same command again.")
-        dataset = load_unchanged(self.job.dataset, self.job.fingerprint)
+        dataset = load_unchanged(self.job.source or self.job.dataset, self.job.fingerprint)
         network = load_network(self.job, dataset, self.run, self.device)
         rows = rows_of(found, self.indices)
         said = {}

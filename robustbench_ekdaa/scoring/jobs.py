@@ -29,11 +29,11 @@ from .plan import CraftJob
 SHOWN_IMAGES = 4  # adversarial images kept per crafting, for reports to show
 
 
-def load_unchanged(name: str, fingerprint: str) -> Dataset:
+def load_unchanged(source: str, fingerprint: str) -> Dataset:
     """Load a data set and make sure that it is still the one that was planned with."""
-    dataset = shared_dataset(name)
+    dataset = shared_dataset(source)
     if dataset.fingerprint != fingerprint:
-        raise WorkFailed(f"data set {name} changed while the sweep was running. Run the same command again.")
+        raise WorkFailed(f"data set {source} changed while the sweep was running. Run the same command again.")
     return dataset
 
 
@@ -56,7 +56,11 @@ class TrainModel:
         about = (job.key, job.card.name, job.card.label, job.card.rule_name, job.dataset, job.seed)
         try:
             facts = train(
-                job, load_unchanged(job.dataset, job.fingerprint), self.run, device=self.device, progress=progress
+                job,
+                load_unchanged(job.source or job.dataset, job.fingerprint),
+                self.run,
+                device=self.device,
+                progress=progress,
             )
         except TrainingDiverged as error:
             progress.line(f"failed: {error}")
@@ -100,7 +104,7 @@ class PredictClean:
 
     def __call__(self, progress: Progress) -> NDArray[np.int64]:
         """Return the class said of each image, (N,)."""
-        dataset = load_unchanged(self.job.dataset, self.job.fingerprint)
+        dataset = load_unchanged(self.job.source or self.job.dataset, self.job.fingerprint)
         network = load_network(self.job, dataset, self.run, self.device)
         batches = torch.split(dataset.test.images[self.indices], self.batch_size)
         return np.concatenate([predict(network, batch.to(self.device)) for batch in batches])
@@ -154,7 +158,7 @@ class CraftAndScore:
 
     Attributes:
         job: what to craft and whom to score.
-        dataset: the data set's name.
+        dataset: what the data set is loaded by.
         fingerprint: its fingerprint.
         indices: positions of the N images in the test split; they key the random draws.
         seed: the sweep's seed.

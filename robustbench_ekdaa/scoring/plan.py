@@ -168,7 +168,7 @@ class SweepPlan:
 
 def training_jobs(cards: Sequence[ModelCard], dataset: Dataset, seeds: int) -> tuple[TrainingJob, ...]:
     """Return one training job per card and seed, card by card."""
-    return tuple(TrainingJob(card, dataset.name, dataset.fingerprint, seed) for card in cards for seed in range(seeds))
+    return tuple(TrainingJob.on(dataset, card, seed) for card in cards for seed in range(seeds))
 
 
 def refuse_twins(jobs: Iterable[TrainingJob]) -> None:

@@ -215,7 +215,7 @@ class _Driver:
         work = [
             CraftAndScore(
                 job,
-                plan.dataset.name,
+                plan.dataset.source,
                 plan.dataset.fingerprint,
                 plan.images.indices,
                 spec.seed,

@@ -211,7 +211,7 @@ def test_a_file_that_is_no_archive_is_told_in_one_line(tmp_path: Path, content: 
 
 
 def test_a_folder_called_npz_is_told_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="is no regular file"):
         read_archive(tmp_path)
 
 
