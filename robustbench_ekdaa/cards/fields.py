@@ -75,7 +75,7 @@ def plain_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
     waiting: list[tuple[str, Any, int]] = [(name, value, 1) for name, value in options.items()]
     for name, value, depth in waiting:
         if len(waiting) > MOST_VALUES or depth > DEEPEST or len(name) > 1_000:
-            raise ValueError(f"{shown(name)}: too many values, or too deep tables or lists")
+            raise ValueError(f"{shown(name.partition('.')[0])}: too many values, or tables or lists in one another")
         if isinstance(value, dict):
             waiting += [(f"{name}.{key}", below, depth + 1) for key, below in value.items()]
         elif isinstance(value, (list, tuple)):

@@ -10,22 +10,7 @@ from robustbench_ekdaa.cards import AttackCard, SweepSpec, Workspace, check, con
 from robustbench_ekdaa.cli.parsing import parse_epsilons
 from robustbench_ekdaa.errors import UsageError
 
-MODEL = """kind = "model"
-name = "mine"
-rule = "backprop"
-[network]
-preset = "small_cnn"
-[training.default]
-epochs = 2
-learning_rate = 0.1
-"""
-
-
-def write(folder, text, name="mine", room="models"):
-    (folder / room).mkdir(exist_ok=True)
-    path = folder / room / f"{name}.toml"
-    path.write_text(text)
-    return path
+from .made import MODEL, write
 
 
 @pytest.mark.parametrize(
