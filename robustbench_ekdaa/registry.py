@@ -13,8 +13,10 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from threading import RLock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
@@ -107,10 +109,18 @@ def is_file_reference(name: str) -> bool:
 
 def referenced_file(name: str, beside: Path | None = None) -> Path:
     """Return the file that FILE.py:ATTRIBUTE names; raises UsageError when it does not exist."""
-    path = Path(name.rpartition(":")[0]).expanduser()
+    path = Path(name.rpartition(":")[0])
+    with suppress(RuntimeError):  # "~" of nobody
+        path = path.expanduser()
     path = path if path.is_absolute() or beside is None else beside / path
-    if not path.exists() and not path.is_symlink():
-        raise UsageError(f"{name}: there is no file {path}. Give the path relative to the card that names it.")
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise UsageError(
+            f"{name}: there is no file {path}. Give the path relative to the card that names it."
+        ) from None
+    except OSError:
+        pass  # reading it tells
     return path
 
 
@@ -135,35 +145,42 @@ def load_from_file(name: str, beside: Path | None = None) -> Callable[..., Any]:
     source = referenced_source(name, beside)
     digest = hashlib.sha256(path.resolve().as_posix().encode("utf-8", "surrogateescape") + source).hexdigest()[:16]
     module = _module(f"robustbench_ekdaa_plugin_{path.stem}_{digest}", path)
-    found: Callable[..., Any] | None = getattr(module, attribute, None)
-    if found is None:
+    if not hasattr(module, attribute):
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise unknown_name(f"class in {path.name}", attribute, public)
+    found: Callable[..., Any] = getattr(module, attribute)
     if not callable(found):
         raise UsageError(f"{name}: must be a class or function (got {shown(found)})")
     return found
 
 
+_IMPORTS = RLock()  # so that a thread waits for what another one imports
+_HALF_DONE: set[str] = set()
+
+
 def _module(name: str, path: Path) -> ModuleType:
     """Import a file under a name, once; whatever goes wrong in its code is one line."""
-    if name in sys.modules:
-        if getattr(sys.modules[name].__spec__, "_initializing", False):
+    with _IMPORTS:
+        if name in _HALF_DONE:
             raise UsageError(f"{path}: could not be imported: it asks for itself while it is being imported")
-        return sys.modules[name]
-    specification = importlib.util.spec_from_file_location(name, path)
-    if specification is None or specification.loader is None:
-        raise UsageError(f"{path}: not a Python file")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module
-    try:
-        specification.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise UsageError(f"{path}: could not be imported: {told(error)}") from error
-    except BaseException:  # Ctrl-C: a half imported module must not stay
-        del sys.modules[name]
-        raise
-    return module
+        if name in sys.modules:
+            return sys.modules[name]
+        specification = importlib.util.spec_from_file_location(name, path)
+        if specification is None or specification.loader is None:
+            raise UsageError(f"{path}: not a Python file")
+        module = importlib.util.module_from_spec(specification)
+        sys.modules[name] = module
+        _HALF_DONE.add(name)
+        try:
+            specification.loader.exec_module(module)
+        except BaseException as error:
+            del sys.modules[name]
+            if not isinstance(error, (Exception, SystemExit)):  # Ctrl-C
+                raise
+            raise UsageError(f"{path}: could not be imported: {told(error)}") from error
+        finally:
+            _HALF_DONE.discard(name)
+        return module
 
 
 def _loaded(point: importlib.metadata.EntryPoint) -> Callable[..., Any]:
