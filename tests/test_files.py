@@ -16,9 +16,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from robustbench_ekdaa import files
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.files import FACTS, output_file, read_tensors, tidy, whole_file, whole_folder, write_tensors
+from robustbench_ekdaa.files import writing as files
 
 
 @contextmanager
@@ -237,7 +237,7 @@ def test_a_folder_is_replaced_where_the_system_cannot_do_it_in_one_step(tmp_path
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from robustbench_ekdaa import files
+from robustbench_ekdaa.files import writing as files
 files._exchange = lambda *_: False
 rename, count = Path.rename, 0
 def counted(self, target):

@@ -7,7 +7,7 @@ A file is a safetensors or an NPZ archive (never a pickle) with
     indices   (N,), positions of the clean images in the test half of their data set (default: 0 to N - 1)
     norm      "linf", "l2" or "l1": a text array in an NPZ, an entry of the header in a safetensors file
 
-Files of this tool also say, in the header, what made them.
+Files of this tool also say, in the header, what made them, and carry a digest that is compared on reading.
 """
 
 from __future__ import annotations
