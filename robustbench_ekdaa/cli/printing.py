@@ -37,7 +37,7 @@ def accept_all_text() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(getattr(stream, "buffer", None), io.RawIOBase):  # PYTHONUNBUFFERED loses what a full disk refuses
-            whole = io.BufferedWriter(stream.buffer)
+            whole = io.BufferedWriter(io.FileIO(stream.fileno(), "w", closefd=False))  # the stream stays open
             setattr(sys, name, io.TextIOWrapper(whole, stream.encoding, "spell", line_buffering=True))
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="spell")

@@ -30,6 +30,7 @@ TURNED = 2.0  # points that a difference must lie beyond on both sides to be cal
 def caveats(outcomes: Outcomes, summary: pd.DataFrame) -> list[str]:
     """Return sentences, the gravest first; an empty list when there is nothing to warn of."""
     return [
+        *_replaced(outcomes),
         *_missing(outcomes),
         *_standing(outcomes),
         *_signs(outcomes, summary),
@@ -41,6 +42,15 @@ def caveats(outcomes: Outcomes, summary: pd.DataFrame) -> list[str]:
         *_clean(summary),
         *_common(summary),
         *_imported(outcomes),
+    ]
+
+
+def _replaced(outcomes: Outcomes) -> list[str]:
+    if not outcomes.replaced:
+        return []
+    return [
+        f"The data set was replaced by another of the same name: {outcomes.replaced} outcomes on the earlier data are "
+        "kept in the run, and not shown. Everything here is on the data of the newest sweep."
     ]
 
 

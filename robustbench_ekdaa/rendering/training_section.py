@@ -139,7 +139,7 @@ def _others(trainings: Trainings, shown: Trainings, dataset: str) -> list[str]:
         for sentence, worth in (
             (f"Trained too, but in no sweep, and not shown: {', '.join(_each(unswept))}.", unswept),
             (f"Held images out, to choose a recipe, and not shown: {', '.join(_each(held))}.", held),
-            (f"Of other seeds, or before the card was changed, and not shown: {', '.join(_each(older))}.", older),
+            (f"Of other seeds, or before card or data were changed, and not shown: {', '.join(_each(older))}.", older),
         )
         if worth
     ]

@@ -18,15 +18,15 @@ from ..crafting import AdversarialImages, check_adversarial, load_adversarial
 from ..data import Dataset, shared_dataset
 from ..errors import UsageError, WorkFailed
 from ..files import Stamp, stamp
-from ..learning import TrainingJob, load_network
+from ..learning import TrainingJob
 from ..learning.training import check_job
 from ..progress import Progress, Silent
 from .executor import Executor, executor
-from .jobs import SHOWN_IMAGES, load_unchanged, predict
+from .jobs import SHOWN_IMAGES, Checkpoints, load_unchanged, predict
 from .outcomes import IMPORTED, AttackRecord
 from .plan import CLEAN, ImageSet, ensemble_key, refuse_twins, training_jobs
 from .store import Store, writing
-from .sweep import Summary, choose_device, choose_workers, predict_clean, train_models
+from .sweep import Summary, choose_device, choose_workers, predict_clean, train_models, trained_models
 
 BATCH = 250  # images scored at a time
 
@@ -158,11 +158,11 @@ class _Import:
         jobs = [job for job, record in zip(self.jobs, records, strict=True) if record.status == "trained"]
         unseen = [job for job in jobs if (*CLEAN, job.key) not in stored]
         predict_clean(unseen, images, self.store, self.runner, device=self.device, batch_size=BATCH)
-        work = []
+        work, trained = [], trained_models(self.store)
         for job in jobs:
             missing = tuple(radius for radius in self._radii if (surrogate, key, radius, job.key) not in stored)
             if missing:
-                work.append(ScoreFile(job, self.spec, key, images.indices, missing, self.store.run, self.device))
+                work.append(ScoreFile(job, self.spec, key, images.indices, missing, trained, self.device))
         for position, said in self.runner.run(work):
             target = work[position].job.key
             outcomes = [((surrogate, key, radius, target), classes) for radius, classes in said.items()]
@@ -263,7 +263,7 @@ class ScoreFile:
         key: what the file held when it was checked.
         indices: positions in the test split of the images to score.
         epsilons: of which sizes.
-        run: the run folder.
+        trained: the run's models.
         device: where to compute.
 
     """
@@ -273,7 +273,7 @@ class ScoreFile:
     key: str
     indices: torch.Tensor
     epsilons: tuple[float, ...]
-    run: Path
+    trained: Checkpoints
     device: str
 
     @property
@@ -287,7 +287,7 @@ class ScoreFile:
         if key != self.key:
             raise WorkFailed(f"{shown_path(self.spec.file)} changed while it was scored. Run the same command again.")
         dataset = load_unchanged(self.job.source or self.job.dataset, self.job.fingerprint)
-        network = load_network(self.job, dataset, self.run, self.device)
+        network = self.trained.load(self.job, dataset, self.device)
         rows = rows_of(found, self.indices)
         said = {}
         for radius in self.epsilons:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,12 +88,24 @@ def predict(network: nn.Module, images: Tensor) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
+class Checkpoints:
+    """A run's trained models, and the digests of their files by key, as far as the store has noted any."""
+
+    run: Path
+    digests: Mapping[str, str]
+
+    def load(self, job: TrainingJob, dataset: Dataset, device: str) -> nn.Module:
+        """Return a trained model; raises UsageError for a file that is not the one it was trained to."""
+        return load_network(job, dataset, self.run, device, digest=self.digests.get(job.key))
+
+
+@dataclass(frozen=True)
 class PredictClean:
     """Pass the clean images through one model."""
 
     job: TrainingJob
     indices: Tensor
-    run: Path
+    trained: Checkpoints
     device: str
     batch_size: int
 
@@ -105,7 +117,7 @@ class PredictClean:
     def __call__(self, progress: Progress) -> NDArray[np.int64]:
         """Return the class said of each image, (N,)."""
         dataset = load_unchanged(self.job.source or self.job.dataset, self.job.fingerprint)
-        network = load_network(self.job, dataset, self.run, self.device)
+        network = self.trained.load(self.job, dataset, self.device)
         batches = torch.split(dataset.test.images[self.indices], self.batch_size)
         return np.concatenate([predict(network, batch.to(self.device)) for batch in batches])
 
@@ -162,7 +174,7 @@ class CraftAndScore:
         fingerprint: its fingerprint.
         indices: positions of the N images in the test split; they key the random draws.
         seed: the sweep's seed.
-        run: the run folder, for the checkpoints.
+        trained: the run's models.
         device: where to compute.
         batch_size: images per batch.
         show: whether to keep the first few images of every epsilon.
@@ -175,7 +187,7 @@ class CraftAndScore:
     fingerprint: str
     indices: Tensor
     seed: int
-    run: Path
+    trained: Checkpoints
     device: str
     batch_size: int
     show: bool
@@ -216,7 +228,7 @@ class CraftAndScore:
     def _networks(self, dataset: Dataset) -> dict[str, nn.Module]:
         jobs = {target.key: target for _, targets in self.job.wanted for target in targets}
         jobs |= {member.key: member for member in self.job.attacker.members}
-        return {key: load_network(job, dataset, self.run, self.device) for key, job in jobs.items()}
+        return {key: self.trained.load(job, dataset, self.device) for key, job in jobs.items()}
 
     def _one_batch(
         self,

@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from ..errors import UsageError, WorkFailed
 from ..files import shown_path, tidy, whole_file
 from ..progress import Progress
-from .packing import ROLES, check_zipped, unpack_json
+from .packing import ROLES, SHAPE, unpack_classes, unpack_images, unpack_indices, unpack_json
 from .sealed import Damaged, SealedTables, Table, Value
 
 APPLICATION = 0x52424B45  # "RBKE", in the header of every store
@@ -55,7 +55,8 @@ TABLES = {
     ),
     "sweeps": Table(("fingerprint TEXT", "image_set TEXT", "spec TEXT", "roles TEXT", "command TEXT")),
 }
-# What the first release wrote: no digests, no ledger.
+# What the first release wrote: no digests, no ledger, and classes as uint16.
+MOST_CLASSES_AT_FIRST = 2**16 - 1
 FIRST = """
 CREATE TABLE datasets (fingerprint TEXT PRIMARY KEY, name TEXT, title TEXT, classes TEXT);
 CREATE TABLE image_sets (key TEXT PRIMARY KEY, fingerprint TEXT, indices BLOB, labels BLOB, shape TEXT, images BLOB);
@@ -91,8 +92,13 @@ def opened_to_read(run: Path) -> Iterator[SealedTables]:
 
 
 @contextmanager
-def opened_to_write(run: Path, progress: Progress) -> Iterator[SealedTables]:
+def opened_to_write(run: Path, progress: Progress, check: Callable[[SealedTables], object]) -> Iterator[SealedTables]:
     """Make a run folder's results, or open what is there; waits while another command writes to them.
+
+    Args:
+        run: the run folder.
+        progress: is told of the waiting.
+        check: reads all of a store of the first release, which has no digests, before it is brought to today's format.
 
     Raises:
         UsageError: for a folder that cannot be used, or results that are damaged or not ours.
@@ -111,7 +117,7 @@ def opened_to_write(run: Path, progress: Progress) -> Iterator[SealedTables]:
         raise UsageError(f"{message} Choose another --run folder.") from None
     try:
         with clear_errors(path, writing=True):
-            database = _writable(path)
+            database = _writable(path, check)
         with closing(database):
             try:
                 yield SealedTables(database, TABLES)
@@ -141,7 +147,10 @@ def clear_errors(path: Path, *, writing: bool = False) -> Iterator[None]:
                 f"{where}: could not be written ({error}); everything stored before is kept. "
                 "Run the same command again to go on."
             ) from None
-        raise UsageError(f"{where}: cannot be read ({error}); nothing was changed") from None
+        raise UsageError(
+            f"{where}: cannot be read ({error}); nothing was changed. If it stays so, put a copy in its place; or move "
+            "it away and run the same sweep again: models that are trained stay so."
+        ) from None
     except (sqlite3.Error, zlib.error, ValueError, MemoryError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UsageError(
@@ -177,7 +186,7 @@ def _snapshot(path: Path) -> sqlite3.Connection | None:
         version = _version(database, path)
         if version == 1:
             database = _copied(database)
-            _upgrade(database)
+            _upgrade(database, check=lambda tables: None)
         if version is not None:
             return database
     except BaseException:
@@ -231,7 +240,7 @@ def _closed_on_error(database: sqlite3.Connection) -> Iterator[None]:
 # -- writing ---------------------------------------------------------------------------------------------------------
 
 
-def _writable(path: Path) -> sqlite3.Connection:
+def _writable(path: Path, check: Callable[[SealedTables], object]) -> sqlite3.Connection:
     path = _real(path)
     if path.exists() and not path.is_file():
         raise UsageError(f"{shown_path(path)}: is not a regular file. Choose another --run folder.")
@@ -240,7 +249,7 @@ def _writable(path: Path) -> sqlite3.Connection:
     database = _connect(path, "mode=rw")
     with _closed_on_error(database):
         if _version(database, path) == 1:
-            _upgrade(database)
+            _upgrade(database, check)
             with suppress(sqlite3.OperationalError):  # to be half as large is not worth a failure
                 database.execute("VACUUM")
         with suppress(sqlite3.OperationalError):  # somebody reads and would not let go: then without WAL
@@ -342,7 +351,7 @@ def _schema_of(version: int) -> list[tuple[str, ...]] | None:
         return _schema(database)
 
 
-def _upgrade(database: sqlite3.Connection) -> None:
+def _upgrade(database: sqlite3.Connection, check: Callable[[SealedTables], object]) -> None:
     """Bring a store of the first release to today's format, in one transaction."""
     ((verdict,), *_) = database.execute("PRAGMA integrity_check(1)").fetchall()
     if verdict != "ok":
@@ -359,6 +368,7 @@ def _upgrade(database: sqlite3.Connection) -> None:
                     tables.put(name, *row)
         for name in TABLES:
             database.execute(f"DROP TABLE first_{name}")
+        check(tables)
         database.execute(f"PRAGMA user_version = {VERSION}")
         database.execute("COMMIT")
     finally:
@@ -367,12 +377,21 @@ def _upgrade(database: sqlite3.Connection) -> None:
 
 
 def _first_rows(database: sqlite3.Connection, name: str) -> Iterator[tuple[Value, ...]]:
-    """Yield the rows of a table of the first release as they are written today."""
+    """Yield the rows of a table of the first release as they are written today; raises Damaged for what is no array."""
     known = [column for column in TABLES[name].names if (name, column) != ("models", "fingerprint")]
     trained_on = _trained_on(database) if name == "models" else {}
+    images = database.execute("SELECT key, labels, shape FROM first_image_sets").fetchall()
+    sizes = {
+        key: (len(unpack_indices(labels, "labels")), unpack_json(SHAPE, shape, "shape"))
+        for key, labels, shape in images
+    }
     for row in database.execute(f"SELECT {', '.join(known)} FROM first_{name} ORDER BY rowid"):
-        if name in ("outcomes", "craftings") and row[-1] is not None:
-            check_zipped(row[-1])
+        if name in ("outcomes", "craftings") and row[0] not in sizes:
+            raise Damaged(f"{name} are on images that are not there")
+        if name == "outcomes":
+            unpack_classes(row[-1], sizes[row[0]][0], MOST_CLASSES_AT_FIRST)
+        if name == "craftings" and row[-1] is not None:
+            unpack_images(row[-1], sizes[row[0]][1], sizes[row[0]][0])
         yield (*row, trained_on.get(row[0], "")) if name == "models" else row
 
 

@@ -7,7 +7,7 @@ facts. Every row is sealed, see `scoring.sealed`; what is damaged is one clear l
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,10 +79,9 @@ class Store:
         shape = pack_json(list(images.shape[1:]))
         packed = (pack_indices(indices), pack_indices(labels), shape, pack_images(images))
         with self._changing():
-            self._renew("datasets", fingerprint, name, title, pack_json(list(classes)))
-            self._renew("image_sets", key, fingerprint, *packed)
-            for attack in attacks:
-                self._renew("attacks", attack.key, attack.name, attack.title, attack.norm, pack_json(attack.card))
+            self._renew("datasets", (fingerprint, name, title, pack_json(list(classes))))
+            self._renew("image_sets", (key, fingerprint, *packed))
+            self._renew("attacks", *((one.key, one.name, one.title, one.norm, pack_json(one.card)) for one in attacks))
             whole = (fingerprint, key, pack_json(spec), pack_json(roles), printable(command))
             if [*self._tables.rows("sweeps")][-1:] != [whole]:
                 self._tables.put("sweeps", *whole)
@@ -127,10 +126,12 @@ class Store:
         with clear_errors(self._path, writing=True), self._tables.transaction():
             yield
 
-    def _renew(self, table: str, key: str, *values: str | bytes) -> None:
-        """Write a row unless it is there as it should be."""
-        if self._tables.row(table, key) != (key, *values):
-            self._tables.put(table, key, *values)
+    def _renew(self, table: str, *wanted: tuple[Any, ...]) -> None:
+        """Write rows unless they are there as they should be; a table that lost some is noticed, and not filled up."""
+        there = {row[0]: row for row in self._tables.rows(table)}
+        for row in wanted:
+            if there.get(row[0]) != row:
+                self._tables.put(table, *row)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -240,7 +241,7 @@ class Store:
         name, title, classes = everything.data[fingerprint]
         joined = join_roles(everything.sweeps, shown, everything.models, attacks)
         models = {key: known(everything.models, key, "model") for key in joined.models()}
-        clean, cells = self._cells(shown.image_set, joined, len(images.labels), len(classes))
+        clean, cells = self._cells(shown.image_set, joined, everything.models, len(images.labels), len(classes))
         if aside:
             of = ", ".join(attacks[key].name for key in joined.imports)
             name, title = f"{name} ({of})", f"{title} ({of})"
@@ -269,12 +270,13 @@ class Store:
         )
 
     def _cells(
-        self, image_set: str, joined: Joined, count: int, classes: int
+        self, image_set: str, joined: Joined, recorded: Mapping[str, ModelRecord], count: int, classes: int
     ) -> tuple[dict[str, NDArray[np.int64]], list[Cell]]:
         models, targets = set(joined.models()), set(joined.targets)
         clean: dict[str, NDArray[np.int64]] = {}
         cells = []
         for _, surrogate, attack, epsilon, target, blob in self._tables.rows("outcomes", image_set):
+            known(recorded, target, "model")
             if attack == "":
                 if target in models:
                     clean[target] = unpack_classes(blob, count, classes)
@@ -358,8 +360,9 @@ def writing(run: Path | str, progress: Progress | None = None) -> Iterator[Store
         UsageError: for a folder that cannot be used, or a store that is damaged.
         WorkFailed: for a full disk.
     """
-    with opened_to_write(Path(run), progress or Silent()) as tables:
-        yield Store(Path(run), tables)
+    folder = Path(run)
+    with opened_to_write(folder, progress or Silent(), lambda tables: Store(folder, tables).outcomes()) as tables:
+        yield Store(folder, tables)
 
 
 def open_run(run: Path | str) -> list[Outcomes]:

@@ -11,13 +11,14 @@ import torch
 
 from ..cards import SweepSpec, Workspace
 from ..data import shared_dataset
-from ..errors import UsageError
+from ..errors import UsageError, WorkFailed
 from ..learning import TrainingJob
+from ..learning.checkpoint import load_checkpoint
 from ..learning.training import check_job, checkpoint_path
 from ..progress import Progress, Silent
 from .executor import Executor, executor, usable_cores
 from .images import image_files, tidy_run
-from .jobs import SHOWN_IMAGES, CraftAndScore, Crafting, PredictClean, TrainModel
+from .jobs import SHOWN_IMAGES, Checkpoints, CraftAndScore, Crafting, PredictClean, TrainModel
 from .outcomes import AttackRecord, ModelRecord
 from .plan import CLEAN, CraftJob, ImageSet, SweepPlan, plan_sweep
 from .store import Key, Store, writing
@@ -84,21 +85,39 @@ def train_models(
     records = {
         job.key: _renamed(known[job.key], job, store)
         for job in jobs
-        if job.key in known and _settled(known[job.key], store.run)
+        if job.key in known and _settled(job, known[job.key], store.run)
     }
     missing = [job for job in {job.key: job for job in jobs}.values() if job.key not in records]
     for position, record in runner.run([TrainModel(job, store.run, device) for job in missing]):
+        if record.key in known:
+            _refuse_another_outcome(known[record.key], record, store)
         store.add_model(record)
         records[missing[position].key] = record
         on_trained(record)
     return [records[job.key] for job in jobs]
 
 
-def _settled(record: ModelRecord, run: Path) -> bool:
+def _settled(job: TrainingJob, record: ModelRecord, run: Path) -> bool:
     """Whether there is nothing to train: it is trained, or would diverge again."""
     if record.status == "failed":
         return bool(record.metrics.get("diverged"))
-    return checkpoint_path(run, record.key).exists()
+    path = checkpoint_path(run, record.key)
+    if not path.exists():
+        return False
+    load_checkpoint(path, job, digest=record.metrics.get("digest"))  # only to be sure of it, before hours are spent
+    return True
+
+
+def _refuse_another_outcome(before: ModelRecord, now: ModelRecord, store: Store) -> None:
+    """Raise WorkFailed for a training done again that went otherwise: what is stored is of other weights."""
+    for fact in ("train_loss", "train_accuracy", "test_accuracy"):
+        then, today = before.metrics.get(fact), now.metrics.get(fact)
+        if before.status == now.status == "trained" and then != today and store.has_outcomes(now.key):
+            raise WorkFailed(
+                f"{now.name} (seed {now.seed}), whose checkpoint was gone, was trained again and is not what it was "
+                f"({fact} {then}, now {today}; another version of PyTorch, or another device?). Its outcomes are of "
+                f"the model before: put checkpoints/{now.key}.safetensors back from a copy, or choose another --run."
+            )
 
 
 def _renamed(record: ModelRecord, job: TrainingJob, store: Store) -> ModelRecord:
@@ -212,6 +231,7 @@ class _Driver:
         # One surrogate's pictures are enough to show an attack.
         pictured = {"", plan.surrogates[0].key, *(ensemble.key for ensemble in plan.ensembles[:1])}
         files = image_files(plan, self.store.run) if spec.save_images else {}
+        trained = trained_models(self.store)
         work = [
             CraftAndScore(
                 job,
@@ -219,7 +239,7 @@ class _Driver:
                 plan.dataset.fingerprint,
                 plan.images.indices,
                 spec.seed,
-                self.store.run,
+                trained,
                 self.device,
                 spec.batch_size,
                 show=job.attacker.key in pictured,
@@ -249,9 +269,16 @@ def predict_clean(
     jobs: Sequence[TrainingJob], images: ImageSet, store: Store, runner: Executor, *, device: str, batch_size: int
 ) -> None:
     """Pass the clean images through models once; surrogates too: the transfer rate asks what fooled them."""
-    work = [PredictClean(job, images.indices, store.run, device, batch_size) for job in jobs]
+    trained = trained_models(store)
+    work = [PredictClean(job, images.indices, trained, device, batch_size) for job in jobs]
     for position, said in runner.run(work):
         store.add_outcomes(images.key, [((*CLEAN, jobs[position].key), said)])
+
+
+def trained_models(store: Store) -> Checkpoints:
+    """Return a run's trained models, as the store knows them."""
+    noted = {key: record.metrics.get("digest") for key, record in store.models().items()}
+    return Checkpoints(store.run, {key: digest for key, digest in noted.items() if digest})
 
 
 def saved_images(plan: SweepPlan, store: Store) -> dict[tuple[str, str], tuple[float, ...]] | None:

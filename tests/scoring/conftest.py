@@ -1,9 +1,11 @@
 """A workspace whose models train in a second, so that whole sweeps can be run in tests."""
 
 import os
+import shutil
 import sqlite3
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +83,22 @@ def spec():
         seeds=2,
         batch_size=32,
     )
+
+
+RELEASED = Path(__file__).parent / "first_release"  # cards, a run that the first release wrote, and what it exported
+RELEASED_SPEC = SweepSpec(
+    datasets=("digits",),
+    models=("quick_bp", "quick_ekdaa"),
+    attacks=("fgsm", "ens_fgsm", "noise"),
+    epsilons=(0, 0.1, 0.2),
+    images=20,
+    seeds=2,
+    batch_size=32,
+)
+
+
+@pytest.fixture
+def released(tmp_path):
+    """A run folder of the first release: a sweep with ensembles, and an import."""
+    shutil.copytree(RELEASED / "run", tmp_path / "released")
+    return tmp_path / "released"

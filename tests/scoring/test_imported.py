@@ -18,6 +18,7 @@ from robustbench_ekdaa.rendering import write_report
 from robustbench_ekdaa.rendering.caveats import caveats
 from robustbench_ekdaa.scoring import imported
 from robustbench_ekdaa.scoring.imported import ImportSpec, ScoreFile, score_images
+from robustbench_ekdaa.scoring.jobs import Checkpoints
 from robustbench_ekdaa.scoring.outcomes import IMPORTED
 from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
@@ -151,7 +152,7 @@ def test_images_are_scored_on_the_data_they_were_checked_against_only(workspace,
     score_images(shaken(tmp_path / "mine.npz", torch.arange(5)), tmp_path / "run", workspace=workspace)
     changed = TrainingJob(workspace.models["quick_bp"], "digits", "another fingerprint", 0)
     spec = ImportSpec(file=tmp_path / "mine.npz", dataset="digits", models=MODELS)
-    job = ScoreFile(changed, spec, spec.load()[1], torch.arange(5), (0.1,), tmp_path / "run", "cpu")
+    job = ScoreFile(changed, spec, spec.load()[1], torch.arange(5), (0.1,), Checkpoints(tmp_path / "run", {}), "cpu")
     with pytest.raises(WorkFailed, match="data set digits changed"):
         job(Silent())
 

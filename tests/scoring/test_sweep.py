@@ -2,9 +2,11 @@
 
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.crafting import craft
 from robustbench_ekdaa.data import load_dataset
-from robustbench_ekdaa.errors import UsageError
+from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.learning import TrainingJob, load_network
 from robustbench_ekdaa.networks import Network
 from robustbench_ekdaa.progress import Silent
@@ -381,3 +383,33 @@ def test_results_are_read_from_a_read_only_copy(tmp_path, workspace, spec):
         assert facts(tmp_path / "run") == before
     finally:
         (tmp_path / "run").chmod(0o755)
+
+
+def test_a_checkpoint_that_was_exchanged_is_named_and_once_removed_trained_anew(tmp_path, workspace, spec):
+    spec = spec.model_copy(update={"models": ("quick_bp",), "attacks": ("fgsm",), "seeds": 1})
+    for run in ("run", "other"):
+        run_sweep(spec, tmp_path / run, workspace=workspace)
+    before, (path,) = facts(tmp_path / "run"), (tmp_path / "run" / "checkpoints").iterdir()
+    shutil.copyfile(tmp_path / "other" / "checkpoints" / path.name, path)
+    with pytest.raises(
+        UsageError, match=rf"{path.name}: is not the checkpoint that results.sqlite speaks of. Remove it"
+    ):
+        run_sweep(spec, tmp_path / "run", workspace=workspace)
+    path.unlink()
+    assert run_sweep(spec, tmp_path / "run", workspace=workspace).trained == 1
+    assert facts(tmp_path / "run") == before
+
+
+def test_outcomes_of_a_model_that_came_out_otherwise_the_second_time_are_not_mixed_with_its_own(
+    tmp_path, workspace, spec
+):
+    spec = spec.model_copy(update={"models": ("quick_bp",), "attacks": ("fgsm",), "seeds": 1})
+    run_sweep(spec, tmp_path / "run", workspace=workspace)
+    before, (path,) = facts(tmp_path / "run"), (tmp_path / "run" / "checkpoints").iterdir()
+    with writing(tmp_path / "run") as store:  # as if another version of PyTorch had trained it
+        (record,) = store.models().values()
+        store.add_model(replace(record, metrics={**record.metrics, "train_loss": 0.5}))
+    path.unlink()
+    with pytest.raises(WorkFailed, match=r"quick_bp \(seed 0\), whose checkpoint was gone, .* \(train_loss 0.5, now "):
+        run_sweep(spec.model_copy(update={"epsilons": (0.0, 0.3)}), tmp_path / "run", workspace=workspace)
+    assert facts(tmp_path / "run") == before
