@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..scoring.outcomes import IMPORTED, Outcomes
+from ..scoring.outcomes import IMPORTED, Curve, Outcomes
 from .intervals import wilson_interval
 from .metrics import accuracy, attack_success_rate, common_images, mistake_agreement, transfer_rate
 from .standing import compared_targets
-from .transfer import Bools, Said, scored_targets
+from .transfer import Bools, Predictions, scored_targets
 
 TEXT, WHOLE, NUMBER = "string", "Int64", "float64"
 CRAFTING = ("zero_gradient_share", "queries", "median_norm")  # columns about the crafting, whoever the target is
@@ -50,19 +50,25 @@ def tidy_frame(outcomes: Outcomes, common: Sequence[str] | None = None) -> pd.Da
     clean = [outcomes.clean[key] for key in compared]
     among = common_images(clean, outcomes.labels) if clean else np.zeros(len(outcomes.labels), bool)
     targets = set(scored_targets(outcomes))
-    own = {
-        (surrogate, attack): dict(points)
-        for surrogate, target, attack, points in outcomes.curves()
-        if surrogate == target and surrogate is not None
+    own: dict[tuple[str | None, str], dict[float, Predictions]] = {
+        (curve.surrogate, curve.attack): dict(curve.points)
+        for curve in outcomes.curves()
+        if curve.surrogate == curve.target
     }
     order = {key: place for place, key in enumerate((*outcomes.models, *outcomes.ensembles, IMPORTED))}
     attacks = {key: place for place, key in enumerate(outcomes.attacks)}
-    curves = [curve for curve in outcomes.curves() if curve[1] in targets]
-    curves.sort(key=lambda curve: (order.get(curve[0] or "", len(order)), order[curve[1]], attacks[curve[2]]))
+    curves = [curve for curve in outcomes.curves() if curve.target in targets]
+    curves.sort(
+        key=lambda curve: (
+            len(order) if curve.surrogate is None else order[curve.surrogate],
+            order[curve.target],
+            attacks[curve.attack],
+        )
+    )
     blocks = []
-    for surrogate, target, attack, points in curves:
-        counted = among if target in compared else None
-        blocks.append(_block(outcomes, surrogate, target, attack, points, counted, own.get((surrogate or "", attack))))
+    for curve in curves:
+        counted = among if curve.target in compared else None
+        blocks.append(_block(outcomes, curve, counted, own.get((curve.surrogate, curve.attack))))
     return _joined(blocks)
 
 
@@ -74,17 +80,12 @@ def _compared(outcomes: Outcomes, common: Sequence[str] | None) -> tuple[str, ..
 
 
 def _block(
-    outcomes: Outcomes,
-    surrogate: str | None,
-    target: str,
-    attack: str,
-    points: list[tuple[float, Said]],
-    among: Bools | None,
-    own: dict[float, Said] | None,
+    outcomes: Outcomes, curve: Curve, among: Bools | None, own: dict[float, Predictions] | None
 ) -> dict[str, Any]:
     """Return the columns of one curve, E rows; what is the same in every row is a scalar."""
-    labels, clean, said = outcomes.labels, outcomes.clean[target], np.stack([part for _, part in points])
-    right = (said == labels).sum(-1)
+    surrogate, target, attack, points = curve
+    labels, clean, predictions = outcomes.labels, outcomes.clean[target], np.stack([part for _, part in points])
+    right = (predictions == labels).sum(-1)
     low, high = wilson_interval(right, len(labels))
     undefined = np.full(len(points), np.nan)
     block: dict[str, Any] = {
@@ -96,10 +97,10 @@ def _block(
         "epsilon": np.array([epsilon for epsilon, _ in points]),
         "n_images": len(labels),
         "clean_accuracy": float(accuracy(clean, labels)),
-        "accuracy": accuracy(said, labels),
+        "accuracy": accuracy(predictions, labels),
         "accuracy_low": low,
         "accuracy_high": high,
-        "attack_success_rate": attack_success_rate(clean, said, labels),
+        "attack_success_rate": attack_success_rate(clean, predictions, labels),
         "attack_success_rate_common": undefined,
         "n_common": pd.NA,
         "transfer_rate": undefined,
@@ -109,15 +110,15 @@ def _block(
     crafted = [outcomes.craftings.get((surrogate, attack, epsilon), {}) for epsilon, _ in points]
     block |= {name: np.array([facts.get(name, np.nan) for facts in crafted], np.float64) for name in CRAFTING}
     if among is not None:
-        block["attack_success_rate_common"] = attack_success_rate(clean, said, labels, among)
+        block["attack_success_rate_common"] = attack_success_rate(clean, predictions, labels, among)
         block["n_common"] = int(among.sum())
     if surrogate is not None and own is not None:
         nobody = np.full_like(labels, -1)
         fooled = np.stack([own.get(epsilon, nobody) for epsilon, _ in points])
         known = np.array([epsilon in own for epsilon, _ in points])
-        rate = transfer_rate(outcomes.clean[surrogate], fooled, clean, said, labels)
+        rate = transfer_rate(outcomes.clean[surrogate], fooled, clean, predictions, labels)
         block["transfer_rate"] = np.where(known, rate, np.nan)
-        block["mistake_agreement"] = np.where(known, mistake_agreement(fooled, said, labels), np.nan)
+        block["mistake_agreement"] = np.where(known, mistake_agreement(fooled, predictions, labels), np.nan)
     return block
 
 

@@ -1,4 +1,4 @@
-"""What a metric is: functions of labels and of the classes that models said, image by image.
+"""What a metric is: functions of labels and of the classes that models predicted, image by image.
 
 Arrays of predictions are integers of shape (..., N); leading axes (attacks, epsilons, models) are kept. A share of
 nothing (0 / 0) is NaN, never 0. All rates lie in [0, 1].
@@ -28,7 +28,7 @@ def accuracy(predictions: ArrayLike, labels: ArrayLike) -> Floats:
     """Clean accuracy, or accuracy under attack: sum_i [T(a_i) = y_i] / N.
 
     Args:
-        predictions: what the target said of the clean or the adversarial images, (..., N).
+        predictions: what the target predicted for the clean or the adversarial images, (..., N).
         labels: the true classes, (N,).
 
     Returns:
@@ -58,8 +58,8 @@ def robust_accuracy(clean: ArrayLike, attacked: ArrayLike, labels: ArrayLike) ->
     This is the mean of minima over attacks; the minimum of the attacks' means is larger and says less.
 
     Args:
-        clean: what the target said of the clean images, (N,).
-        attacked: what it said under each attack, (A, ..., N); the first axis is the attacks.
+        clean: what the target predicted for the clean images, (N,).
+        attacked: what it predicted under each attack, (A, ..., N); the first axis is the attacks.
         labels: the true classes, (N,).
 
     Returns:
@@ -82,8 +82,8 @@ def attack_success_rate(
     (`common_images`) this is the *common* rate: the one to rank learning rules by.
 
     Args:
-        clean: what the target said of the clean images, (N,).
-        attacked: what it said of the adversarial images, (..., N).
+        clean: what the target predicted for the clean images, (N,).
+        attacked: what it predicted for the adversarial images, (..., N).
         labels: the true classes, (N,).
         among: which images count, booleans (N,); default all.
 
@@ -105,7 +105,7 @@ def common_images(clean: ArrayLike, labels: ArrayLike) -> NDArray[np.bool_]:
     """Which images every one of several models classifies correctly.
 
     Args:
-        clean: what M models said of the clean images, (M, N).
+        clean: what M models predicted for the clean images, (M, N).
         labels: the true classes, (N,).
 
     Returns:
@@ -130,10 +130,10 @@ def transfer_rate(
     sum_i f_i c_i [T(a_i) != y_i] / sum_i f_i c_i, with f_i = [S(x_i) = y_i and S(a_i) != y_i], c_i = [T(x_i) = y_i].
 
     Args:
-        surrogate_clean: what the surrogate said of the clean images, (N,).
-        surrogate_attacked: what it said of the images crafted on it, (..., N).
-        target_clean: what the target said of the clean images, (N,).
-        target_attacked: what the target said of the adversarial images, (..., N).
+        surrogate_clean: what the surrogate predicted for the clean images, (N,).
+        surrogate_attacked: what it predicted for the images crafted on it, (..., N).
+        target_clean: what the target predicted for the clean images, (N,).
+        target_attacked: what the target predicted for the adversarial images, (..., N).
         labels: the true classes, (N,).
 
     Returns:
@@ -152,8 +152,8 @@ def mistake_agreement(surrogate_attacked: ArrayLike, target_attacked: ArrayLike,
     """Of the images on which surrogate and target are both wrong, the share on which they say the same wrong class.
 
     Args:
-        surrogate_attacked: what the surrogate said of the adversarial images, (..., N).
-        target_attacked: what the target said of them, (..., N).
+        surrogate_attacked: what the surrogate predicted for the adversarial images, (..., N).
+        target_attacked: what the target predicted for them, (..., N).
         labels: the true classes, (N,).
 
     Returns:

@@ -60,7 +60,7 @@ class Results:
         surrogate: its three columns are missing values. An ensemble is called by its members' names, joined by "+";
         images from a file that tells of no model of this run are said to be crafted on "imported", and their relation
         to the target is "unknown". `accuracy_low` and `accuracy_high` are Wilson's 95 % interval over images.
-        `transfer_rate` and `mistake_agreement` need what the surrogate itself said of the adversarial images: NaN
+        `transfer_rate` and `mistake_agreement` need what the surrogate itself predicted for the adversarial images: NaN
         where it was not a target too, and for ensembles.
 
         Three columns are about the crafting, and NaN where they mean nothing and at epsilon 0: `zero_gradient_share`,
@@ -157,12 +157,12 @@ def _plain_rows(outcomes: Outcomes, attacks: Sequence[str]) -> list[dict[str, An
             outcomes.attacks[attack].name,
             target,
             epsilon,
-            float(accuracy(said, outcomes.labels)),
+            float(accuracy(predictions, outcomes.labels)),
         )
         for surrogate, target, attack, points in outcomes.curves()
         if attack in attacks and target in targets
         if outcomes.relation(surrogate, target) not in ("white-box", "same-start")
-        for epsilon, said in points
+        for epsilon, predictions in points
     ]
 
 

@@ -19,6 +19,7 @@ from .standing import NOT_RANKED, Standing, compared_targets, standings
 from .transfer import TransferGrid, card_names, noise_attacks, transfer_grids
 
 ONE_SEED = "one seed: no claim"
+FOOLED = "fooled, of common images"  # how a table calls the attack success rate over the common images
 
 
 @dataclass
@@ -66,17 +67,25 @@ def summary_frame(rows: Sequence[SummaryRow]) -> pd.DataFrame:
     )
 
 
-def summary_rows(outcomes: Outcomes, epsilon: float | None = None) -> list[SummaryRow]:
+def summary_rows(outcomes: Outcomes, epsilon: float | None = None) -> tuple[SummaryRow, ...]:
     """Return one data set's rows: norm by norm, target cards in the sweep's order, which is no ranking."""
+    place = f"summary at {epsilon}"
+    if place not in outcomes.derived:
+        outcomes.derived[place] = _summary_rows(outcomes, epsilon)
+    rows: tuple[SummaryRow, ...] = outcomes.derived[place]
+    return rows
+
+
+def _summary_rows(outcomes: Outcomes, epsilon: float | None) -> tuple[SummaryRow, ...]:
     cards, known = card_names(outcomes, outcomes.targets), standings(outcomes)
     grids: list[TransferGrid | None] = [*transfer_grids(outcomes)] or [None]
-    return [
+    return tuple(
         row
         for grid in grids
         for row in _norm_rows(
             outcomes, [_clean_row(outcomes, card, grid, known.get(card)) for card in cards], grid, epsilon
         )
-    ]
+    )
 
 
 def reference_epsilon(epsilons: Sequence[float], wanted: float | None = None) -> float:
@@ -208,17 +217,17 @@ def noise_accuracy(outcomes: Outcomes, targets: Sequence[str], norm: str, epsilo
     NaN when there is none, or it was not scored on all the targets.
     """
     attacks = [key for key in noise_attacks(outcomes) if outcomes.attacks[key].norm == norm]
-    said = {
+    predictions = {
         (cell.target, cell.attack): cell.predictions
         for cell in outcomes.cells
         if cell.surrogate is None and cell.epsilon == epsilon
     }
-    if not attacks or not all((target, attack) in said for target in targets for attack in attacks):
+    if not attacks or not all((target, attack) in predictions for target in targets for attack in attacks):
         return float("nan")
     if len(attacks) == 1:
-        return float(np.mean([accuracy(said[target, attacks[0]], outcomes.labels) for target in targets]))
+        return float(np.mean([accuracy(predictions[target, attacks[0]], outcomes.labels) for target in targets]))
     worst = [
-        robust_accuracy(outcomes.clean[key], [said[key, attack] for attack in attacks], outcomes.labels)
+        robust_accuracy(outcomes.clean[key], [predictions[key, attack] for attack in attacks], outcomes.labels)
         for key in targets
     ]
     return float(np.mean(worst))
@@ -239,7 +248,7 @@ def status_of(outcomes: Outcomes) -> list[dict[str, Any]]:
     """Return every model with its seed, clean accuracy on the sweep's images, and status, as plain data."""
     rows = []
     for key, model in outcomes.models.items():
-        said = outcomes.clean.get(key)
+        clean = outcomes.clean.get(key)
         rows.append(
             {
                 "model": model.name,
@@ -248,7 +257,7 @@ def status_of(outcomes: Outcomes) -> list[dict[str, Any]]:
                 "seed": model.seed,
                 "status": model.status,
                 "error": model.error,
-                "clean_accuracy": float("nan") if said is None else float(accuracy(said, outcomes.labels)),
+                "clean_accuracy": float("nan") if clean is None else float(accuracy(clean, outcomes.labels)),
                 "roles": [
                     role
                     for role, keys in (("surrogate", outcomes.surrogates), ("target", outcomes.targets))

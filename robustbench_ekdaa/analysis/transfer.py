@@ -23,7 +23,7 @@ from ..scoring.outcomes import Outcomes
 from .intervals import DRAWS, resample_images, resample_seeds
 from .metrics import Floats
 
-Said = NDArray[np.int64]
+Predictions = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
@@ -124,7 +124,7 @@ class TransferGrid:
     epsilons: tuple[float, ...]
 
     @cached_property
-    def _said(self) -> dict[tuple[str, str, str, float], Said]:
+    def _predictions(self) -> dict[tuple[str, str, str, float], Predictions]:
         return {
             (cell.surrogate, cell.target, cell.attack, cell.epsilon): cell.predictions
             for cell in self.outcomes.cells
@@ -160,7 +160,7 @@ class TransferGrid:
         rows = {key: i for i, key in enumerate(self.surrogates)}
         columns = {key: j for j, key in enumerate(self.targets)}
         tables = {attack: np.zeros((len(rows), len(columns)), bool) for attack in self.attacks}
-        for surrogate, target, attack, _ in self._said:
+        for surrogate, target, attack, _ in self._predictions:
             if attack in tables and target in columns:
                 tables[attack][rows[surrogate], columns[target]] = True
         return tables
@@ -231,7 +231,8 @@ class TransferGrid:
                 continue
             # Attacks on single models have no outcomes on ensembles, nor the other way round.
             places = [(surrogate, target, one, epsilon) for one in (self.attacks if attack is None else (attack,))]
-            still = np.logical_and.reduce([self._said[place] == labels for place in places if place in self._said])
+            known = [self._predictions[place] for place in places if place in self._predictions]
+            still = np.logical_and.reduce([predicted == labels for predicted in known])
             answer[i, j] = still & before if attack is None else still
         return answer
 
@@ -340,12 +341,19 @@ def imported_attacks(outcomes: Outcomes) -> tuple[str, ...]:
     return tuple(key for key, record in outcomes.attacks.items() if record.imported)
 
 
-def transfer_grids(outcomes: Outcomes) -> list[TransferGrid]:
+def transfer_grids(outcomes: Outcomes) -> tuple[TransferGrid, ...]:
     """Return one grid per norm with outcomes of gradient attacks, in the order of the attacks."""
+    if "grids" not in outcomes.derived:
+        outcomes.derived["grids"] = _grids(outcomes)
+    grids: tuple[TransferGrid, ...] = outcomes.derived["grids"]
+    return grids
+
+
+def _grids(outcomes: Outcomes) -> tuple[TransferGrid, ...]:
     attacks = gradient_attacks(outcomes)
     norms = dict.fromkeys(outcomes.attacks[key].norm for key in attacks)
     grids = [_grid(outcomes, norm, [key for key in attacks if outcomes.attacks[key].norm == norm]) for norm in norms]
-    return [grid for grid in grids if grid.surrogates and grid.targets]
+    return tuple(grid for grid in grids if grid.surrogates and grid.targets)
 
 
 def _grid(outcomes: Outcomes, norm: str, attacks: Sequence[str]) -> TransferGrid:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..analysis.results import Results
+from ..analysis.summary import FOOLED
 from ..text import one_line
-from .tables import FOOLED, display_frame
+from .tables import display_frame
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..analysis.caveats import caveats
 from ..analysis.results import Results
 from ..analysis.summary import status_of
 from ..analysis.trainings import Trainings
@@ -22,7 +23,6 @@ from ..errors import UsageError
 from ..files import clear_errors, refuse_run_folder, shown_path, whole_folder
 from ..progress import Progress, Silent
 from ..scoring.outcomes import Outcomes
-from .caveats import caveats
 from .curves import plot_curves
 from .examples import plot_examples
 from .export import export_frame

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from ..analysis.standing import NOT_RANKED
+from ..analysis.summary import FOOLED
 from .style import NORMS
 
 NOTHING = "–"
-FOOLED = "fooled, of common images"  # how a table calls the attack success rate over the common images
 
 
 def definitions(summary: pd.DataFrame) -> str:

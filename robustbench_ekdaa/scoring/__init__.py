@@ -1,1 +1,1 @@
-"""The sweep: a plan of jobs, their execution, and the store of what every target said about every image."""
+"""The sweep: a plan of jobs, their execution, and the store of what every target predicted for every image."""

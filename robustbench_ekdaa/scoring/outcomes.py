@@ -1,10 +1,10 @@
-"""The facts a sweep leaves behind: per image, what each target said. Everything else is computed from these."""
+"""The facts a sweep leaves behind: per image, what each target predicted. Everything else is computed from these."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +111,7 @@ class AttackRecord:
 
 @dataclass(frozen=True)
 class Cell:
-    """What one target said about the images that one attack crafted on one surrogate at one epsilon.
+    """What one target predicted for the images that one attack crafted on one surrogate at one epsilon.
 
     Attributes:
         surrogate: the key of the model or ensemble attacked on; None for an attack that needs none (noise);
@@ -119,7 +119,7 @@ class Cell:
         target: the target's key.
         attack: the attack's key.
         epsilon: perturbation size in pixels of [0, 1]; greater than 0 (epsilon 0 is the clean pass).
-        predictions: the class the target said, int64, shape (N,).
+        predictions: the class the target predicted, int64, shape (N,).
 
     """
 
@@ -146,6 +146,15 @@ class Example:
         object.__setattr__(self, "images", read_only(self.images))
 
 
+class Curve(NamedTuple):
+    """What one target predicted under one attack crafted on one surrogate (None for noise), epsilon by epsilon."""
+
+    surrogate: str | None
+    target: str
+    attack: str
+    points: list[tuple[float, NDArray[np.int64]]]
+
+
 @dataclass(frozen=True)
 class Outcomes:
     """All that a run holds about one data set on one set of test images. What is computed from cannot be written to.
@@ -162,7 +171,7 @@ class Outcomes:
         targets: keys of the models that were scored.
         attacks: all attacks by key.
         epsilons: the sweep's epsilons, ascending, starting with 0; imported images may have others.
-        clean: what each target and surrogate says about the clean images, by model key, int64 (N,).
+        clean: what each target and surrogate predicts for the clean images, by model key, int64 (N,).
         cells: one per (surrogate, attack, epsilon > 0, target).
         examples: adversarial images to show.
         spec: the sweep's specification, as plain data.
@@ -192,11 +201,13 @@ class Outcomes:
     ensembles: dict[str, Ensemble] = field(default_factory=dict)
     craftings: dict[tuple[str | None, str, float], dict[str, float]] = field(default_factory=dict)
     replaced: int = 0
+    # What `analysis` has computed of these outcomes by now, so that it is computed once.
+    derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("labels", "images"):
             object.__setattr__(self, name, read_only(getattr(self, name)))
-        object.__setattr__(self, "clean", {key: read_only(said) for key, said in self.clean.items()})
+        object.__setattr__(self, "clean", {key: read_only(predictions) for key, predictions in self.clean.items()})
 
     def attacker(self, surrogate: str) -> ModelRecord | Ensemble:
         """Return what is known of a surrogate: a model or an ensemble, not `IMPORTED`."""
@@ -225,11 +236,11 @@ class Outcomes:
             return "same-start"
         return "same-rule" if any(self.models[key].rule == attacked.rule for key in held) else "cross-rule"
 
-    def curves(self) -> Iterator[tuple[str | None, str, str, list[tuple[float, NDArray[np.int64]]]]]:
-        """Yield (surrogate, target, attack, [(epsilon, predictions), ...]) with the clean pass as epsilon 0."""
+    def curves(self) -> Iterator[Curve]:
+        """Yield what one target predicted under one attack on one surrogate, the clean pass as epsilon 0."""
         groups: dict[tuple[str | None, str, str], list[tuple[float, NDArray[np.int64]]]] = {}
         for cell in self.cells:
             groups.setdefault((cell.surrogate, cell.target, cell.attack), []).append((cell.epsilon, cell.predictions))
         for (surrogate, target, attack), points in groups.items():
             curve = [(0.0, self.clean[target]), *sorted(points, key=lambda point: point[0])]
-            yield surrogate, target, attack, curve
+            yield Curve(surrogate, target, attack, curve)

@@ -1,6 +1,6 @@
 """The results store of a run folder: one SQLite file, one transaction per job, no pickles.
 
-Outcomes are kept per image (the class each target said), so that every metric is computed afterwards from the same
+Outcomes are kept per image (the class each target predicted), so that every metric is computed afterwards from the same
 facts. Every row is sealed, see `scoring.sealed`; what is damaged is one clear line, never a wrong number.
 """
 
@@ -145,7 +145,7 @@ class Store:
             return {(row[1], row[2], row[3], row[4]) for row in self._tables.keys("outcomes", image_set)}
 
     def has_outcomes(self, model: str) -> bool:
-        """Whether there is anything that a model said."""
+        """Whether there is anything that a model predicted."""
         with clear_errors(self._path):
             return any(row[4] == model for row in self._tables.keys("outcomes"))
 

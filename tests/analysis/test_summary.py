@@ -9,7 +9,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from robustbench_ekdaa.analysis.intervals import keyed, percentile_interval, wilson_interval
 from robustbench_ekdaa.analysis.results import WORST_CASE, Results
-from robustbench_ekdaa.analysis.transfer import mean_of_defined, transfer_grids
+from robustbench_ekdaa.analysis.transfer import TransferGrid, mean_of_defined, transfer_grids
 from robustbench_ekdaa.errors import UsageError
 
 from ..made_outcomes import make_outcomes, random_outcomes, without
@@ -343,3 +343,16 @@ def test_curves_hold_one_row_per_target_attack_and_epsilon(real):
     for attack in ("fgsm", "bim"):
         under = curves[curves["attack"] == attack].set_index(["model", "seed", "epsilon"])["accuracy"]
         assert (worst <= under + 1e-12).all()
+
+
+def test_grids_and_summaries_are_computed_once_and_handed_out_as_copies(real, monkeypatch):
+    fresh, drawn = replace(real), []
+    right = TransferGrid.replicates
+    monkeypatch.setattr(TransferGrid, "replicates", lambda *given, **named: drawn.append(1) or right(*given, **named))
+    results = Results([fresh])
+    first = results.summary()
+    first.loc[:, "transfer_accuracy"] = 7.0  # what a user does to a table stays there
+    second = results.summary()
+    assert len(drawn) == len(transfer_grids(fresh))
+    assert transfer_grids(fresh)[0] is transfer_grids(fresh)[0]
+    assert (second["transfer_accuracy"] <= 1).all()

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.patches import Rectangle
 
+from robustbench_ekdaa.analysis.caveats import caveats
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.rendering import plot_attack_matrices, plot_curves, plot_examples, plot_transfer_matrix
-from robustbench_ekdaa.rendering.caveats import caveats
 from robustbench_ekdaa.scoring.outcomes import IMPORTED, AttackRecord
 
 from ..made_outcomes import random_outcomes, with_ensembles, without

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from robustbench_ekdaa.analysis.caveats import caveats
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.rendering import write_report
-from robustbench_ekdaa.rendering.caveats import caveats
 from robustbench_ekdaa.rendering.report import MARKER
 from robustbench_ekdaa.rendering.tables import display_frame
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from robustbench_ekdaa.analysis.caveats import caveats
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.crafting import craft
 from robustbench_ekdaa.data import load_dataset
 from robustbench_ekdaa.learning import TrainingJob, load_network
-from robustbench_ekdaa.rendering.caveats import caveats
 from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from robustbench_ekdaa.analysis.caveats import caveats
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.analysis.trainings import read_trainings
 from robustbench_ekdaa.cards import Workspace
@@ -15,7 +16,6 @@ from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.learning import TrainingJob, load_network
 from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.rendering import write_report
-from robustbench_ekdaa.rendering.caveats import caveats
 from robustbench_ekdaa.scoring import imported
 from robustbench_ekdaa.scoring.imported import ImportSpec, ScoreFile, score_images
 from robustbench_ekdaa.scoring.jobs import Checkpoints

@@ -8,19 +8,18 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from ..analysis.intervals import FEW_IMAGES
-from ..analysis.metrics import Floats
-from ..analysis.standing import NOT_RANKED, RANKED, standings
-from ..analysis.summary import WILSON
-from ..analysis.transfer import (
+from ..scoring.outcomes import Outcomes
+from .intervals import FEW_IMAGES
+from .metrics import Floats
+from .standing import NOT_RANKED, RANKED, standings
+from .summary import FOOLED, WILSON
+from .transfer import (
     gradient_attacks,
     imported_attacks,
     noise_attacks,
     scored_targets,
     transfer_grids,
 )
-from ..scoring.outcomes import Outcomes
-from .tables import FOOLED
 
 UNEQUAL = 0.02  # clean accuracies further apart than this make raw accuracies under attack hard to compare
 FLAT = 0.03  # a larger share of images without any gradient makes an attack look weak, and its targets robust
