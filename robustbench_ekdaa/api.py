@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from . import crafting
 from .analysis.results import Results
 from .cards import AttackCard, ModelCard, SweepSpec, Workspace, read_sweep
+from .computing import ordinary_torch
 from .crafting import AdversarialImages
 from .crafting.surrogates import Precision
 from .data import Dataset, Split, load_split, shared_dataset
@@ -125,7 +126,7 @@ def craft(
     surrogates: nn.Module | Sequence[nn.Module],
     images: Tensor,
     labels: Tensor,
-    epsilons: Sequence[float],
+    epsilons: Sequence[float | str],
     seed: int = 0,
     *,
     indices: Sequence[int] | None = None,
@@ -135,19 +136,25 @@ def craft(
 ) -> Tensor:
     """Craft adversarial images on any PyTorch models.
 
+    The models are used in evaluation mode, by one thread at a time, and given back as they were; nothing that is given
+    is written to. What PyTorch is set to (autocast, default type and device, inference mode) changes nothing.
+
     Warns of images whose every gradient was exactly zero: they could not be attacked, which is not robustness. Which
-    ones, and smallest norms and queries, are in what `robustbench_ekdaa.crafting.craft` yields.
+    ones, and smallest norms and queries, are in what `robustbench_ekdaa.crafting.craft` yields. Also warns of a model
+    that answers the same image in two ways, and of a part of the attack that does not suit so small an image.
 
     Args:
         attack: an attack card or its name.
         surrogates: one model or several; each maps float32 images (N, C, H, W) in [0, 1] to logits (N, K).
         images: float32 (N, C, H, W) in [0, 1].
         labels: int64 (N,).
-        epsilons: perturbation sizes in pixels of [0, 1].
-        seed: keys the random draws, together with each image's position.
-        indices: the images' positions in their data set (default: 0 to N - 1). Who crafts in several calls gives them,
-            so that no two images share their draws.
-        pool: images and labels that attacks such as Admix mix in (default: the batch itself).
+        epsilons: perturbation sizes in pixels of [0, 1], as numbers of any real type or texts such as "8/255". None may
+            exceed the way from black to white: 1 in l-infinity, the square root of the number of pixels in l2.
+        seed: a whole number; keys the random draws, together with each image's position.
+        indices: the images' positions in their data set (default: 0 to N - 1). To craft in several calls, give them, so
+            that no two images share their draws.
+        pool: images and labels, as the images and labels are, that attacks such as Admix mix in (default: the batch
+            itself). To craft in several calls, give all of them the same pool.
         targets: int64 (N,): the classes a targeted attack aims at (default: those the card's rule chooses).
         precision: "float32", or "bfloat16" for the models' layers.
 
@@ -161,10 +168,15 @@ def craft(
     """
     card = Workspace().attacks[attack] if isinstance(attack, str) else attack
     models: list[Any] = list(surrogates) if isinstance(surrogates, (list, tuple)) else [surrogates]
-    if isinstance(epsilons, float | int) or not len(epsilons):
-        raise UsageError(f"epsilons must be a list of one or more, such as [0.1] (got {epsilons})")
     options: Any = {"seed": seed, "indices": indices, "pool": pool, "targets": targets, "precision": precision}
-    made = list(crafting.craft(card, models, images, labels, epsilons, **options))
+    radii = crafting.radii_of(epsilons)
+    if not radii:
+        raise UsageError("epsilons must be a list of one or more, such as [0.1] (got none)")
+    batches = crafting.craft(card, models, images, labels, radii, **options)
+    crafting.check_reach(card.norm, images.shape[1:], radii, card.name)
+    for doubt in crafting.doubts((*card.input, *card.gradient), images.shape):
+        warnings.warn(f"{card.name}: {doubt}", stacklevel=2)
+    made = list(batches)
     flat = sum(int(one.zero_gradient.sum()) for one in made)
     if flat:
         warnings.warn(
@@ -172,7 +184,8 @@ def craft(
             "exactly zero. They say nothing about robustness: look for an operation without a slope, such as sign.",
             stacklevel=2,
         )
-    return torch.stack([one.images for one in made])
+    with ordinary_torch(gradients=False):
+        return torch.stack([one.images for one in made])
 
 
 def sweep(

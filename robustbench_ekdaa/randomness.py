@@ -40,6 +40,13 @@ def permutation(count: int, generator: torch.Generator) -> torch.Tensor:
     return torch.randperm(count, generator=generator, dtype=torch.int64, device="cpu")
 
 
+def whole_numbers(below: int, count: int, generator: torch.Generator) -> list[int]:
+    """Draw ``count`` times among 0 ... below - 1."""
+    numbers = torch.randint(below, (count,), generator=generator, dtype=torch.int64, device="cpu")
+    drawn: list[int] = numbers.tolist()
+    return drawn
+
+
 class ImageDraws:
     """Random numbers that belong to single images, so that batching cannot change them.
 

@@ -8,6 +8,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from ..cards import Component
+from ..crafting import doubts
 from ..scoring.outcomes import Outcomes
 from .intervals import FEW_IMAGES
 from .metrics import Floats
@@ -41,6 +43,7 @@ def caveats(outcomes: Outcomes, summary: pd.DataFrame) -> list[str]:
         *_clean(summary),
         *_common(summary),
         *_imported(outcomes),
+        *_unsuited(outcomes),
     ]
 
 
@@ -138,6 +141,16 @@ def _imported(outcomes: Outcomes) -> list[str]:
         f"Imported from files, and in no worst case, because they were not crafted on all surrogates alike: "
         f"{', '.join(names)}."
     ]
+
+
+def _unsuited(outcomes: Outcomes) -> list[str]:
+    """Name the attacks that are weak, or nothing of their own, on images of this size."""
+    sentences = []
+    for record in outcomes.attacks.values():
+        listed = (*record.card.get("input", ()), *record.card.get("gradient", ()))
+        parts = [Component.model_validate(part) for part in listed]
+        sentences += [f"{record.title or record.name}: {doubt}." for doubt in doubts(parts, outcomes.images.shape)]
+    return sentences
 
 
 def _seeds(summary: pd.DataFrame) -> list[str]:

@@ -87,7 +87,8 @@ def diversity(*, probability: Share = 0.5, smallest: Annotated[float, Field(gt=0
     """Shrink and pad at random (DI; Xie et al., CVPR 2019, arXiv:1803.06978): bilinear, zeros around, same size.
 
     The authors enlarge 299 pixels to at most 330 for networks that take any size; here the size stays, so images
-    shrink to a size from ``smallest`` times their own up to one pixel less, and lie somewhere on black.
+    shrink to a size from ``smallest`` times their own up to one pixel less, and lie somewhere on black, at every place
+    alike where they fit.
 
     Args:
         probability: how often; otherwise the image stays as it is.
@@ -104,11 +105,16 @@ def diversity(*, probability: Share = 0.5, smallest: Annotated[float, Field(gt=0
     return transform
 
 
+def smallest_side(length: int, share: float) -> int:
+    """Return the smallest size, in pixels, that a side shrinks to."""
+    return max(1, int(length * share))
+
+
 def _shrinking(length: int, smallest: float, size: Tensor, place: Tensor, apply: Tensor) -> Tensor:
     """Return per image the matrix (length, length) that resizes one side and puts it somewhere on zeros."""
-    least = max(1, int(length * smallest))
+    least = smallest_side(length, smallest)
     sizes = (least + (size * (length - least)).long()).clamp_max(length)
-    offsets = (place * (length - sizes)).long()
+    offsets = (place * (length - sizes + 1)).long()
     keys = torch.where(apply, sizes * (length + 1) + offsets, length * (length + 1))
     distinct, row = torch.unique(keys, return_inverse=True)
     matrices = [_resize_matrix(length, *divmod(key, length + 1)) for key in distinct.tolist()]
@@ -117,7 +123,8 @@ def _shrinking(length: int, smallest: float, size: Tensor, place: Tensor, apply:
 
 @lru_cache(maxsize=1024)
 def _resize_matrix(length: int, small: int, offset: int) -> Tensor:
-    resized = F.interpolate(torch.eye(length)[None], size=small, mode="linear", align_corners=False)[0].T
+    identity = torch.eye(length, dtype=torch.float32, device="cpu")
+    resized = F.interpolate(identity[None], size=small, mode="linear", align_corners=False)[0].T
     return F.pad(resized, (0, 0, offset, length - small - offset))
 
 
@@ -147,7 +154,7 @@ def spectrum(*, copies: Copies = 20, strength: Share = 0.5, noise: Annotated[flo
 @lru_cache(maxsize=64)
 def _cosines(length: int) -> Tensor:
     """Return the orthonormal DCT-II as a matrix: row k is the k-th cosine, sampled at the middle of each pixel."""
-    count = torch.arange(length, dtype=torch.float64)
+    count = torch.arange(length, dtype=torch.float64, device="cpu")
     matrix = torch.cos(count[:, None] * (count + 0.5) * (pi / length)) * sqrt(2 / length)
     matrix[0] /= sqrt(2)
     return matrix

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError, WorkFailed
-from ..randomness import keyed_generator
+from ..randomness import keyed_generator, whole_numbers
 from .crafted import Crafted
 from .moment import Scene
 from .surrogates import Surrogate, mean_logits
@@ -67,7 +67,7 @@ class Part:
 @contextmanager
 def seeded(seed: int, attack: str, index: int) -> Iterator[None]:
     """Seed the global generators of Python, NumPy and PyTorch inside, and put their states back afterwards."""
-    number = int(torch.randint(2**31, (1,), generator=keyed_generator(seed, "library", attack, index)))
+    (number,) = whole_numbers(2**31, 1, keyed_generator(seed, "library", attack, index))
     python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     try:

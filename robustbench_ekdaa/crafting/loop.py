@@ -11,7 +11,7 @@ from ..errors import WorkFailed
 from .crafted import Crafted
 from .moment import Gradient, Moment, Reach, Scene, State
 from .recipe import Recipe
-from .surrogates import Surrogate
+from .surrogates import Surrogate, named
 from .threat import largest
 
 
@@ -56,7 +56,7 @@ def refuse_nan(steepest: Tensor, surrogates: Sequence[Surrogate]) -> None:
     for surrogate in surrogates:
         surrogate.verify()  # logits that are NaN say more about the reason
     raise WorkFailed(
-        f"{' or '.join(surrogate.name for surrogate in surrogates)}: some of its gradients are NaN although its logits "
+        f"{named(surrogates)}: some of its gradients are NaN although its logits "
         "are finite. Look for an operation without a slope, such as the square root of 0."
     )
 

@@ -17,10 +17,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..randomness import ImageDraws, keyed_generator
+from ..randomness import ImageDraws, keyed_generator, whole_numbers
 from .threat import Threat
 
 State = Mapping[str, Any]
@@ -130,6 +129,4 @@ class Moment:
     def choices(self, purpose: str, count: int, among: int) -> list[int]:
         """Choose ``count`` times among 0 to ``among`` - 1, the same for all images of the attack."""
         draws = self.scene.draws
-        generator = keyed_generator(draws.seed, self.path + purpose, draws.attack, self.step)
-        chosen: list[int] = torch.randint(among, (count,), generator=generator).tolist()
-        return chosen
+        return whole_numbers(among, count, keyed_generator(draws.seed, self.path + purpose, draws.attack, self.step))

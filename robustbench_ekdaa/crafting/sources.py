@@ -15,20 +15,29 @@ from torch import Tensor
 from ..errors import UsageError
 from .criteria import Criterion
 from .moment import Gradient, Loss, Moment, State, Wrapper
-from .surrogates import Surrogate, all_logits, mean_logits
+from .surrogates import Surrogate, all_logits, failure, mean_logits
 from .updates import mean_size_one
 
 Source = Callable[[Sequence[Surrogate], Criterion, Wrapper], Gradient]
 
 
-def gradient_of(loss: Loss) -> Gradient:
-    """Differentiate a per-image loss by the images; summing over images keeps each one's gradient its own."""
+def gradient_of(loss: Loss, surrogates: Sequence[Surrogate] = ()) -> Gradient:
+    """Differentiate a per-image loss by the images; summing over images keeps each one's gradient its own.
+
+    Args:
+        loss: of which images and a moment are asked.
+        surrogates: those the loss asks, to be named where there is no gradient.
+
+    """
 
     def gradient(images: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
         with torch.enable_grad():
             variable = images.detach().requires_grad_()
             total = loss(variable, at).sum()
-            (slope,) = torch.autograd.grad(total, variable)
+            try:
+                (slope,) = torch.autograd.grad(total, variable)
+            except RuntimeError as error:
+                raise failure(surrogates, "its gradient cannot be computed", error) from error
         return slope, state
 
     return gradient
@@ -48,7 +57,7 @@ def single() -> Source:
                 f"the source 'single' takes one surrogate (got {len(surrogates)}); "
                 'for several, give the card [source] component = "ensemble_logits" or another ensemble'
             )
-        return transform(gradient_of(loss_of(surrogates[0], criterion)))
+        return transform(gradient_of(loss_of(surrogates[0], criterion), surrogates))
 
     return source
 
@@ -60,7 +69,7 @@ def ensemble_logits() -> Source:
         def loss(images: Tensor, at: Moment) -> Tensor:
             return criterion(mean_logits(surrogates, images), at.labels)
 
-        return transform(gradient_of(loss))
+        return transform(gradient_of(loss, surrogates))
 
     return source
 
@@ -75,7 +84,7 @@ def ensemble_probabilities() -> Source:
         def loss(images: Tensor, at: Moment) -> Tensor:
             return criterion(all_logits(surrogates, images).log_softmax(2).logsumexp(0), at.labels)
 
-        return transform(gradient_of(loss))
+        return transform(gradient_of(loss, surrogates))
 
     return source
 
@@ -84,7 +93,7 @@ def ensemble_losses() -> Source:
     """The mean of all surrogates' losses (compared in Dong et al., CVPR 2018, arXiv:1710.06081, section 3.4)."""
 
     def source(surrogates: Sequence[Surrogate], criterion: Criterion, transform: Wrapper) -> Gradient:
-        gradients = [gradient_of(loss_of(surrogate, criterion)) for surrogate in surrogates]
+        gradients = [gradient_of(loss_of(surrogate, criterion), [surrogate]) for surrogate in surrogates]
 
         def mean(images: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
             total = torch.zeros_like(images)
@@ -111,7 +120,7 @@ def variance_reduced(*, rounds: Annotated[int, Field(ge=1)] = 4, decay: Annotate
 
     def source(surrogates: Sequence[Surrogate], criterion: Criterion, transform: Wrapper) -> Gradient:
         together = ensemble_logits()(surrogates, criterion, transform)
-        each = [transform(gradient_of(loss_of(surrogate, criterion))) for surrogate in surrogates]
+        each = [transform(gradient_of(loss_of(surrogate, criterion), [surrogate])) for surrogate in surrogates]
 
         def reduced(images: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
             overall = together(images, at.within("all"), {})[0]

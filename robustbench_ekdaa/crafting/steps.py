@@ -42,7 +42,7 @@ def patch_wise(
         raise UsageError(f"patch_wise is a step of the linf norm (got {norm})")
     if size % 2 == 0:
         raise UsageError(f"patch_wise: size must be odd (got {size})")
-    around = torch.full((size, size), 1 / (size**2 - 1))
+    around = torch.full((size, size), 1 / (size**2 - 1), dtype=torch.float32, device="cpu")
     around[size // 2, size // 2] = 0
 
     def step(images: Tensor, direction: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:

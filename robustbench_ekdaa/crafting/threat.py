@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
+
+from ..errors import UsageError
 
 # The smallest number float32 divides by at full precision: a zero gradient stays zero, a tiny one keeps its pull.
 FLOOR = torch.finfo(torch.float32).tiny
@@ -131,3 +134,22 @@ THREATS = {
     "l2": Threat("l2", _l2_size, _l2_ascend, _l2_ball, lambda pixels: pixels**0.5),
     "l1": Threat("l1", _l1_size, _l1_ascend, _l1_ball, float),
 }
+
+
+def check_reach(norm: str, image_shape: Sequence[int], epsilons: Sequence[float], what: str) -> None:
+    """Raise UsageError for an epsilon beyond any change there can be: most often a number whose point got lost.
+
+    Args:
+        norm: how epsilons are measured.
+        image_shape: (C, H, W).
+        epsilons: radii, in pixels of [0, 1].
+        what: whose they are, for the message.
+
+    """
+    limit = THREATS[norm].of_ones(prod(image_shape))
+    for epsilon in epsilons:
+        if epsilon > limit * (1 + 1e-6):
+            raise UsageError(
+                f"{what}: epsilon {epsilon:g} is too large: from black to white is {limit:g} in {norm}. Pixels lie in "
+                "[0, 1], so that 8 of 255 is 8/255; norms that need other epsilons go in runs of their own."
+            )

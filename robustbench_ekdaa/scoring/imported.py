@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..cards import NAME, ModelCard, Workspace, content_hash, read_epsilons, shown_path
-from ..crafting import AdversarialImages, check_adversarial, load_adversarial
+from ..crafting import AdversarialImages, check_adversarial, check_reach, load_adversarial
 from ..data import Dataset, shared_dataset
 from ..errors import UsageError, WorkFailed
 from ..files import Stamp, stamp
@@ -121,6 +121,7 @@ def score_images(
     cards = [workspace.models[model] if isinstance(model, str) else model for model in spec.models]
     dataset, (found, key) = shared_dataset(spec.dataset), spec.load()
     check_adversarial(found, dataset.test.images, where=shown_path(spec.file), fingerprint=dataset.fingerprint)
+    check_reach(found.norm, dataset.image_shape, found.epsilons, shown_path(spec.file))
     jobs = training_jobs(cards, dataset, spec.seeds)
     refuse_twins(jobs)
     jobs = tuple({job.key: job for job in jobs}.values())  # a model may be named twice

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from ..cards import content_hash
 from ..computing import ordinary_torch
-from ..crafting import Crafted, Precision, craft
+from ..crafting import Crafted, Pool, Precision, craft
+from ..crafting.surrogates import differ
 from ..data import Dataset, shared_dataset
 from ..errors import TrainingDiverged, UsageError, WorkFailed
 from ..learning import TrainingJob, load_network, train
@@ -26,6 +27,7 @@ from .images import ImageFile
 from .outcomes import ModelRecord
 from .plan import CraftJob
 
+STEADY = 32  # images that a network must answer twice alike
 SHOWN_IMAGES = 4  # adversarial images kept per crafting, for reports to show
 
 
@@ -79,12 +81,26 @@ class TrainModel:
 
 @ordinary_torch(gradients=False)
 def predict(network: nn.Module, images: Tensor) -> NDArray[np.int64]:
-    """Return the class a network says of each image, shape (N,); NaN logits count as class K, never right."""
+    """Return the class a network says of each image, shape (N,); NaN logits count as class K, never right.
+
+    The network is shown a copy: its forward may write to it, and others are shown the same images.
+    """
     with torch.inference_mode():
-        logits = network(images)
+        logits = network(images.clone())
         said = torch.where(torch.isfinite(logits).all(1), logits.argmax(1), logits.shape[1])
     classes: NDArray[np.int64] = said.cpu().numpy()
     return classes
+
+
+def check_steady(model: str, network: nn.Module, images: Tensor) -> None:
+    """Raise UsageError for a network that answers the same images in two ways: no outcome of it could be repeated."""
+    with torch.inference_mode():
+        first, second = network(images.clone()), network(images.clone())
+    if differ(first, second):
+        raise UsageError(
+            f"{model}: answers the same images differently from one time to the next. Its forward must draw nothing "
+            "and remember nothing."
+        )
 
 
 @dataclass(frozen=True)
@@ -119,6 +135,7 @@ class PredictClean:
         dataset = load_unchanged(self.job.source or self.job.dataset, self.job.fingerprint)
         network = self.trained.load(self.job, dataset, self.device)
         batches = torch.split(dataset.test.images[self.indices], self.batch_size)
+        check_steady(self.job.label, network, batches[0][:STEADY].to(self.device))
         return np.concatenate([predict(network, batch.to(self.device)) for batch in batches])
 
 
@@ -213,11 +230,13 @@ class CraftAndScore:
         results = {epsilon: Crafting({target.key: [] for target in targets}) for epsilon, targets in job.wanted}
         saved = set(results) if self.file is None else set(self.file.epsilons())
         unsaved: dict[float, list[Tensor]] = {epsilon: [] for epsilon in results if epsilon not in saved}
-        for chosen in torch.split(self.indices, self.batch_size):
-            images = dataset.test.images[chosen].to(self.device)
-            labels = dataset.test.labels[chosen].to(self.device)
-            self._one_batch(surrogates, networks, images, labels, chosen.tolist(), results, unsaved)
-            bar.advance(len(chosen))
+        # All images of the sweep may be mixed in, so that nothing depends on the batch an image is crafted in.
+        pool = Pool(
+            dataset.test.images[self.indices].to(self.device), dataset.test.labels[self.indices].to(self.device)
+        )
+        for rows in torch.split(torch.arange(len(self.indices), device="cpu"), self.batch_size):
+            self._one_batch(surrogates, networks, pool, rows, results, unsaved)
+            bar.advance(len(rows))
         if self.file is not None and unsaved:
             try:
                 self.file.add({epsilon: torch.cat(parts) for epsilon, parts in unsaved.items()})
@@ -234,22 +253,22 @@ class CraftAndScore:
         self,
         surrogates: Sequence[nn.Module],
         networks: dict[str, nn.Module],
-        images: Tensor,
-        labels: Tensor,
-        indices: list[int],
+        pool: Pool,
+        rows: Tensor,
         results: dict[float, Crafting],
         unsaved: dict[float, list[Tensor]],
     ) -> None:
         clock = time.perf_counter()
-        options: dict[str, Any] = {"seed": self.seed, "indices": indices, "precision": self.precision}
-        for one in craft(self.job.attack, surrogates, images, labels, list(results), **options):
-            result = results[one.epsilon]
+        images, labels, indices = pool.images[rows], pool.labels[rows], self.indices[rows].tolist()
+        options: dict[str, Any] = {"seed": self.seed, "indices": indices, "pool": pool, "precision": self.precision}
+        batches = craft(self.job.attack, surrogates, images, labels, list(results), **options)
+        for (epsilon, result), one in zip(results.items(), batches, strict=True):
             for key, said in result.predictions.items():
                 said.append(predict(networks[key], one.images))
             result.note(one)
             if self.show and result.shown is None:
                 result.shown = one.images[:SHOWN_IMAGES].cpu().numpy()
-            if one.epsilon in unsaved:
-                unsaved[one.epsilon].append(one.images.cpu())
+            if epsilon in unsaved:
+                unsaved[epsilon].append(one.images.cpu())
             clock, before = time.perf_counter(), clock
             result.seconds += clock - before

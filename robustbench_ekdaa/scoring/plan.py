@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..cards import AttackCard, ModelCard, SweepSpec, Workspace, content_hash
-from ..crafting import Precision
+from ..crafting import Precision, check_reach, doubts
 from ..data import Dataset
 from ..errors import UsageError
 from ..learning import TrainingJob
@@ -18,6 +18,8 @@ from ..randomness import keyed_generator, permutation
 # Part of every attack's identity: raise it when a change in crafting would give other images from the same card.
 CRAFTING_VERSION = 2
 ADAPTER_VERSION = 3  # the same for attacks of other libraries
+# The same for attacks with these components: how often a change in one has given other images from the same card.
+REVISIONS = {"admix": 1, "diversity": 1}
 CLEAN = ("", "", 0.0)  # the (surrogate, attack, epsilon) under which clean predictions are stored
 
 
@@ -118,6 +120,12 @@ class SweepPlan:
             "ensembles": {one.key: [job.key for job in one.members] for one in self.ensembles},
         }
 
+    def doubts(self) -> list[str]:
+        """Say which attacks do not suit images of this size."""
+        shape = self.dataset.image_shape
+        cards = [card for _, card in self.attacks]
+        return [f"{card.name}: {doubt}" for card in cards for doubt in doubts((*card.input, *card.gradient), shape)]
+
     @property
     def ensembles(self) -> tuple[Attacker, ...]:
         """All surrogates of a training seed together, seed by seed; none if no attack of the sweep takes them so."""
@@ -190,9 +198,12 @@ def attack_key(card: AttackCard, seed: int, precision: Precision = "float32") ->
     """Return the hash of all that decides an attack's images besides surrogate, image and epsilon."""
     version = CRAFTING_VERSION if card.adapter is None else ADAPTER_VERSION
     facts = {"version": version, "card": card.identity(), "seed": seed}
-    # Left out at its default, so that it leaves older keys alone; noise asks no network.
+    # What follows is left out where it says nothing, so that it leaves older keys alone; noise asks no network.
     if precision != "float32" and card.uses_surrogate:
         facts["precision"] = precision
+    revisions = {entry.component: REVISIONS[entry.component] for entry in card.input if entry.component in REVISIONS}
+    if revisions:
+        facts["revisions"] = revisions
     return content_hash(facts)
 
 
@@ -200,13 +211,16 @@ def plan_sweep(spec: SweepSpec, workspace: Workspace, dataset: Dataset) -> Sweep
     """Turn a specification into jobs on one data set.
 
     Raises:
-        UsageError: for an unknown name, two cards that describe the same model, or an ensemble of one.
+        UsageError: for an unknown name, two cards that describe the same model, an ensemble of one, or an epsilon that
+            reaches beyond all images.
 
     """
     surrogates = training_jobs([workspace.models[name] for name in spec.surrogate_names], dataset, spec.seeds)
     targets = training_jobs([workspace.models[name] for name in spec.target_names], dataset, spec.seeds)
     refuse_twins((*surrogates, *targets))
     cards = workspace.expand_attacks(spec.attacks)
+    for card in cards:
+        check_reach(card.norm, dataset.image_shape, spec.epsilons, f"attack {card.name}")
     together = [card.name for card in cards if card.uses_ensemble]
     if together and len(spec.surrogate_names) < 2:
         raise UsageError(

@@ -301,3 +301,5 @@ def announce(plan: SweepPlan, store: Store, stored: set[Key], progress: Progress
         f"({len(plan.models) - untrained} trained already), {total} cells ({total - cells} stored already); "
         f"to do: {untrained} trainings, {len(jobs)} craftings, {cells} cells"
     )
+    for doubt in plan.doubts():
+        progress.line(f"warning: {doubt}")

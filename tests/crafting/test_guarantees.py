@@ -183,7 +183,7 @@ def test_a_surrogate_is_given_back_as_it_was_after_an_error(attacks, digits, pat
     images, labels = digits[0][:6], digits[1][:6]
     before = condition(patient)
     failing = nn.Sequential(patient, nn.Linear(7, 10))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(UsageError, match=r"surrogate 0 \(Sequential\): cannot answer images of shape \(6, 1, 8, 8\)"):
         list(craft(attacks.attacks["bim"], [failing], images, labels, [0.1]))
     assert_unchanged(patient, before)
 

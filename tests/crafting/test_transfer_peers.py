@@ -117,25 +117,32 @@ def test_mi_fgsm_and_bim_equal_the_attacks_of_torchattacks_that_contain_them(att
     assert_same(ours(attacks.attacks["bim"], case), theirs("EOTPGD", case, **one_sample, **options))
 
 
-@pytest.mark.parametrize("side", [8, 20])
-def test_input_diversity_makes_the_images_that_torchattacks_makes(side):
+@pytest.mark.parametrize("side", [8, 20, 28])
+def test_input_diversity_makes_the_images_that_torchattacks_makes_and_those_at_the_far_edges(side):
     image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     count = 600
     images = image.expand(count, -1, -1, -1)
     nothing = torch.zeros(count, dtype=torch.int64)
     scene = Scene(images, nothing, nothing, (images, nothing), ImageDraws(0, "d", range(count)), THREATS["linf"])
     (copies,) = diversity(probability=1.0, smallest=0.9)(images, Moment(scene, Reach(0.1, 0.1)))
-    found = {tuple(copy.flatten().mul(1e4).round().int().tolist()) for copy in copies}
 
     peer = torchattacks.DIFGSM(torch.nn.Identity(), diversity_prob=1.0, resize_rate=0.9)
     state = torch.get_rng_state()
     torch.manual_seed(0)
     expected = [peer.input_diversity(image) for _ in range(count)]
     torch.set_rng_state(state)
-    wanted = {tuple(each.flatten().mul(1e4).round().int().tolist()) for each in expected}
     nearest = [min(float((other - each).abs().max()) for other in copies.unique(dim=0)) for each in expected[:40]]
     assert max(nearest) < 1e-5
-    assert len(found) == len(wanted)
+    # The peer never pads at the top or left by all that is missing; an image that shrinks by k fits at k + 1 places.
+    missing = side - int(side * 0.9)
+
+    def distinct(made) -> int:
+        return len({tuple(each.flatten().mul(1e4).round().int().tolist()) for each in made})
+
+    assert distinct(expected) == sum(shrunk**2 for shrunk in range(1, missing + 1))
+    assert (
+        distinct(copies) == sum((shrunk + 1) ** 2 for shrunk in range(1, missing + 1)) == {8: 4, 20: 13, 28: 29}[side]
+    )
 
 
 # -- with the same random numbers ------------------------------------------------------------------------------------
@@ -164,7 +171,7 @@ class Dealer:
 
     def randint(self, low, high, size, dtype):
         number = next(self.draws)
-        assert low <= number < high
+        assert low <= number <= high  # ours may lie at the far edge, which the peer's own draws leave out
         return torch.tensor([number], dtype=dtype)
 
     def rand(self, count):
@@ -227,7 +234,7 @@ def test_di_mi_fgsm_equals_torchattacks_with_the_same_sizes_and_places(attacks, 
             path = "0 diversity/diversity"
             apply, size, top, left = drawn("di_mi_fgsm", images, path, (4,), step=step)[row].tolist()
             small = least + int(size * (side - least))
-            draws += [small, int(top * (side - small)), int(left * (side - small)), apply]
+            draws += [small, int(top * (side - small + 1)), int(left * (side - small + 1)), apply]
         dealing("DIFGSM", draws)
         alone = module, images[[row]], labels[[row]]
         options = {"eps": EPSILON, "alpha": EPSILON / 10, "steps": 10, "decay": 1.0, "resize_rate": 0.9}

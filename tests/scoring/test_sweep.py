@@ -123,15 +123,17 @@ def test_crafting_is_done_once_however_many_targets_there_are(tmp_path, workspac
         return count.calls
 
     one, two = calls(("quick_bp",)), calls(("quick_bp", "quick_ekdaa"))
-    # Training and test accuracy of 2 more models, their clean pass, and their scoring (2 surrogates, 2 epsilons).
+    # Training and test accuracy of 2 more models, two passes to see that each answers alike, their clean pass, and
+    # their scoring (2 surrogates, 2 epsilons).
     gradients = 2 * 2 * (2 * 9 + 1)  # surrogates x batches x (2 epsilons of 10 steps that share the first)
     epochs, probe, batches = 2, 2, 2
+    alike = 2 * 2
     # 21 batches an epoch, the alignment's two passes before and after each, the test images
     backprop_training = 2 * (epochs * 21 + (epochs + 1) * probe + 1)
-    assert one == backprop_training + 2 * batches + gradients + 2 * batches * 2 * 2
+    assert one == backprop_training + alike + 2 * batches + gradients + 2 * batches * 2 * 2
     # Traced passes are not forward calls; the alignment's true gradient is one.
     ekdaa_training = 2 * ((epochs + 1) * 1 + 1)
-    assert two - one == ekdaa_training + 2 * batches + 2 * batches * 2 * 2
+    assert two - one == ekdaa_training + alike + 2 * batches + 2 * batches * 2 * 2
 
 
 def test_memory_grows_neither_with_epsilons_nor_with_targets(tmp_path, workspace, spec):
