@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from .errors import UsageError, WorkFailed, shown, told, unknown_name
-from .files import read_bytes
+from .files import read_bytes, shown_path
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -117,7 +117,7 @@ def referenced_file(name: str, beside: Path | None = None) -> Path:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError, ValueError):
         raise UsageError(
-            f"{name}: there is no file {path}. Give the path relative to the card that names it."
+            f"{name}: there is no file {shown_path(path)}. Give the path relative to the card that names it."
         ) from None
     except OSError:
         pass  # reading it tells
@@ -232,12 +232,13 @@ def _checked(factory: Callable[..., Any], name: str, value: Any, where: str) -> 
 
     try:
         # As JSON, so that a list may stand for a tuple, but nothing else for another type: no true for 1, no "1" for 1.
-        return _option_type(factory, name).validate_json(json.dumps(value), strict=True)
+        return _option_type(factory, name).validate_json(json.dumps(value, allow_nan=False), strict=True)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        raise UsageError(f"{'.'.join(map(str, (where, name, *problem['loc'])))}: {explain(problem)}") from None
+        places = [part for part in problem["loc"] if isinstance(part, int)]  # not pydantic's own words for types
+        raise UsageError(f"{'.'.join(map(str, (where, name, *places)))}: {explain(problem)}") from None
     except (TypeError, ValueError, RecursionError):
-        raise UsageError(f"{where}.{name}: must be a number, text, list or table (got {shown(value)})") from None
+        raise UsageError(f"{where}.{name}: must be a finite number, text, list or table (got {shown(value)})") from None
 
 
 @lru_cache(maxsize=1024)

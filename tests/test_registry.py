@@ -199,7 +199,7 @@ def test_an_option_is_of_its_own_type_but_a_whole_number_will_do_for_a_float():
         ({"pair": [1, "2"]}, "here.pair.1: must be a valid number (got '2')"),
         ({"pair": 1}, "here.pair: must be a list (got 1)"),
         ({"choice": "c"}, "here.choice: must be 'a' or 'b' (got 'c')"),
-        ({"untyped": date(2026, 1, 1)}, "here.untyped: must be a number, text, list or table (got 2026-01-01)"),
+        ({"untyped": date(2026, 1, 1)}, "here.untyped: must be a finite number, text, list or table (got 2026-01-01)"),
     ]:
         with pytest.raises(UsageError) as caught:
             build(typed, options, "here")

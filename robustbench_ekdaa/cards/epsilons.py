@@ -91,7 +91,7 @@ def _split(text: str) -> list[str]:
             f"{shown(text)} looks like decimals with a comma. Write {parts[0]}.{parts[1]} with a point; "
             f"if you mean the epsilons {parts[0]} and {parts[1]}, write {parts[0]},{parts[1].lstrip('0') or 0}.0"
         )
-    for part in parts:
+    for part in parts[:MOST_EPSILONS]:
         if _fraction(part) is None:
             raise UsageError(f"cannot read {shown(text)}. {WRITE}")
     return parts

@@ -64,6 +64,8 @@ def parse_options(texts: list[str]) -> dict[str, Any]:
             raise UsageError(f"--option: cannot read {text!r}. Write KEY=VALUE, such as beta=0.5")
         try:
             options[key] = json.loads(value)
-        except json.JSONDecodeError:
+        except RecursionError:
+            raise UsageError(f"--option: {key}: its lists or tables are nested too deep") from None
+        except ValueError:  # no JSON; or a number of more digits than Python reads, which no option takes
             options[key] = value
     return options

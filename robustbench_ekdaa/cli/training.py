@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..cards import SweepSpec, Workspace, check, read_sweep
+from ..cards import MOST_SEEDS, SweepSpec, Workspace, check, read_sweep
 from ..progress import shown_progress
 from ..text import shell_words
 from .app import NAME, Debug, Device, RunFolder, Workers, WorkspaceFolder, app, command_line
@@ -21,7 +21,7 @@ def train(
     models: Annotated[list[str], typer.Argument(help="Model cards, such as backprop ekdaa.")],
     dataset: Annotated[str, typer.Option(help="The data set's name.")],
     run: RunFolder,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="How many seeds, from 0.")] = 3,
     held_out: Annotated[
         float, typer.Option(min=0, max=0.9, help="Keep aside this share of the training images, to choose a recipe.")
     ] = 0.0,
@@ -121,7 +121,7 @@ def score(
     dataset: Annotated[str, typer.Option(help="The data set whose test images they change.")],
     models: Annotated[str, typer.Option(help="Model cards A,B,... to score; trained where they are missing.")],
     run: RunFolder,
-    seeds: Annotated[int, typer.Option(min=1, help="Training seeds per model.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Training seeds per model.")] = 3,
     name: Annotated[str | None, typer.Option(help="What to call the attack (default: the file's name).")] = None,
     norm: Annotated[str | None, typer.Option(help="linf, l2 or l1, if the file does not say it.")] = None,
     epsilons: Annotated[

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..cards import Block as BlockSpec
 from ..cards import NetworkSpec
-from ..errors import UsageError, shown, unknown_name
+from ..errors import UsageError, located, shown, unknown_name
 from ..randomness import uniform
 from ..registry import NETWORKS, build
 from .activations import ACTIVATIONS
@@ -62,7 +62,9 @@ def _convolution(block: BlockSpec, shape: tuple[int, int, int], where: str) -> t
 def _assemble(spec: NetworkSpec, image_shape: tuple[int, int, int], classes: int, where: str) -> list[Block]:
     made: list[Block] = []
     shape, features = image_shape, math.prod(image_shape)
-    for position, block in enumerate(network_blocks(spec)):
+    with located(where):
+        blocks = network_blocks(spec)
+    for position, block in enumerate(blocks):
         here = f"{where}: block {position + 1}"
         if block.activation not in ACTIVATIONS:
             raise UsageError(f"{here}: {unknown_name('activation', str(block.activation), ACTIVATIONS)}")
