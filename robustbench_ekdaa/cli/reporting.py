@@ -30,7 +30,10 @@ def export(
     form: Annotated[str, typer.Option("--format", help="csv, parquet or json")] = "csv",
     debug: Debug = False,
 ) -> None:
-    """Write all tidy rows of a run to one file."""
+    """Write all tidy rows of a run to one file.
+
+    In CSV, text that a spreadsheet would run as a formula (=, +, -, @ first) gets an apostrophe before it.
+    """
     from ..api import open_results
     from ..rendering.export import export_frame
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..analysis.trainings import Trainings
 from ..errors import UsageError, unknown_name
 from ..learning.training import PROBE_IMAGES
+from .fonts import plain_text, readable
 from .labels import LABEL_GAP, label_line, place_labels
-from .style import GREY, Look, caption, clean_axes, new_figure, plain_text, shortened
+from .style import GREY, Look, caption, clean_axes, new_figure, shortened, title_of
 from .training_curves import axis_height, epoch_axis, line_with_band, on_one_dataset, plain_log_scale, spread
 
 if TYPE_CHECKING:
@@ -72,8 +73,9 @@ def plot_alignment(trainings: Trainings | Path | str, model: str, *, dataset: st
         _draw_panel(axes, frame, panel, styles)
     for axes in grid[len(panels) :]:
         axes.remove()
-    title = shortened(" ".join(records[-1].title.split()) or model, 60, lines=1)
-    heading = f"{title}: its updates against backprop's, {chosen.title(dataset)}\nrule {records[-1].rule}, card {model}"
+    title = shortened(title_of(records[-1]), 60, lines=1)
+    where = readable(chosen.title(dataset), dataset)
+    heading = f"{title}: its updates against backprop's, {where}\nrule {records[-1].rule}, card {model}"
     plain_text([figure.suptitle(heading, fontsize=10.5, x=0.01, ha="left", linespacing=1.3)])
     caption(figure, _sentences(frame, panels, styles))
     return figure

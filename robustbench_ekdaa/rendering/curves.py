@@ -12,8 +12,9 @@ from ..analysis.results import WORST_CASE, Results, curve_frame
 from ..analysis.transfer import imported_attacks, noise_attacks, transfer_grids
 from ..errors import UsageError
 from ..scoring.outcomes import Outcomes
+from .fonts import plain_text, readable
 from .labels import card_gap, card_label, card_legend, label_line, place_labels
-from .style import GREY, NORMS, Look, caption, clean_axes, looks, new_figure, one_dataset, plain_text, shortened
+from .style import GREY, NORMS, Look, caption, clean_axes, looks, new_figure, one_dataset, shortened, title_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,17 +66,17 @@ def plot_curves(results: Results | Outcomes, *, dataset: str | None = None) -> F
 
 def _panels(outcomes: Outcomes, frame: pd.DataFrame) -> list[tuple[str, str, str]]:
     """Return (norm, attack, title) of the panels: attacks, their worst case, noise, imported images."""
-    grids, titles = transfer_grids(outcomes), {record.name: record.title for record in outcomes.attacks.values()}
+    grids, titles = transfer_grids(outcomes), {record.name: title_of(record) for record in outcomes.attacks.values()}
     several = len({record.norm for record in outcomes.attacks.values()}) > 1
     panels = []
     for grid in grids:
         names = [outcomes.attacks[key].name for key in grid.counted_attacks]
-        panels += [(grid.norm, name, titles[name] or name) for name in names]
+        panels += [(grid.norm, name, titles[name]) for name in names]
         if len(names) > 1:
             panels.append((grid.norm, WORST_CASE, f"Worst case of the {len(names)} attacks"))
     for key in (*noise_attacks(outcomes), *imported_attacks(outcomes)):
         record = outcomes.attacks[key]
-        panels.append((record.norm, record.name, record.title or record.name))
+        panels.append((record.norm, record.name, title_of(record)))
     drawn = set(zip(frame["norm"], frame["attack"], strict=True))
     marked = [
         # Many a card's title tells its norm already.
@@ -159,7 +160,8 @@ def _finish(
                 label_line(grid[place], card_label(styles[name]), styles[name].colour, end, height)
     else:
         card_legend(figure, styles)
-    title = figure.suptitle(f"Accuracy under transfer attacks: {outcomes.title}", fontsize=11, x=0.01, ha="left")
+    heading = f"Accuracy under transfer attacks: {readable(outcomes.title, outcomes.dataset)}"
+    title = figure.suptitle(heading, fontsize=11, x=0.01, ha="left")
     plain_text([title])
     several = frame.groupby("model")["seed"].nunique().max() > 1
     band = (

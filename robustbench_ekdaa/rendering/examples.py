@@ -14,7 +14,8 @@ from ..analysis.results import Results
 from ..analysis.summary import reference_epsilon
 from ..errors import UsageError
 from ..scoring.outcomes import IMPORTED, Example, Outcomes
-from .style import GREY, NORMS, Look, caption, looks, new_figure, one_dataset, plain_text, shortened
+from .fonts import plain_text, readable
+from .style import GREY, NORMS, Look, caption, looks, new_figure, one_dataset, shortened, title_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +59,7 @@ def plot_examples(
                     axes.set_title(title, fontsize=9, pad=4)
             if number == 0:
                 record = outcomes.attacks[example.attack]
-                plain_text([panels[0].set_ylabel(shortened(record.title or record.name, 16), fontsize=9.5)])
+                plain_text([panels[0].set_ylabel(shortened(title_of(record), 16), fontsize=9.5)])
     _explain(sheet.figure, outcomes, shown, size, listed)
     return sheet.figure
 
@@ -150,7 +151,9 @@ def _note(axes: Axes, lines: Sequence[tuple[str, str]]) -> None:
 
 
 def _class_name(outcomes: Outcomes, number: int) -> str:
-    return shortened(outcomes.classes[number], 14, 1) if number < len(outcomes.classes) else "nothing (NaN)"
+    if number >= len(outcomes.classes):
+        return "nothing (NaN)"
+    return shortened(readable(outcomes.classes[number], f"class {number}"), 14, 1)
 
 
 def _answers(
@@ -190,11 +193,14 @@ def _tally(outcomes: Outcomes, said: Counter[int]) -> str:
 def _explain(figure: Figure, outcomes: Outcomes, shown: Sequence[Example], size: float, listed: bool) -> None:
     norms = " and ".join(dict.fromkeys(NORMS.get(outcomes.attacks[one.attack].norm, "") for one in shown))
     text = figure.suptitle(
-        f"Adversarial images: {outcomes.title}, ε = {size:g} ({norms})", fontsize=11, x=0.01, ha="left"
+        f"Adversarial images: {readable(outcomes.title, outcomes.dataset)}, ε = {size:g} ({norms})",
+        fontsize=11,
+        x=0.01,
+        ha="left",
     )
     keys = dict.fromkeys(one.surrogate for one in shown if one.surrogate not in (None, IMPORTED))
     attackers = [outcomes.attacker(key) for key in keys if key is not None]
-    made = "Crafted on " + "; or on ".join(f"{one.title or one.name}, seed {one.seed}" for one in attackers) + "."
+    made = "Crafted on " + "; or on ".join(f"{title_of(one)}, seed {one.seed}" for one in attackers) + "."
     who = (
         "Under each: what the other models say, by model card (×: how many of its seeds)."
         if listed

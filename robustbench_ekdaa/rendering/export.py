@@ -12,10 +12,19 @@ import pandas as pd
 from ..errors import unknown_name
 from ..files import output_file
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # what spreadsheets compute instead of showing
+
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
     # Without a float format, pandas writes the shortest digits that read back to the same number.
-    frame.to_csv(path, index=False, lineterminator="\n")
+    words = [name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
+    shown = frame.assign(**{str(name): frame[name].map(_no_formula) for name in words})
+    shown.to_csv(path, index=False, lineterminator="\n")
+
+
+def _no_formula(cell: object) -> object:
+    """Put an apostrophe before text that a spreadsheet would compute, as its users do."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
@@ -48,8 +57,9 @@ def export_frame(frame: pd.DataFrame, path: Path | str, form: str = "csv") -> in
         frame: such as `Results.frame()`.
         path: the file, or ``-`` for standard output; what was there is replaced only once the new one is whole. Links
             are followed and folders made.
-        form: "csv", "parquet" or "json" (a list of rows); missing values are
-            empty fields or null, and so are infinite ones in JSON.
+        form: "csv", "parquet" or "json" (a list of rows); missing values are empty fields or null, and so are infinite
+            ones in JSON. In CSV, text that begins with ``=``, ``+``, ``-``, ``@`` or a tab gets an apostrophe before
+            it, or spreadsheets would run it as a formula.
 
     Raises:
         UsageError: for an unknown format, a path that cannot be written, or one inside a run folder.

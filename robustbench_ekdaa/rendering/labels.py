@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from .style import Look, plain_text, shortened
+from .fonts import plain_text
+from .style import Look, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -23,6 +23,7 @@ from ..errors import UsageError
 from ..files import clear_errors, refuse_run_folder, shown_path, whole_folder
 from ..progress import Progress, Silent
 from ..scoring.outcomes import Outcomes
+from .backend import ordinary_matplotlib
 from .curves import plot_curves
 from .examples import plot_examples
 from .export import export_frame
@@ -74,7 +75,8 @@ def write_report(
         (draft / "figures").mkdir()
         for some in pictures.values():
             for picture in some:
-                save_figure(picture.draw(), draft / "figures" / picture.stem)
+                with ordinary_matplotlib():
+                    save_figure(picture.draw(), draft / "figures" / picture.stem)
                 bar.advance()
         _write_tables(results, trainings, draft / "tables")
         facts = {name: facts for name, (_, facts) in trained.items()}

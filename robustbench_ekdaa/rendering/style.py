@@ -7,15 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import east_asian_width
 
 from ..analysis.results import Results
 from ..errors import UsageError
-from ..scoring.outcomes import ModelRecord, Outcomes
+from ..scoring.outcomes import AttackRecord, Ensemble, ModelRecord, Outcomes
+from .backend import import_matplotlib
+from .fonts import plain_text, readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
 # Okabe and Ito's colours for all kinds of colour vision, darkened where they would vanish on white, and four more.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#b8860b", "#7b3294", "#8c510a", "#4d4d4d", "#c2185b")
@@ -24,6 +26,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 # These are in nearly every report: their colours do not depend on what else is in it.
 KEPT = {"backprop": "#0072b2", "ekdaa": "#d55e00", "frozen": "#7f7f7f"}
 NORMS = {"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1"}
+FILLER = "\0"
 GREY, FAINT = "#555555", "#d9d9d9"
 
 
@@ -35,6 +38,11 @@ class Look:
     colour: str
     dashes: Any
     marker: str
+
+
+def title_of(record: ModelRecord | Ensemble | AttackRecord) -> str:
+    """Return what figures call a model, an ensemble or an attack."""
+    return readable(record.title, record.name)
 
 
 def looks(results: Results | Outcomes) -> dict[str, Look]:
@@ -51,7 +59,7 @@ def card_looks(models: Iterable[ModelRecord]) -> dict[str, Look]:
     """Return the look of every model card by name, in the order of the models."""
     titles: dict[str, str] = {}
     for model in models:
-        titles.setdefault(model.name, " ".join(model.title.split()).lstrip("_") or model.name)
+        titles.setdefault(model.name, title_of(model).lstrip("_") or model.name)
     free = [colour for colour in COLOURS if colour not in {KEPT[name] for name in titles if name in KEPT}]
     others = [name for name in titles if name not in KEPT]
     found = {}
@@ -79,26 +87,40 @@ def one_dataset(results: Results | Outcomes, dataset: str | None) -> Outcomes:
 
 
 def shortened(label: str, width: int, lines: int = 2) -> str:
-    """Break a label into lines of at most `width` characters; what does not fit ends in an ellipsis."""
-    if len(label) <= width:
+    """Break a label into lines of at most `width` characters; what does not fit ends in an ellipsis.
+
+    A letter as wide as two, such as a Chinese one, counts as two.
+    """
+    if len(_spaced(label)) <= width:
         return label
-    parts = textwrap.wrap(label, width) if lines > 1 else [label]
-    if len(parts) > lines or len(parts[-1]) > width:
-        parts = [*parts[: lines - 1], parts[lines - 1][: width - 1].rstrip() + "…"]
+    parts = wrapped(label, width) if lines > 1 else [label]
+    if len(parts) > lines or len(_spaced(parts[-1])) > width:
+        last = _spaced(parts[lines - 1])
+        end = width - 1 - last.startswith(FILLER, width - 1)  # not in the middle of a wide letter
+        parts = [*parts[: lines - 1], _narrow(last[:end]).rstrip() + "…"]
     return "\n".join(parts)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Break a text into lines of at most `width` characters; see `shortened`."""
+    return [_narrow(line) for line in textwrap.wrap(_spaced(text), width)]
+
+
+def _spaced(text: str) -> str:
+    """Return a text with a filler after every letter as wide as two, so that its length is its width."""
+    return "".join(letter + FILLER * (east_asian_width(letter) in "WF") for letter in text)
+
+
+def _narrow(text: str) -> str:
+    return text.replace(FILLER, "")
 
 
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure of a size in inches that belongs to no global state."""
+    import_matplotlib()
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
-
-
-def plain_text(texts: Iterable[Text]) -> None:
-    """Draw titles as they are written: a dollar sign in a card's title starts no formula."""
-    for text in texts:
-        text.set_parse_math(False)
 
 
 def clean_axes(axes: Axes) -> None:
@@ -113,10 +135,8 @@ def clean_axes(axes: Axes) -> None:
 def caption(figure: Figure, sentences: Sequence[str]) -> None:
     """Say beneath a figure what it shows, so that it speaks for itself wherever it is put."""
     width = int(figure.get_figwidth() * 18)
-    text = figure.supxlabel(
-        "\n".join(textwrap.wrap(" ".join(sentences), width)), x=0.01, ha="left", fontsize=7.5, color=GREY
-    )
-    text.set_parse_math(False)
+    lines = wrapped(" ".join(sentences), width)
+    plain_text([figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7.5, color=GREY)])
 
 
 def save_figure(figure: Figure, stem: Path) -> None:

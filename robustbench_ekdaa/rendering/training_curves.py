@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from ..analysis.trainings import Trainings, held_out, read_trainings
 from ..errors import UsageError
+from .fonts import plain_text, readable
 from .labels import card_gap, card_label, card_legend, label_line, legend_height, place_labels
-from .style import GREY, Look, caption, card_looks, clean_axes, new_figure, plain_text
+from .style import GREY, Look, caption, card_looks, clean_axes, new_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +55,7 @@ def plot_training(
     for axes in (loss, accuracy):
         epoch_axis(axes, frame["epoch"])
     _label(figure, accuracy, frame, drawn)
-    heading = f"Training on {chosen.title(dataset)}"
+    heading = f"Training on {readable(chosen.title(dataset), dataset)}"
     plain_text([figure.suptitle(heading, fontsize=11, x=0.01, ha="left")])
     images = "the images that were not held out" if all(map(held_out, chosen.models.values())) else "training images"
     caption(figure, [f"Each point: mean over one epoch's steps, on {images}, while the weights move.", spread(frame)])

@@ -15,7 +15,8 @@ from ..analysis.summary import reference_epsilon
 from ..analysis.transfer import Bools, TransferGrid, transfer_grids
 from ..errors import UsageError, unknown_name
 from ..scoring.outcomes import Outcomes
-from .style import GREY, NORMS, Look, caption, looks, new_figure, one_dataset, plain_text, shortened
+from .fonts import plain_text, readable
+from .style import GREY, NORMS, Look, caption, looks, new_figure, one_dataset, shortened, title_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,10 +67,10 @@ def plot_transfer_matrix(
     if key is None:
         many = len(grid.attacks)
         worst = "worst case of each row's attacks" if grid.ensembles else f"worst case of {many} attacks"
-        what = worst if many > 1 else outcomes.attacks[grid.attacks[0]].title
+        what = worst if many > 1 else title_of(outcomes.attacks[grid.attacks[0]])
     else:
-        what = outcomes.attacks[key].title or outcomes.attacks[key].name
-    title = f"{outcomes.title}: {what}, ε = {size:g} ({NORMS.get(grid.norm, grid.norm)})"
+        what = title_of(outcomes.attacks[key])
+    title = f"{readable(outcomes.title, outcomes.dataset)}: {what}, ε = {size:g} ({NORMS.get(grid.norm, grid.norm)})"
     text = figure.suptitle(shortened(title, int(figure.get_figwidth() * 11)), fontsize=10.5, x=0.01, ha="left")
     plain_text([text])
     caption(
@@ -205,7 +206,7 @@ def _look(grid: TransferGrid, key: str, styles: dict[str, Look]) -> Look:
     """Return how a card is drawn, or an ensemble of several: in grey, for it has no colour of its own."""
     if key in grid.outcomes.ensembles:
         ensemble = grid.outcomes.ensembles[key]
-        return Look(f"Ensemble of {len(ensemble.members)}: {ensemble.title}", GREY, "", "")
+        return Look(f"Ensemble of {len(ensemble.members)}: {title_of(ensemble)}", GREY, "", "")
     return styles[grid.outcomes.models[key].name]
 
 
@@ -236,7 +237,7 @@ def plot_attack_matrices(
     styles = looks(results)
     for place, (axes, key) in enumerate(zip(panels, grid.attacks, strict=False)):
         _draw_small(axes, grid, 100 * np.where(grid.scored_under(key), grid.right(size, key).mean(-1), np.nan))
-        plain_text([axes.set_title(shortened(outcomes.attacks[key].title, 30), fontsize=9.5, loc="left")])
+        plain_text([axes.set_title(shortened(title_of(outcomes.attacks[key]), 30), fontsize=9.5, loc="left")])
         axes.set(xticks=[], yticks=[])
         if place % columns == 0:
             _name_cards(axes.yaxis, grid, grid.surrogates, styles, 22, lines)
@@ -248,7 +249,8 @@ def plot_attack_matrices(
         axes.remove()
     shown = list(panels[: len(grid.attacks)])
     figure.colorbar(shown[0].images[0], ax=shown, fraction=0.03, pad=0.02, shrink=0.7, label="accuracy (%)")
-    title = f"{outcomes.title}: every attack, ε = {size:g} ({NORMS.get(grid.norm, grid.norm)})"
+    where = readable(outcomes.title, outcomes.dataset)
+    title = f"{where}: every attack, ε = {size:g} ({NORMS.get(grid.norm, grid.norm)})"
     plain_text([figure.suptitle(shortened(title, int(figure.get_figwidth() * 11)), fontsize=10.5, x=0.01, ha="left")])
     caption(
         figure,

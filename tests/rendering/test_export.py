@@ -37,6 +37,31 @@ def test_csv_and_parquet_read_back_to_the_same_numbers(frame, tmp_path):
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "rows.parquet"), frame, check_exact=True)
 
 
+def test_no_text_in_a_csv_file_is_a_formula_and_no_number_is_changed(frame, tmp_path):
+    formulas = ['=HYPERLINK("x")', "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1", "＝1", "a=1", "'=1", ""]
+    hostile = pd.DataFrame(
+        {
+            "text": pd.Series(formulas, dtype="string"),
+            "object": formulas,
+            "missing": [None, pd.NA, np.nan, *formulas[3:]],
+            "number": -np.arange(11) / 3,
+            "whole": pd.Series([-1, pd.NA] + [2**62 + 1] * 9, dtype="Int64"),
+            "yes": [True] * 11,
+        }
+    )
+    for form in ("csv", "json", "parquet"):
+        export_frame(hostile, tmp_path / f"rows.{form}", form)
+    back = pd.read_csv(tmp_path / "rows.csv", keep_default_na=False, lineterminator="\n", dtype={"whole": "string"})
+    written = [f"'{text}" if place < 8 else text for place, text in enumerate(formulas)]
+    assert list(back["text"]) == list(back["object"]) == written
+    assert list(back["missing"]) == ["", "", "", *written[3:]]
+    assert list(back["number"]) == list(hostile["number"])
+    assert list(back["whole"]) == ["-1", ""] + [str(2**62 + 1)] * 9
+    assert list(back["yes"]) == [True] * 11
+    assert [row["text"] for row in json.loads((tmp_path / "rows.json").read_text())] == formulas
+    assert list(pd.read_parquet(tmp_path / "rows.parquet")["text"]) == formulas
+
+
 def test_json_is_a_list_of_rows_with_null_for_what_is_missing(frame, tmp_path):
     export_frame(frame, tmp_path / "rows.json", "json")
     rows = json.loads((tmp_path / "rows.json").read_text(), parse_constant=pytest.fail)
