@@ -242,6 +242,7 @@ def _closed_on_error(database: sqlite3.Connection) -> Iterator[None]:
 
 def _writable(path: Path, check: Callable[[SealedTables], object]) -> sqlite3.Connection:
     path = _real(path)
+    tidy(path.parent)  # what is left of a creation that was killed
     if path.exists() and not path.is_file():
         raise UsageError(f"{shown_path(path)}: is not a regular file. Choose another --run folder.")
     if _is_new(path):
@@ -267,7 +268,6 @@ def _is_new(path: Path) -> bool:
 
 def _create(path: Path) -> None:
     """Make a file that holds no results yet: whole or not at all."""
-    tidy(path.parent)
     with whole_file(path) as draft:
         with closing(_connect(draft, "mode=rw")) as database:
             database.execute("BEGIN")
