@@ -1,6 +1,6 @@
-"""Fill the tables of docs/attacks.md from the attack cards, the components' docstrings and a count of passes.
+"""Fill the tables of docs/attacks/cards.md from the attack cards, the components' docstrings and a count of passes.
 
-    python benchmarks/attack_cards.py --page docs/attacks.md
+    python benchmarks/attack_cards.py --page docs/attacks/cards.md
 
 A test holds the page to what this writes. Passes are counted on four digits, at one epsilon and at two.
 """

@@ -1,4 +1,4 @@
-"""The page about attacks: its tables are those of the cards, its examples run."""
+"""The pages about attacks: their tables are those of the cards, their examples run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.registry import COMPONENTS, register_component
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
+GUIDE, CARDS = ((ROOT / "docs" / "attacks" / name).read_text(encoding="utf-8") for name in ("README.md", "cards.md"))
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def test_the_tables_are_what_the_command_beside_them_writes():
     place = importlib.util.spec_from_file_location("attack_cards", ROOT / "benchmarks" / "attack_cards.py")
     script = importlib.util.module_from_spec(place)
     place.loader.exec_module(script)
-    assert script.filled(PAGE) == PAGE
+    assert script.filled(CARDS) == CARDS
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def written(tmp_path):
     """A workspace that holds the files the page writes out."""
     room = tmp_path / "attacks"
     room.mkdir()
-    for block in re.findall(r"```(?:python|toml)\n(.*?)```", PAGE, re.DOTALL):
+    for block in re.findall(r"```(?:python|toml)\n(.*?)```", GUIDE, re.DOTALL):
         named = re.match(r"# attacks/(\S+)|.*^name = \"(\w+)\"", block, re.DOTALL | re.MULTILINE)
         if (named and "kind" in block) or "@register_component" in block:
             (room / (named[1] or f"{named[2]}.toml")).write_text(block)
