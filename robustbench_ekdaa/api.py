@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,16 @@ from .computing import ordinary_torch
 from .crafting import AdversarialImages
 from .crafting.surrogates import Precision
 from .data import Dataset, Split, load_split, shared_dataset
-from .errors import UsageError, WorkFailed
+from .errors import UsageError, WorkFailed, shown
 from .learning import TrainingJob, load_network
-from .learning.training import check_job
+from .learning.checking import check_job
 from .networks import Network
 from .progress import Progress, Silent
 from .scoring.executor import executor
 from .scoring.imported import ImportSpec, score_images
 from .scoring.outcomes import ModelRecord
 from .scoring.store import open_run, writing
-from .scoring.sweep import choose_device, choose_workers, run_sweep, train_models
+from .scoring.sweep import check_workers, choose_device, run_sweep, train_models
 
 
 def load_dataset(name: str, split: str = "test", limit: int | None = None) -> Split:
@@ -48,9 +49,28 @@ def load_dataset(name: str, split: str = "test", limit: int | None = None) -> Sp
 
 
 def _job(model: str | ModelCard, dataset: str, seed: int, held_out: float = 0.0) -> tuple[TrainingJob, Dataset]:
-    card = Workspace().models[model] if isinstance(model, str) else model
+    (card,) = _cards([model])
     whole = shared_dataset(dataset)
     return TrainingJob.on(whole, card, seed, held_out), whole
+
+
+def _cards(models: Sequence[str | ModelCard], workspace: Workspace | None = None) -> list[ModelCard]:
+    """Return model cards, looked up where they are given by name; raises UsageError for anything else."""
+    if isinstance(models, (str, ModelCard)) or not isinstance(models, Iterable):
+        raise UsageError(f"models: must be a list of model cards or their names (got {shown(models)})")
+    found = []
+    for model in models:
+        if not isinstance(model, (str, ModelCard)):
+            raise UsageError(f"a model must be a model card or its name (got {shown(model)})")
+        found.append((workspace or Workspace()).models[model] if isinstance(model, str) else model)
+    return found
+
+
+def _path(what: str, place: str | os.PathLike[str]) -> Path:
+    """Return a path; raises UsageError for what is none, and for "", which would be the current folder."""
+    if not isinstance(place, (str, os.PathLike)) or not str(place).strip() or "\0" in str(place):
+        raise UsageError(f"{what}: must be a path (got {shown(place)})")
+    return Path(place)
 
 
 def train(
@@ -68,9 +88,10 @@ def train(
     Args:
         model: a model card or its name.
         dataset: a data set's name.
-        seed: the training seed.
+        seed: the training seed, 0 or above.
         run: the run folder.
-        held_out: share of the training images kept aside for choosing a recipe; the test images are then not used.
+        held_out: share of the training images kept aside for choosing a recipe, 0 to 0.9; the test images are then not
+            used.
         device: "auto", "cpu", "cuda", ...
         progress: gets the bars (default: silent).
 
@@ -95,12 +116,13 @@ def train_many(
     keep_going: bool = False,
 ) -> list[ModelRecord]:
     """Train several models with several seeds; see `train`. With `keep_going`, failed ones are records, not errors."""
-    device = choose_device(device)
-    jobs = [_job(model, dataset, seed, held_out) for model in models for seed in seeds]
+    folder, device, workers = _path("run", run), choose_device(device), check_workers(workers)
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise UsageError(f"seeds: must be a list of training seeds (got {shown(seeds)})")
+    jobs = [_job(card, dataset, seed, held_out) for card in _cards(models) for seed in list(seeds)]
     for job, whole in jobs:
-        check_job(job, whole)  # before the run folder is made
-    crew = executor(choose_workers(workers, device), progress or Silent())
-    with writing(run, progress) as store, crew as runner:
+        check_job(job, whole, device)  # before the run folder is made
+    with writing(folder, progress) as store, executor(workers, progress or Silent(), device) as runner:
         records = train_models([job for job, _ in jobs], store, device=device, runner=runner)
     failed = [record for record in records if record.status == "failed"]
     if failed and not keep_going:
@@ -113,12 +135,19 @@ def load_model(
 ) -> Network:
     """Return a trained model as a plain `nn.Module` in evaluation mode: images in [0, 1] in, logits out.
 
+    Args:
+        model: a model card or its name.
+        dataset: the name of the data set it was trained on.
+        seed: its training seed.
+        run: the run folder.
+        device: "auto", "cpu", "cuda", ...
+
     Raises:
         UsageError: when the run does not hold it.
 
     """
     job, whole = _job(model, dataset, seed)
-    return load_network(job, whole, Path(run), device)
+    return load_network(job, whole, _path("run", run), choose_device(device))
 
 
 def craft(
@@ -212,8 +241,11 @@ def sweep(
         command: what asked for it, kept for the report.
 
     """
+    if not isinstance(spec, (SweepSpec, str, Path)):
+        raise UsageError(f"spec: must be a SweepSpec, or the path of a sweep file (got {shown(spec)})")
     whole = spec if isinstance(spec, SweepSpec) else read_sweep(Path(spec))
-    run_sweep(whole, run, workspace=workspace, device=device, workers=workers, progress=progress, command=command)
+    folder = _path("run", run)
+    run_sweep(whole, folder, workspace=workspace, device=device, workers=workers, progress=progress, command=command)
     return open_results(run)
 
 
@@ -240,7 +272,7 @@ def load_adversarial(
         UsageError: naming file, key and reason.
 
     """
-    return crafting.load_adversarial(Path(path), norm=norm, epsilons=epsilons, indices=indices)
+    return crafting.load_adversarial(_path("path", path), norm=norm, epsilons=epsilons, indices=indices)
 
 
 def score(
@@ -286,19 +318,20 @@ def score(
 
     """
     spec = ImportSpec(
-        file=Path(file),
+        file=_path("file", file),
         dataset=dataset,
-        models=models,
+        models=_cards(models, workspace),
         seeds=seeds,
         name=name,
         norm=norm,
         epsilons=epsilons,
         indices=indices,
     )
-    score_images(spec, run, workspace=workspace, device=device, workers=workers, progress=progress, command=command)
+    folder = _path("run", run)
+    score_images(spec, folder, workspace=workspace, device=device, workers=workers, progress=progress, command=command)
     return open_results(run)
 
 
 def open_results(run: str | Path) -> Results:
     """Open a run folder's results; no model is needed for that."""
-    return Results(open_run(run))
+    return Results(open_run(_path("run", run)))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import operator
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
 
 from .errors import UsageError, shown
 
 LARGEST = 2**63 - 1  # what the results store can hold
+# Bits of the significand: what a number of such a type can tell apart.
+NARROW = {"float32": 24, "float16": 11, "bfloat16": 8}
 
 
 def whole(what: str, value: object, *, least: int = 0, most: int = LARGEST) -> int:
@@ -29,6 +35,50 @@ def whole(what: str, value: object, *, least: int = 0, most: int = LARGEST) -> i
         raise UsageError(f"{what}: must be at least {least} (got {shown(number)})")
     if number > most:
         raise UsageError(f"{what}: must be at most {most} (got {shown(number)})")
+    return number
+
+
+def share(what: str, value: object, *, most: float) -> float:
+    """Return a share from 0 to ``most``, of any real type, as Python's float; raises UsageError for anything else."""
+    number = real(value)
+    if number is None or not 0 <= number <= most:
+        raise UsageError(f"{what}: must be a number from 0 to {most:g} (got {shown(value)})")
+    return float(number) + 0.0  # never -0.0, which would be another identity
+
+
+def real(value: Any) -> int | float | Decimal | Fraction | None:
+    """Return the number that a value is, of whatever type; None for what is no real number, as true and "1".
+
+    Of float32, float16 and bfloat16 the shortest decimal counts: np.float32(0.1), which is 0.10000000149, is 0.1.
+    """
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, Decimal):
+        return None if value.is_nan() else value
+    if isinstance(value, (int, float, Fraction)):
+        return None if value != value else value  # NaN
+    if getattr(value, "ndim", 1) != 0 or not hasattr(value, "dtype"):
+        return None
+    # A scalar, array or tensor: told apart by what its type is called, as importing NumPy and torch takes seconds.
+    kind = str(value.dtype).removeprefix("torch.")
+    if not kind.startswith(("float", "bfloat", "int", "uint")):
+        return None
+    try:
+        number = float(value.item())
+    except RuntimeError:  # a tensor without content, on torch's meta device
+        return None
+    if math.isnan(number):
+        return None
+    return _shortest(number, NARROW[kind]) if kind in NARROW and math.isfinite(number) else number
+
+
+def _shortest(number: float, bits: int) -> float:
+    """Return the shortest decimal that such a type stores as this number."""
+    for digits in range(1, 17):
+        candidate = float(f"{number:.{digits}g}")
+        mantissa, exponent = math.frexp(candidate)
+        if math.ldexp(round(math.ldexp(mantissa, bits)), exponent - bits) == number:
+            return candidate
     return number
 
 

@@ -59,7 +59,7 @@ def shown(value: object, width: int = 80) -> str:
     return one_line(text)
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str], listing: str | None = None) -> UsageError:
+def unknown_name(kind: str, name: object, known: Iterable[str], listing: str | None = None) -> UsageError:
     """Make the error for a name nobody knows, with the nearest right ones.
 
     Args:
@@ -70,8 +70,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str], listing: str | None
 
     """
     names = sorted(set(known))
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    if not near:
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) if isinstance(name, str) else []
+    if not near and isinstance(name, str):
         near = [candidate for candidate in names if name and (name in candidate or candidate in name)][:3]
     message = f"unknown {kind} {shown(name)}."
     if near:

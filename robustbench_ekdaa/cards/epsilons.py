@@ -9,8 +9,8 @@ from fractions import Fraction
 from itertools import islice
 from typing import Any
 
+from ..arguments import real
 from ..errors import UsageError, shown
-from .fields import real
 
 MOST_EPSILONS = 1_000  # of one sweep
 LARGEST_EPSILON = 1e9  # an l1 ball of this size holds all images of a thousand million pixels

@@ -4,54 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from decimal import Decimal
-from fractions import Fraction
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
-from ..arguments import integer
+from ..arguments import integer, real
 from ..errors import shown
 
 MOST_VALUES, DEEPEST = 1_000, 5  # of a table of options
-# Bits of the significand: what a number of such a type can tell apart.
-NARROW = {"float32": 24, "float16": 11, "bfloat16": 8}
-
-
-def real(value: Any) -> int | float | Decimal | Fraction | None:
-    """Return the number that a value is, of whatever type; None for what is no real number, as true and "1".
-
-    Of float32, float16 and bfloat16 the shortest decimal counts: np.float32(0.1), which is 0.10000000149, is 0.1.
-    """
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, Decimal):
-        return None if value.is_nan() else value
-    if isinstance(value, (int, float, Fraction)):
-        return None if value != value else value  # NaN
-    if getattr(value, "ndim", 1) != 0 or not hasattr(value, "dtype"):
-        return None
-    # A scalar, array or tensor: told apart by what its type is called, as importing NumPy and torch takes seconds.
-    kind = str(value.dtype).removeprefix("torch.")
-    if not kind.startswith(("float", "bfloat", "int", "uint")):
-        return None
-    try:
-        number = float(value.item())
-    except RuntimeError:  # a tensor without content, on torch's meta device
-        return None
-    if math.isnan(number):
-        return None
-    return _shortest(number, NARROW[kind]) if kind in NARROW and math.isfinite(number) else number
-
-
-def _shortest(number: float, bits: int) -> float:
-    """Return the shortest decimal that such a type stores as this number."""
-    for digits in range(1, 17):
-        candidate = float(f"{number:.{digits}g}")
-        mantissa, exponent = math.frexp(candidate)
-        if math.ldexp(round(math.ldexp(mantissa, bits)), exponent - bits) == number:
-            return candidate
-    return number
 
 
 def number(value: object) -> float:

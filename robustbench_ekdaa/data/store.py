@@ -6,6 +6,7 @@ import dataclasses
 import os
 from pathlib import Path
 
+from ..arguments import share, whole
 from ..cards import shown_path
 from ..errors import UsageError, unknown_name
 from ..progress import Progress, Silent
@@ -18,6 +19,8 @@ from .inventory import DatasetStatus, dataset_status
 from .loading import dataset_names
 from .location import archive_path, data_folder
 from .published import PUBLISHED, Published, download_published, read_published
+
+LARGEST_SIDE = 10_000  # pixels to resize pictures to
 
 
 def import_dataset(
@@ -47,7 +50,11 @@ def import_dataset(
         UsageError: naming file, key or picture, and reason; or when the name cannot be used.
         WorkFailed: when the archive cannot be written; then nothing has changed.
     """
-    path = archive_path(name)
+    path, seed = archive_path(name), whole("seed", seed)
+    if test_share is not None:
+        test_share = share("test share", test_share, most=1)
+    if size is not None:
+        size = _side("height", size[0]), _side("width", size[1])
     if name in DATASETS.names() and name not in PUBLISHED:
         raise UsageError(f"{name}: is the name of a data set that needs no import. Choose another name.")
     if os.path.lexists(path) and not replace:
@@ -62,6 +69,10 @@ def import_dataset(
     write_archive(path, dataclasses.replace(arrays, title=stored_title))
     task.advance()
     return dataset
+
+
+def _side(what: str, length: int) -> int:
+    return whole(f"size: {what}", length, least=1, most=LARGEST_SIDE)
 
 
 def fetch_dataset(name: str) -> DatasetStatus:

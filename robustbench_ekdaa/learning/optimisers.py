@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..cards import Recipe
-from ..errors import UsageError, unknown_name
+from ..errors import UsageError, told, unknown_name
 from .rule import LearningRule
 
 Schedule = torch.optim.lr_scheduler.LRScheduler
@@ -51,8 +51,8 @@ def make_optimiser(recipe: Recipe, rule: LearningRule, where: str) -> torch.opti
         groups.append({"params": feedback, **rule.feedback_options})
     try:
         return known[recipe.optimizer](groups, lr=recipe.learning_rate, **recipe.optimizer_options)  # type: ignore[no-any-return]
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{where}.optimizer_options: {recipe.optimizer} refuses them: {error}") from None
+    except Exception as error:  # torch's classes say in many ways that an option is wrong
+        raise UsageError(f"{where}.optimizer_options: {recipe.optimizer} refuses them: {told(error)}") from None
 
 
 def make_schedule(recipe: Recipe, optimiser: torch.optim.Optimizer, where: str) -> Schedule | None:
@@ -64,5 +64,5 @@ def make_schedule(recipe: Recipe, optimiser: torch.optim.Optimizer, where: str) 
         raise UsageError(f"{where}.schedule: {unknown_name('schedule of torch.optim', recipe.schedule, known)}")
     try:
         return known[recipe.schedule](optimiser, **recipe.schedule_options)  # type: ignore[no-any-return]
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{where}.schedule_options: {recipe.schedule} refuses them: {error}") from None
+    except Exception as error:
+        raise UsageError(f"{where}.schedule_options: {recipe.schedule} refuses them: {told(error)}") from None

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..arguments import share, whole
 from ..cards import ModelCard, NetworkSpec, content_hash
 from ..computing import ordinary_torch
 from ..data.dataset import Dataset, Split
-from ..errors import TrainingDiverged, UsageError, WorkFailed, located
-from ..files import clear_errors, shown_path, storable, whole_file
+from ..errors import TrainingDiverged, UsageError, located
+from ..files import clear_errors, shown_path, whole_file
 from ..networks import Network, build_network, network_blocks
 from ..networks.memory_format import MEMORY_FORMAT
 from ..progress import Progress, Silent, Task
@@ -33,6 +34,7 @@ from .rule import LearningRule
 # Part of every model's identity: raise it when a change here would give other weights from the same card.
 TRAINING_VERSION = 2
 PROBE_IMAGES = 256
+MOST_HELD_OUT = 0.9
 # A state to resume from is written at most this often: for tiny networks writing would cost more than training.
 SAVE_SECONDS = 3
 
@@ -46,7 +48,7 @@ class TrainingJob:
         dataset: the data set's name.
         fingerprint: the data set's fingerprint.
         seed: draws the weights, the feedback and the order of the images.
-        held_out: share of the training images that is kept aside for choosing a recipe, in [0, 1).
+        held_out: share of the training images that is kept aside for choosing a recipe, in [0, 0.9].
         source: what the data set is loaded by where that is not its name; no part of the key.
 
     """
@@ -57,6 +59,10 @@ class TrainingJob:
     seed: int
     held_out: float = 0.0
     source: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", whole("seed", self.seed))
+        object.__setattr__(self, "held_out", share("held_out", self.held_out, most=MOST_HELD_OUT))
 
     @classmethod
     def on(cls, dataset: Dataset, card: ModelCard, seed: int, held_out: float = 0.0) -> TrainingJob:
@@ -112,7 +118,9 @@ def make_rule(card: ModelCard) -> LearningRule:
         factory = RULES.get(card.rule, card.folder)
     rule = build(factory, card.rule_options, card.at("rule_options"))
     if not isinstance(rule, LearningRule):
-        raise WorkFailed(f"{card.at('rule')}: {card.rule} is not a LearningRule")
+        raise UsageError(
+            f"{card.at('rule')}: {card.rule} is not a LearningRule: derive it from robustbench_ekdaa.LearningRule"
+        )
     return rule
 
 
@@ -126,22 +134,6 @@ def make_network(job: TrainingJob, dataset: Dataset) -> Network:
         dataset.channel_statistics,
         job.card.at("network"),
     )
-
-
-@ordinary_torch(gradients=True)
-def check_job(job: TrainingJob, dataset: Dataset) -> None:
-    """Raise UsageError for anything in the card that would stop the training at its start."""
-    rule, network = make_rule(job.card), make_network(job, dataset)
-    try:
-        rule.bind(network, keyed_generator(job.seed, "feedback"))
-    except UsageError as error:
-        raise UsageError(f"{job.card.at('network')}: {error}") from None
-    try:
-        storable(rule.state_dict())
-    except Exception as error:  # found out after training, it would be lost
-        raise UsageError(f"{job.card.at('rule')}: its state cannot be saved ({error})") from None
-    where = job.card.at_recipe(job.dataset)
-    make_schedule(job.card.recipe(job.dataset), make_optimiser(job.card.recipe(job.dataset), rule, where), where)
 
 
 def split_held_out(job: TrainingJob, split: Split) -> tuple[Split, Split]:

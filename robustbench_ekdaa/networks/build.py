@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..cards import Block as BlockSpec
 from ..cards import NetworkSpec
-from ..errors import UsageError, located, shown, unknown_name
+from ..errors import UsageError, located, shown, told, unknown_name
 from ..randomness import uniform
 from ..registry import NETWORKS, build
 from .activations import ACTIVATIONS
@@ -82,10 +82,24 @@ def _assemble(spec: NetworkSpec, image_shape: tuple[int, int, int], classes: int
     return made
 
 
+def sketch(spec: NetworkSpec, image_shape: tuple[int, int, int], classes: int, where: str = "network") -> Network:
+    """Return the network without weights, on torch's meta device: how large it is can be asked of it.
+
+    Raises:
+        UsageError: if it cannot read such images, or is too large to be counted.
+
+    """
+    with torch.device("meta"):
+        statistics = torch.empty(image_shape[0], dtype=torch.float32)
+        try:
+            return Network(_assemble(spec, image_shape, classes, where), statistics, statistics, image_shape)
+        except (RuntimeError, OverflowError) as error:
+            raise UsageError(f"{where}: is too large ({told(error)}). Make widths or kernels smaller.") from None
+
+
 def check_network(spec: NetworkSpec, image_shape: tuple[int, int, int], classes: int, where: str = "network") -> None:
     """Raise UsageError if the network cannot read such images; makes no weights."""
-    with torch.device("meta"):
-        _assemble(spec, image_shape, classes, where)
+    sketch(spec, image_shape, classes, where)
 
 
 @torch.no_grad()

@@ -43,8 +43,11 @@ class Executor(Protocol):
 
 
 @contextmanager
-def executor(workers: int, progress: Progress) -> Iterator[Executor]:
-    """Give an executor with so many workers; one worker is this process itself.
+def executor(workers: int | None, progress: Progress, device: str = "cpu") -> Iterator[Executor]:
+    """Give an executor with so many workers.
+
+    One worker is this process itself: a debugger sees the jobs there, but code in them that ends the process ends it.
+    None stands for worker processes, one per core on a CPU and one on a GPU.
 
     Jobs for worker processes must be picklable. What a script or a module registers by a decorator is known in them
     too: they import that module, or run that script once more, as multiprocessing does.
@@ -57,7 +60,7 @@ def executor(workers: int, progress: Progress) -> Iterator[Executor]:
         if workers == 1:
             yield _Here(progress)
         else:
-            crew = Workers(workers, progress)
+            crew = Workers(workers or (usable_cores() if device == "cpu" else 1), progress)
             try:
                 yield crew
             finally:

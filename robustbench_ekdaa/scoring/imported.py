@@ -13,20 +13,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..cards import NAME, ModelCard, Workspace, content_hash, read_epsilons, shown_path
+from ..arguments import whole
+from ..cards import MOST_SEEDS, NAME, ModelCard, Workspace, content_hash, read_epsilons, shown_path
 from ..crafting import AdversarialImages, check_adversarial, check_reach, load_adversarial
 from ..data import Dataset, shared_dataset
-from ..errors import UsageError, WorkFailed
+from ..errors import UsageError, WorkFailed, shown
 from ..files import Stamp, stamp
 from ..learning import TrainingJob
-from ..learning.training import check_job
+from ..learning.checking import check_job
 from ..progress import Progress, Silent
 from .executor import Executor, executor
 from .jobs import SHOWN_IMAGES, Checkpoints, load_unchanged, predict
 from .outcomes import IMPORTED, AttackRecord
 from .plan import CLEAN, ImageSet, ensemble_key, refuse_twins, training_jobs
 from .store import Store, writing
-from .sweep import Summary, choose_device, choose_workers, predict_clean, train_models, trained_models
+from .sweep import Summary, check_workers, choose_device, predict_clean, train_models, trained_models
 
 BATCH = 250  # images scored at a time
 
@@ -56,13 +57,16 @@ class ImportSpec:
     epsilons: Sequence[float] | None = None
     indices: Sequence[int] | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seeds", whole("seeds", self.seeds, least=1, most=MOST_SEEDS))
+
     @property
     def attack(self) -> str:
         """The attack's name; raises UsageError for one that no card could have."""
         name = self.file.stem if self.name is None else self.name
-        if not NAME.fullmatch(name):
+        if not isinstance(name, str) or not NAME.fullmatch(name):
             raise UsageError(
-                f"{shown_path(self.file)}: cannot give an attack the name {name!r}. Choose one with --name."
+                f"{shown_path(self.file)}: cannot give an attack the name {shown(name)}. Choose one with --name."
             )
         return name
 
@@ -113,11 +117,11 @@ def score_images(
         WorkFailed: when the run folder cannot be written; all that was stored stays.
     """
     workspace, progress, device = workspace or Workspace(), progress or Silent(), choose_device(device)
-    workers = choose_workers(workers, device)
+    workers = check_workers(workers)
     if spec.attack in workspace.attacks or spec.attack in workspace.suites:
         raise UsageError(f"{spec.attack}: an attack card has that name. Choose another with --name.")
-    if not spec.models or spec.seeds < 1:
-        raise UsageError("name at least one model and one seed: there is nobody to score")
+    if not spec.models:
+        raise UsageError("name at least one model: there is nobody to score")
     cards = [workspace.models[model] if isinstance(model, str) else model for model in spec.models]
     dataset, (found, key) = shared_dataset(spec.dataset), spec.load()
     check_adversarial(found, dataset.test.images, where=shown_path(spec.file), fingerprint=dataset.fingerprint)
@@ -126,8 +130,8 @@ def score_images(
     refuse_twins(jobs)
     jobs = tuple({job.key: job for job in jobs}.values())  # a model may be named twice
     for job in jobs:
-        check_job(job, dataset)
-    with writing(run, progress) as store, executor(workers, progress) as runner:
+        check_job(job, dataset, device)
+    with writing(run, progress) as store, executor(workers, progress, device) as runner:
         known = store.attacks().values()
         if any(record.name == spec.attack and not record.imported for record in known):
             raise UsageError(f"{spec.attack}: an attack of this run has that name. Choose another with --name.")

@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..arguments import whole
 from ..cards import SweepSpec, Workspace
 from ..data import shared_dataset
-from ..errors import UsageError, WorkFailed
+from ..errors import UsageError, WorkFailed, shown
 from ..learning import TrainingJob
+from ..learning.checking import check_job
 from ..learning.checkpoint import load_checkpoint
-from ..learning.training import check_job, checkpoint_path
+from ..learning.training import checkpoint_path
 from ..progress import Progress, Silent
-from .executor import Executor, executor, usable_cores
+from .executor import Executor, executor
 from .images import image_files, tidy_run
 from .jobs import SHOWN_IMAGES, Checkpoints, CraftAndScore, Crafting, PredictClean, TrainModel
 from .outcomes import AttackRecord, ModelRecord
@@ -24,25 +26,27 @@ from .plan import CLEAN, CraftJob, ImageSet, SweepPlan, plan_sweep
 from .store import Key, Store, writing
 from .worker import refuse_to_start_work
 
+MOST_WORKERS = 1_000
 
-def choose_device(device: str) -> str:
-    """Turn "auto" into "cuda" where there is one, else "cpu"; raises UsageError for a device that is not there."""
+
+def choose_device(device: str | torch.device) -> str:
+    """Turn "auto" into "cuda" where there is one, else "cpu"; raises UsageError for a device that cannot be used."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"device {device!r} cannot be used here ({reason}). Use --device cpu or auto.") from None
-    return device
+        if not isinstance(device, (str, torch.device)):
+            raise TypeError("its name must be a text")
+        float(torch.ones(1, device=device).sum())  # torch knows devices that hold no numbers
+    except Exception as error:  # torch says in many ways that a device is not there
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"device {shown(device)} cannot be used here ({reason}). Use cpu or auto.") from None
+    return str(device)
 
 
-def choose_workers(workers: int | None, device: str) -> int:
-    """Return the number of workers: as asked, or one per core on a CPU and one on a GPU."""
+def check_workers(workers: int | None) -> int | None:
+    """Return the number of workers, None for as many as fit; raises UsageError for what is no number of them."""
     refuse_to_start_work()
-    if workers is not None and workers < 1:
-        raise UsageError(f"--workers: must be at least 1 (got {workers})")
-    return workers or (usable_cores() if device == "cpu" else 1)
+    return None if workers is None else whole("workers", workers, least=1, most=MOST_WORKERS)
 
 
 @dataclass
@@ -145,7 +149,7 @@ def run_sweep(
         run: the run folder.
         workspace: where the cards are (default: the current folder and the package's own).
         device: "auto", "cpu", "cuda", ...
-        workers: jobs run side by side in so many processes; None: one per core on a CPU. See `scoring.executor`.
+        workers: jobs run side by side in so many processes, 1: in this one, None: one per core on a CPU.
         progress: gets lines and bars.
         command: the command that asked for it, kept for reports.
 
@@ -154,13 +158,13 @@ def run_sweep(
         WorkFailed: when the run folder cannot be written; all that was stored stays.
     """
     workspace, progress, device = workspace or Workspace(), progress or Silent(), choose_device(device)
-    workers = choose_workers(workers, device)
+    workers = check_workers(workers)
     plans = [plan_sweep(spec, workspace, shared_dataset(name)) for name in spec.datasets]
     for plan in plans:
         for job in plan.models:
-            check_job(job, plan.dataset)
+            check_job(job, plan.dataset, device)
     summary = Summary()
-    with writing(run, progress) as store, executor(workers, progress) as runner:
+    with writing(run, progress) as store, executor(workers, progress, device) as runner:
         for plan in plans:
             _Driver(plan, store, runner, device, progress, summary).run(command)
     return summary

@@ -20,10 +20,11 @@ from robustbench_ekdaa.data import load_dataset
 from robustbench_ekdaa.errors import TrainingDiverged, UsageError
 from robustbench_ekdaa.files import FACTS, read_tensors, write_tensors
 from robustbench_ekdaa.learning import TrainingJob, load_network, train, training
+from robustbench_ekdaa.learning.checking import check_job
 from robustbench_ekdaa.learning.checkpoint import tidy_checkpoints
 from robustbench_ekdaa.learning.contract import run_test
 from robustbench_ekdaa.learning.logs import read_log
-from robustbench_ekdaa.learning.training import check_job, checkpoint_path, log_path, make_rule, partial_path
+from robustbench_ekdaa.learning.training import checkpoint_path, log_path, make_rule, partial_path
 from robustbench_ekdaa.progress import Silent
 
 NETWORK = {"blocks": [{"layer": "conv", "width": 2, "pool": "max"}, {"layer": "linear", "width": 4}]}

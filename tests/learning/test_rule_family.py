@@ -10,6 +10,7 @@ from torch.nn import functional
 from robustbench_ekdaa.cards import Block, NetworkSpec, Workspace
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.learning import TrainingJob
+from robustbench_ekdaa.learning.checking import check_job
 from robustbench_ekdaa.learning.rule import softmax_error
 from robustbench_ekdaa.learning.rules.direct_feedback_alignment import DirectFeedbackAlignment
 from robustbench_ekdaa.learning.rules.drtp import DirectRandomTargetProjection
@@ -20,7 +21,6 @@ from robustbench_ekdaa.learning.rules.pepita import Pepita
 from robustbench_ekdaa.learning.rules.predictive_coding import PredictiveCoding
 from robustbench_ekdaa.learning.rules.sign_symmetry import SignSymmetry
 from robustbench_ekdaa.learning.rules.straight_through import StraightThrough
-from robustbench_ekdaa.learning.training import check_job
 from robustbench_ekdaa.networks import build_network
 from robustbench_ekdaa.randomness import keyed_generator
 

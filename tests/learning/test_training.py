@@ -9,6 +9,7 @@ from robustbench_ekdaa.cards import ModelCard, Workspace
 from robustbench_ekdaa.errors import TrainingDiverged, UsageError
 from robustbench_ekdaa.files import read_tensors
 from robustbench_ekdaa.learning import TrainingJob, load_network, train, training
+from robustbench_ekdaa.learning.checking import check_job
 from robustbench_ekdaa.progress import Silent
 
 
@@ -213,6 +214,6 @@ def test_held_out_images_are_neither_trained_on_nor_taken_from_the_test_half(dig
 def test_a_recipe_torch_refuses_is_refused_before_training_with_its_field(digits, changes, message):
     base = {"schedule": None, "schedule_options": {}}
     with pytest.raises(UsageError) as caught:
-        training.check_job(job(digits, **{**base, **changes}), digits)
+        check_job(job(digits, **{**base, **changes}), digits)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)

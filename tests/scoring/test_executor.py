@@ -8,13 +8,14 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.scoring.executor import PartlyDone, executor
-from robustbench_ekdaa.scoring.sweep import choose_device, choose_workers
+from robustbench_ekdaa.scoring.sweep import check_workers, choose_device
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -181,12 +182,24 @@ def is_gone(process):
         return True
 
 
-def test_devices_and_workers_that_cannot_be_are_refused():
-    with pytest.raises(UsageError, match="device 'cuda:99' cannot be used here"):
-        choose_device("cuda:99")
-    with pytest.raises(UsageError, match="device 'gpu' cannot be used here"):
-        choose_device("gpu")
-    with pytest.raises(UsageError, match="--workers: must be at least 1"):
-        choose_workers(0, "cpu")
-    assert choose_workers(None, "cuda") == 1
-    assert choose_workers(None, "cpu") >= 1
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "meta", "", 7, None, True, torch.device("meta")])
+def test_a_device_that_cannot_compute_here_is_refused(device):
+    with pytest.raises(UsageError, match=r"device .* cannot be used here"):
+        choose_device(device)
+
+
+def test_a_device_may_be_named_by_torchs_own_type():
+    assert choose_device(torch.device("cpu")) == choose_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize("workers", [0, -1, True, 1.0, "2", 1001, 10**30])
+def test_workers_are_a_whole_number(workers):
+    with pytest.raises(UsageError, match=r"workers: must be (a whole number|at least 1|at most 1000)"):
+        check_workers(workers)
+
+
+def test_no_number_of_workers_stands_for_processes_and_one_for_this_process():
+    for workers, apart in ((None, True), (np.int64(1), False)):
+        with executor(check_workers(workers), Silent()) as runner:
+            ((_, result),) = runner.run([partial(square, 3)])
+        assert (result[1] != os.getpid()) == apart

@@ -1,0 +1,71 @@
+"""Whether a training can be done at all, found out before it begins and before a run folder is made."""
+
+from __future__ import annotations
+
+import torch
+
+from ..computing import ordinary_torch
+from ..data.dataset import Dataset
+from ..errors import UsageError, WorkFailed, told
+from ..files import storable
+from ..memory import in_words, total_memory
+from ..networks.build import sketch
+from ..randomness import keyed_generator
+from .contract import declared_exemptions
+from .optimisers import make_optimiser, make_schedule
+from .training import TrainingJob, make_network, make_rule
+
+NUMBER = 4  # bytes of a float32
+
+
+@ordinary_torch(gradients=True)
+def check_job(job: TrainingJob, dataset: Dataset, device: str = "cpu") -> None:
+    """Raise UsageError for anything in the card that would stop the training at its start."""
+    refuse_too_large(job, dataset, device)
+    rule, network = make_rule(job.card), make_network(job, dataset)
+    try:
+        rule.bind(network, keyed_generator(job.seed, "feedback"))
+        state = rule.state_dict()
+        declared_exemptions(rule)
+        rule.feedback_parameters()
+    except UsageError as error:
+        raise UsageError(f"{job.card.at('network')}: {error}") from None
+    except WorkFailed:
+        raise
+    except (Exception, SystemExit) as error:  # somebody's rule may raise anything
+        raise UsageError(f"{job.card.at('rule')}: {job.card.rule} fails when it is bound: {told(error)}") from error
+    try:
+        storable(state)
+    except Exception as error:  # found out after training, it would be lost
+        raise UsageError(f"{job.card.at('rule')}: its state cannot be saved ({error})") from None
+    where = job.card.at_recipe(job.dataset)
+    make_schedule(job.card.recipe(job.dataset), make_optimiser(job.card.recipe(job.dataset), rule, where), where)
+
+
+def refuse_too_large(job: TrainingJob, dataset: Dataset, device: str) -> None:
+    """Raise UsageError for a network or a batch that this machine's memory, or the GPU's, can never hold."""
+    batch = min(job.card.recipe(job.dataset).batch_size, len(dataset.train))
+    weights, needed = least_memory(job, dataset, batch)
+    there = device_memory(device)
+    if there is not None and needed > there:
+        raise UsageError(
+            f"{job.card.at('network')}: training takes {in_words(needed)} of memory at least ({weights:,.0f} weights, "
+            f"batches of {batch:,} images), and there are {in_words(there)}. Make width, kernel or batch_size smaller."
+        )
+
+
+def least_memory(job: TrainingJob, dataset: Dataset, batch: int) -> tuple[float, float]:
+    """Return the number of weights, and the bytes for them, their gradients and a batch's pre-activations."""
+    network = sketch(job.card.network, dataset.image_shape, len(dataset.classes), job.card.at("network"))
+    weights = sum(float(parameter.numel()) for parameter in network.parameters())
+    with torch.no_grad():
+        _, traces = network.trace(torch.empty((1, *dataset.image_shape), dtype=torch.float32, device="meta"))
+    units = sum(float(trace.preactivation.numel()) for trace in traces)
+    return weights, NUMBER * (2 * weights + batch * units)
+
+
+def device_memory(device: str) -> int | None:
+    """Return the bytes of memory that a device has; None where nobody says."""
+    if torch.device(device).type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return total_memory()
