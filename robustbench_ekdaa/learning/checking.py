@@ -25,7 +25,6 @@ def check_job(job: TrainingJob, dataset: Dataset, device: str = "cpu") -> None:
     rule, network = make_rule(job.card), make_network(job, dataset)
     try:
         rule.bind(network, keyed_generator(job.seed, "feedback"))
-        state = rule.state_dict()
         declared_exemptions(rule)
         rule.feedback_parameters()
     except UsageError as error:
@@ -35,9 +34,9 @@ def check_job(job: TrainingJob, dataset: Dataset, device: str = "cpu") -> None:
     except (Exception, SystemExit) as error:  # somebody's rule may raise anything
         raise UsageError(f"{job.card.at('rule')}: {job.card.rule} fails when it is bound: {told(error)}") from error
     try:
-        storable(state)
-    except Exception as error:  # found out after training, it would be lost
-        raise UsageError(f"{job.card.at('rule')}: its state cannot be saved ({error})") from None
+        storable(rule.state_dict())
+    except (Exception, SystemExit) as error:  # found out after training, it would be lost
+        raise UsageError(f"{job.card.at('rule')}: its state cannot be saved ({told(error)})") from error
     where = job.card.at_recipe(job.dataset)
     make_schedule(job.card.recipe(job.dataset), make_optimiser(job.card.recipe(job.dataset), rule, where), where)
 

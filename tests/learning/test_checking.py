@@ -48,7 +48,7 @@ def workspace(folder, body="pass", rule=None, card=CARD) -> rb.Workspace:
         ("def bind(self): pass", r"mine\.py:Mine fails when it is bound: TypeError"),
         ("def __init__(self): sys.exit(0)", r"SystemExit"),
         ("def state_dict(self): return 5", r"its state cannot be saved"),
-        ("def state_dict(self): raise KeyError('a')", r"fails when it is bound: KeyError"),
+        ("def state_dict(self): sys.exit(1)", r"its state cannot be saved \(SystemExit: 1"),
         ("exemptions = 5", r"fails when it is bound: TypeError"),
         ("def feedback_parameters(self): sys.exit(1)", r"fails when it is bound: SystemExit: 1"),
     ],
