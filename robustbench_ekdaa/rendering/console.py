@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from ..analysis.results import Results
 from ..analysis.summary import FOOLED
-from ..text import one_line
 from .tables import display_frame
 
 if TYPE_CHECKING:
@@ -38,5 +37,5 @@ def summary_table(results: Results, epsilon: float | None = None) -> Table:
             table.add_column(Text(heading), justify="right", no_wrap=True)
     for row in shown.itertuples(index=False):
         # Text, not markup: a title in brackets is a title.
-        table.add_row(*(Text(one_line(cell)) for cell in row))
+        table.add_row(*(Text(cell) for cell in row))
     return table

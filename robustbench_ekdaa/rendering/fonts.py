@@ -81,13 +81,14 @@ def _installed() -> Iterator[str]:
 @cache
 def _letters(family: str) -> frozenset[str]:
     import_matplotlib()
-    from matplotlib.font_manager import FontProperties, fontManager
+    from matplotlib.font_manager import fontManager
     from matplotlib.ft2font import FT2Font
 
+    faces = [font for font in fontManager.ttflist if font.name == family]
+    plain = min(faces, key=lambda font: (font.style != "normal", font.weight != 400), default=None)
     try:
-        path = fontManager.findfont(FontProperties(family=family), fallback_to_default=False)
-        return frozenset(map(chr, FT2Font(path).get_charmap()))
-    except (ValueError, OSError, RuntimeError):  # it was removed, or cannot be read
+        return frozenset(map(chr, FT2Font(plain.fname).get_charmap())) if plain else frozenset()
+    except (OSError, RuntimeError):  # it was removed, or cannot be read
         return frozenset()
 
 

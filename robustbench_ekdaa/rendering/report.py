@@ -23,6 +23,7 @@ from ..errors import UsageError
 from ..files import clear_errors, refuse_run_folder, shown_path, whole_folder
 from ..progress import Progress, Silent
 from ..scoring.outcomes import Outcomes
+from ..text import visible
 from .backend import ordinary_matplotlib
 from .curves import plot_curves
 from .examples import plot_examples
@@ -203,6 +204,7 @@ def _page(
     environment = Environment(
         loader=PackageLoader("robustbench_ekdaa.rendering", "templates"),
         autoescape=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,  # what is markup already is ours
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ import pandas as pd
 
 from ..analysis.standing import NOT_RANKED
 from ..analysis.summary import FOOLED
+from ..text import one_line
 from .style import NORMS
 
 NOTHING = "–"
@@ -43,7 +45,8 @@ def display_frame(summary: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFr
         titles: how data sets are called, by name.
 
     Returns:
-        strings under the headings of a table; columns that say the same in every row are left out.
+        strings of one line each, that no terminal obeys, under the headings of a table; columns that say the same in
+        every row are left out.
     """
     epsilons = sorted({float(size) for size in summary["epsilon"].dropna()})
     one = f" at ε = {epsilons[0]:g}" if len(epsilons) == 1 else " at ε"
@@ -66,7 +69,7 @@ def display_frame(summary: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFr
             "seeds": str(row["n_seeds"]),
             "note": row["note"],
         }
-        rows.append(cells)
+        rows.append({name: one_line(cell) for name, cell in cells.items()})
     table = pd.DataFrame(rows, dtype=object)
     constant = [name for name in ("data set", "norm") if table[name].nunique() < 2]
     hidden = constant + (["ε"] if len(epsilons) < 2 else []) + ([] if noise else [f"noise accuracy{one} (%)"])
@@ -125,4 +128,5 @@ def latex_table(table: pd.DataFrame, below: str) -> str:
     text = table.to_latex(index=False, escape=True, column_format="l" * len(table.columns))
     for letter, command in LATEX.items():
         text = text.replace(letter, command)
+    text = re.sub(r"^(?=[\[*])", "{}", text, flags=re.MULTILINE)  # after a row's end they would be read as its options
     return text + "".join(f"% {line}\n" for line in textwrap.wrap(below, 100))

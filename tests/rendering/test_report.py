@@ -5,8 +5,10 @@ import re
 import resource
 import shutil
 import subprocess
+import unicodedata
 from contextlib import contextmanager
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -19,11 +21,12 @@ from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.rendering import write_report
 from robustbench_ekdaa.rendering.report import MARKER
-from robustbench_ekdaa.rendering.tables import display_frame
+from robustbench_ekdaa.rendering.tables import display_frame, latex_table
 
 from ..made_outcomes import make_outcomes, random_outcomes, with_constant, without
 
 EVIL = '<script>alert("x")</script>'
+OBEYED = "[5mm] \x1b[31mred\x9b \u202eabc\x85\u2028"  # by LaTeX, by terminals, by whatever lays out text
 
 
 class Page(HTMLParser):
@@ -58,14 +61,15 @@ def no_file_larger_than(size):
 
 @pytest.fixture(scope="module")
 def results(real):
-    hurt = without(random_outcomes(cards=2, seeds=2, titles={"ekdaa": EVIL}), "ekdaa1", error=f"diverged {EVIL}")
+    titles = {"ekdaa": EVIL, "backprop": OBEYED}
+    hurt = without(random_outcomes(cards=2, seeds=2, titles=titles), "ekdaa1", error=f"diverged {EVIL}")
     return Results([real, replace(hurt, dataset="cifar10", title="CIFAR-10 (JPEG)")])
 
 
 @pytest.fixture(scope="module")
 def folder(results, tmp_path_factory):
     out = tmp_path_factory.mktemp("report") / "deep" / "report"
-    assert write_report(results, out, command=f"robustbench-ekdaa sweep {EVIL}") == out / "index.html"
+    assert write_report(results, out, command=f"robustbench-ekdaa sweep {EVIL}\n{OBEYED}") == out / "index.html"
     return out
 
 
@@ -83,6 +87,19 @@ def test_the_page_runs_nothing_and_every_word_of_a_card_is_escaped(folder):
     assert page.text.count(EVIL) >= 3  # as text: the title, the error, the command
     assert "<script" not in (folder / "index.html").read_text()
     assert all(page.alts)
+
+
+def test_nothing_obeys_what_a_title_holds(folder):
+    for name in ("index.html", "tables/summary.md", "tables/summary.tex"):
+        text = (folder / name).read_text(encoding="utf-8")
+        assert {letter for letter in text if unicodedata.category(letter) in ("Cc", "Cf", "Zl", "Zp")} == {"\n"}, name
+        assert "x1b" in text
+    assert f"sweep {escape(EVIL)}\n[5mm]".replace("&quot;", "&#34;") in (folder / "index.html").read_text()
+
+
+def test_no_row_of_a_latex_table_is_read_as_an_option_of_the_row_above():
+    text = latex_table(pd.DataFrame({"model": ["plain", "[5mm]", "*", "a [b]"]}), "")
+    assert re.findall(r"^.*\\\\$", text, re.MULTILINE)[1:] == [r"plain \\", r"{}[5mm] \\", r"{}* \\", r"a [b] \\"]
 
 
 def test_the_page_says_what_a_reader_needs(folder):
