@@ -246,3 +246,19 @@ def test_a_report_tells_beside_a_table_of_imported_images_how_their_models_were_
     assert results.datasets == ["digits", "digits (mine)"]
     page = write_report(results, tmp_path / "report", trainings=read_trainings(swept)).read_text(encoding="utf-8")
     assert page.count("<h3>How the models were trained</h3>") == 1
+
+
+def test_images_crafted_on_models_whose_cards_changed_since_stay_what_they_are(tmp_path, workspace, spec):
+    spec = spec.model_copy(update={"attacks": ("ens_fgsm",), "epsilons": (0.0, 0.2), "seeds": 1, "save_images": True})
+    run = tmp_path / "run"
+    run_sweep(spec, run, workspace=workspace)
+    (file,) = (run / "adversarial").glob("*.safetensors")
+    score_images(ImportSpec(file=file, dataset="digits", models=MODELS, seeds=1, name="kept"), run, workspace=workspace)
+    (before,) = open_run(run)
+    write_card(tmp_path, "quick_bp", "backprop", rate=0.01)
+    run_sweep(spec, run, workspace=Workspace(tmp_path))
+    (after,) = open_run(run)
+    (key,) = [key for key, record in after.attacks.items() if record.imported]
+    (crafted_on,) = {cell.surrogate for cell in after.cells if cell.attack == key}
+    assert after.ensembles[crafted_on] == before.ensembles[crafted_on]
+    assert len(Results([after]).frame().query("attack == 'kept'")) == 2  # of quick_ekdaa, which is what it was

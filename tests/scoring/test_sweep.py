@@ -415,3 +415,30 @@ def test_outcomes_of_a_model_that_came_out_otherwise_the_second_time_are_not_mix
     with pytest.raises(WorkFailed, match=r"quick_bp \(seed 0\), whose checkpoint was gone, .* \(train_loss 0.5, now "):
         run_sweep(spec.model_copy(update={"epsilons": (0.0, 0.3)}), tmp_path / "run", workspace=workspace)
     assert facts(tmp_path / "run") == before
+
+
+def test_of_two_same_sweeps_at_once_the_second_waits_and_trains_nothing(tmp_path, workspace, spec):
+    script = (
+        "import sys, time; from pathlib import Path; from robustbench_ekdaa.cards import SweepSpec, Workspace\n"
+        "from robustbench_ekdaa.scoring.sweep import run_sweep; from robustbench_ekdaa.progress import Silent\n"
+        "class Lines(Silent):\n"
+        "    def line(self, text): print(text)\n"
+        "print(flush=True); sys.stdin.read(1)\n"
+        "run_sweep(SweepSpec.model_validate_json(sys.argv[1]), sys.argv[2], workspace=Workspace(sys.argv[3]),\n"
+        "          progress=Lines())\n"
+    )
+    arguments = [sys.executable, "-c", script, spec.model_dump_json(), str(tmp_path / "run"), str(tmp_path)]
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    twins = [subprocess.Popen(arguments, **options) for _ in range(2)]
+    for twin in twins:
+        assert twin.stdout.readline() == "\n"  # it is ready
+    for twin in twins:
+        twin.stdin.write("!")
+        twin.stdin.flush()
+    told = [twin.communicate(timeout=300) for twin in twins]
+    assert [(twin.returncode, errors) for twin, (_, errors) in zip(twins, told, strict=True)] == [(0, "")] * 2
+    first, second = sorted((lines.splitlines() for lines, _ in told), key=len)
+    assert "to do: 4 trainings, 9 craftings, 72 cells" in first[0]
+    assert second[0].endswith("another command works in this folder; waiting until it has finished")
+    assert "to do: 0 trainings, 0 craftings, 0 cells" in second[1]
+    assert len(facts(tmp_path / "run")[0]) == 72
