@@ -76,4 +76,7 @@ def test_under_adamw_ekdaas_kernels_align_by_the_decay_alone_whatever_gamma_is(d
 def apart(rule):
     """|W - E| of every layer that has an error kernel."""
     weights = [block.layer.weight for block in rule.network.block_list[1:]]
-    return [float((weight - kernel).detach().norm()) for weight, kernel in zip(weights, rule.feedback_parameters(), strict=True)]
+    return [
+        float((weight - kernel).detach().norm())
+        for weight, kernel in zip(weights, rule.feedback_parameters(), strict=True)
+    ]
