@@ -20,7 +20,7 @@ from threading import RLock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-from .errors import UsageError, WorkFailed, shown, told, unknown_name
+from .errors import UsageError, WorkFailed, located, shown, told, unknown_name
 from .files import read_bytes, shown_path
 
 if TYPE_CHECKING:
@@ -219,7 +219,8 @@ def build(factory: Callable[..., Any], options: Mapping[str, Any], where: str, *
     if missing:
         raise UsageError(f"{where}: the option {missing[0]} is missing")
     try:
-        return factory(**arguments)
+        with located(where):
+            return factory(**arguments)
     except (UsageError, WorkFailed):
         raise
     except (Exception, SystemExit) as error:  # what a class or function from a card's file does is not foreseen

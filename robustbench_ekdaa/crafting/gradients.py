@@ -42,7 +42,7 @@ def look_ahead(*, decay: Annotated[float, Field(ge=0)] = 1.0) -> Wrapper:
 
 
 def variance_tuning(
-    *, neighbours: Annotated[int, Field(ge=1)] = 20, radius: Annotated[float, Field(gt=0)] = 1.5
+    *, neighbours: Annotated[int, Field(ge=1, le=1_000)] = 20, radius: Annotated[float, Field(gt=0)] = 1.5
 ) -> Wrapper:
     """Add how gradients nearby differed from the last one (VMI, VNI; Wang & He, CVPR 2021, arXiv:2103.15571).
 
@@ -76,7 +76,9 @@ def variance_tuning(
     return wrap
 
 
-def sampling(*, samples: Annotated[int, Field(ge=2)] = 11, radius: Annotated[float, Field(gt=0)] = 7.0) -> Wrapper:
+def sampling(
+    *, samples: Annotated[int, Field(ge=2, le=1_000)] = 11, radius: Annotated[float, Field(gt=0)] = 7.0
+) -> Wrapper:
     """Average along the line of the last average (EMI; Wang et al., BMVC 2021, arXiv:2103.10609, equations 8 and 9).
 
     The points lie at equal distances from -radius to radius steps along the last average gradient. Before there is
@@ -110,7 +112,7 @@ def sampling(*, samples: Annotated[int, Field(ge=2)] = 11, radius: Annotated[flo
 def kernel_smoothing(
     *,
     kernel: Literal["gaussian", "linear", "uniform"] = "gaussian",
-    size: Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=SHARE_OF_SIDE)] = 15,
+    size: Annotated[int, Field(ge=1, le=255)] | Annotated[str, Field(pattern=SHARE_OF_SIDE)] = 15,
 ) -> Wrapper:
     """Smooth the gradient, as if the image were shifted (TI; Dong et al., CVPR 2019, arXiv:1904.02884, section 3.2).
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .moment import Gradient, Moment, State, Transform, Wrapper
 
-Copies: TypeAlias = Annotated[int, Field(ge=1)]
+Copies: TypeAlias = Annotated[int, Field(ge=1, le=1_000)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ..cards import AttackCard, Component
-from ..errors import UsageError
+from ..errors import located
 from ..registry import COMPONENTS, build, is_file_reference, parameters_of
 from .criteria import Criterion
 from .inputs import through
@@ -46,15 +46,13 @@ class Recipe:
 
 def build_part(card: AttackCard, role: str, component: Component, field: str) -> Any:
     """Build one component of a card; one that has to know the norm, or whether there is a target, is told."""
-    try:
+    with located(card.at(field)):
         beside = card.folder if is_file_reference(component.component) else None
         factory = COMPONENTS[role].get(component.component, beside)
-        known = {"norm": card.norm, "targeted": card.target is not None}
         asked = parameters_of(factory)
-        given = {name: value for name, value in known.items() if name in asked}
-        return build(factory, component.options, field, **given)
-    except UsageError as error:
-        raise UsageError(card.at(str(error))) from None
+    known = {"norm": card.norm, "targeted": card.target is not None}
+    given = {name: value for name, value in known.items() if name in asked}
+    return build(factory, component.options, card.at(field), **given)
 
 
 def build_recipe(card: AttackCard) -> Recipe:

@@ -106,7 +106,9 @@ def ensemble_losses() -> Source:
     return source
 
 
-def variance_reduced(*, rounds: Annotated[int, Field(ge=1)] = 4, decay: Annotated[float, Field(ge=0)] = 1.0) -> Source:
+def variance_reduced(
+    *, rounds: Annotated[int, Field(ge=1, le=1_000)] = 4, decay: Annotated[float, Field(ge=0)] = 1.0
+) -> Source:
     """The stochastic variance reduced ensemble (SVRE; Xiong et al., CVPR 2022, arXiv:2111.10752, algorithm 2).
 
     From x, an inner attack takes rounds x surrogates steps. Each asks one surrogate k, drawn at random, for

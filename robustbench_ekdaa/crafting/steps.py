@@ -26,7 +26,7 @@ def patch_wise(
     *,
     norm: str,
     amplification: Annotated[float, Field(gt=0)] = 10.0,
-    size: Annotated[int, Field(ge=3)] = 3,
+    size: Annotated[int, Field(ge=3, le=255)] = 3,
 ) -> Step:
     """Take large steps; hand what leaves the ball to the pixels around (PI; Gao et al., ECCV 2020, arXiv:2007.06765).
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..cards import Recipe
-from ..errors import UsageError, told, unknown_name
+from ..errors import UsageError, shown, told, unknown_name
 from .rule import LearningRule
 
 Schedule = torch.optim.lr_scheduler.LRScheduler
@@ -45,6 +45,7 @@ def make_optimiser(recipe: Recipe, rule: LearningRule, where: str) -> torch.opti
     known = optimiser_names()
     if recipe.optimizer not in known:
         raise UsageError(f"{where}.optimizer: {unknown_name('optimiser of torch.optim', recipe.optimizer, known)}")
+    refuse_other_types(known[recipe.optimizer], recipe.optimizer_options, f"{where}.optimizer_options")
     groups: list[dict[str, Any]] = [{"params": list(rule.network.parameters())}]
     feedback: list[nn.Parameter] = rule.feedback_parameters()
     if feedback:
@@ -62,7 +63,31 @@ def make_schedule(recipe: Recipe, optimiser: torch.optim.Optimizer, where: str) 
     known = schedule_names()
     if recipe.schedule not in known:
         raise UsageError(f"{where}.schedule: {unknown_name('schedule of torch.optim', recipe.schedule, known)}")
+    refuse_other_types(known[recipe.schedule], recipe.schedule_options, f"{where}.schedule_options")
     try:
         return known[recipe.schedule](optimiser, **recipe.schedule_options)  # type: ignore[no-any-return]
     except Exception as error:
         raise UsageError(f"{where}.schedule_options: {recipe.schedule} refuses them: {told(error)}") from None
+
+
+def refuse_other_types(kind: type, options: dict[str, Any], where: str) -> None:
+    """Raise UsageError for an option of another type than its default: torch takes true as 1, and "8" till it steps."""
+    parameters = inspect.signature(kind).parameters
+    for name in sorted(options.keys() & parameters.keys()):
+        default, value = parameters[name].default, options[name]
+        wanted, types = _type_of(default)
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise UsageError(f"{where}.{name}: must be {wanted} (got {shown(value)})")
+
+
+def _type_of(default: Any) -> tuple[str, tuple[type, ...]]:
+    if default is None:
+        return "anything", (object, bool)
+    if isinstance(default, bool):
+        return "true or false", (bool,)
+    if isinstance(default, str):
+        return "text", (str,)
+    if isinstance(default, tuple):
+        return "a list", (list, tuple)
+    # What has to be given is a number, or a list of numbers, in all classes of torch.
+    return "a number", (int, float, list, tuple)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..cards import AttackCard, ModelCard, SweepSpec, Workspace, content_hash
-from ..crafting import Precision, check_reach, doubts
+from ..crafting import Precision, build_attempt, check_reach, doubts
 from ..data import Dataset
 from ..errors import UsageError
 from ..learning import TrainingJob
@@ -211,8 +211,8 @@ def plan_sweep(spec: SweepSpec, workspace: Workspace, dataset: Dataset) -> Sweep
     """Turn a specification into jobs on one data set.
 
     Raises:
-        UsageError: for an unknown name, two cards that describe the same model, an ensemble of one, or an epsilon that
-            reaches beyond all images.
+        UsageError: for an unknown name, two cards that describe the same model, an attack card that cannot be built, an
+            ensemble of one, or an epsilon that reaches beyond all images.
 
     """
     surrogates = training_jobs([workspace.models[name] for name in spec.surrogate_names], dataset, spec.seeds)
@@ -220,6 +220,7 @@ def plan_sweep(spec: SweepSpec, workspace: Workspace, dataset: Dataset) -> Sweep
     refuse_twins((*surrogates, *targets))
     cards = workspace.expand_attacks(spec.attacks)
     for card in cards:
+        build_attempt(card)  # now, and not after training: what is wrong in a component is found when it is built
         check_reach(card.norm, dataset.image_shape, spec.epsilons, f"attack {card.name}")
     together = [card.name for card in cards if card.uses_ensemble]
     if together and len(spec.surrogate_names) < 2:

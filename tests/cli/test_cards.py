@@ -8,6 +8,7 @@ import pytest
 
 from ..cards.made import ATTACK, MODEL, SWEEP, write
 
+PART = '[[{}]]\ncomponent = "{}"\n{}\n'
 TRAIN = "train mine --dataset digits --seeds 1 --run r --workers 1"
 
 
@@ -97,6 +98,50 @@ def test_what_is_wrong_in_a_card_is_said_where_it_is_written(cli, tmp_path, old,
     write(tmp_path, MODEL.replace(old, new, 1))
     code, _, error = cli(TRAIN)
     assert (code, error.count("\n")) == (2, 1)
+    assert message in error
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"momentum"', '"momentun"', "update: unknown attack update 'momentun'. Did you mean momentum"),
+        ("decay = 0.5", "decay = true", "update.decay: must be a valid number (got True)"),
+        ("decay = 0.5", "decay = -1", "update.decay: must be greater than or equal to 0 (got -1)"),
+        ("decay = 0.5", "gamma = 1", "update: unknown option 'gamma'. Known: decay."),
+        (
+            "decay = 0.5",
+            PART.format("gradient", "kernel_smoothing", "size = 2001"),
+            "gradient.0.size: must be less",
+        ),
+        (
+            "decay = 0.5",
+            PART.format("gradient", "sampling", "samples = 100000"),
+            "gradient.0.samples: must be",
+        ),
+        (
+            "decay = 0.5",
+            PART.format("gradient", "variance_tuning", "neighbours = 100000"),
+            "neighbours: must be less",
+        ),
+        (
+            "decay = 0.5",
+            PART.format("gradient", "kernel_smoothing", "size = 4"),
+            "gradient.0: kernel_smoothing: size must",
+        ),
+        ("decay = 0.5", PART.format("input", "scale", "copies = 100000"), "input.0.copies: must be less than"),
+        ("decay = 0.5", PART.format("input", "part.py:made", ""), "input.0: made fails: ZeroDivisionError"),
+        ("decay = 0.5", PART.format("input", "part.py:NUMBER", ""), "input.0: part.py:NUMBER: must be a class"),
+        ('"mine"', '"mine"\nloss = "cross"', "loss: unknown attack loss 'cross'. Did you mean cross_entropy"),
+    ],
+)
+def test_what_is_wrong_in_an_attack_is_said_before_anything_is_trained(cli, tmp_path, old, new, message):
+    assert old in ATTACK
+    write(tmp_path, ATTACK.replace(old, new, 1), room="attacks")
+    (tmp_path / "attacks" / "part.py").write_text("NUMBER = 3\ndef made():\n    return 1 / 0\n")
+    code, _, error = cli("sweep --dataset digits --models backprop --attacks mine --epsilons 0.1 --run r")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "attacks/mine.toml: " in error
     assert message in error
     assert not (tmp_path / "r").exists()
 

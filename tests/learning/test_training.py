@@ -1,5 +1,6 @@
 """Training: the same bits from the same seed, resuming, divergence, and true gradients afterwards."""
 
+import inspect
 import json
 
 import pytest
@@ -10,6 +11,7 @@ from robustbench_ekdaa.errors import TrainingDiverged, UsageError
 from robustbench_ekdaa.files import read_tensors
 from robustbench_ekdaa.learning import TrainingJob, load_network, train, training
 from robustbench_ekdaa.learning.checking import check_job
+from robustbench_ekdaa.learning.optimisers import optimiser_names, refuse_other_types, schedule_names
 from robustbench_ekdaa.progress import Silent
 
 
@@ -209,6 +211,23 @@ def test_held_out_images_are_neither_trained_on_nor_taken_from_the_test_half(dig
         ({"optimizer": "Adam", "optimizer_options": {"momentum": 0.9}}, "Adam refuses them"),
         ({"schedule": "ReduceLROnPlateau"}, "training.default.schedule: unknown schedule"),
         ({"schedule": "StepLR", "schedule_options": {}}, "StepLR refuses them"),
+        ({"optimizer_options": {"momentum": True}}, "default.optimizer_options.momentum: must be a number (got True)"),
+        (
+            {"optimizer_options": {"momentum": "0.9"}},
+            "optimizer_options.momentum: must be a number (got '0.9')",
+        ),
+        ({"optimizer_options": {"nesterov": 1}}, "default.optimizer_options.nesterov: must be true or false (got 1)"),
+        (
+            {"optimizer": "Adam", "optimizer_options": {"betas": 0.9}},
+            "options.betas: must be a list (got 0.9)",
+        ),
+        ({"optimizer": "Adam", "optimizer_options": {"betas": [0.9]}}, "optimizer_options: Adam refuses them: "),
+        ({"optimizer": "Adam", "optimizer_options": {"betas": ["a", "b"]}}, "optimizer_options: Adam refuses them: "),
+        (
+            {"schedule": "StepLR", "schedule_options": {"step_size": "5"}},
+            "options.step_size: must be a number",
+        ),
+        ({"schedule": "MultiStepLR", "schedule_options": {"milestones": 5}}, "MultiStepLR refuses them: TypeError"),
     ],
 )
 def test_a_recipe_torch_refuses_is_refused_before_training_with_its_field(digits, changes, message):
@@ -217,3 +236,11 @@ def test_a_recipe_torch_refuses_is_refused_before_training_with_its_field(digits
         check_job(job(digits, **{**base, **changes}), digits)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_every_option_of_torchs_classes_may_be_given_its_own_default():
+    for kind in (*optimiser_names().values(), *schedule_names().values()):
+        parameters = inspect.signature(kind).parameters
+        refuse_other_types(
+            kind, {name: each.default for name, each in parameters.items() if each.default != each.empty}, ""
+        )

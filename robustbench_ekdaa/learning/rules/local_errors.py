@@ -42,7 +42,10 @@ class LocalErrors(LearningRule):
     }
 
     def __init__(
-        self, *, beta: Annotated[float, Field(ge=0, le=1)] = 0.99, classifier_inputs: Annotated[int, Field(gt=0)] = 4096
+        self,
+        *,
+        beta: Annotated[float, Field(ge=0, le=1)] = 0.99,
+        classifier_inputs: Annotated[int, Field(gt=0, le=1_000_000)] = 4096,
     ) -> None:
         self.beta, self.classifier_inputs = beta, classifier_inputs
 

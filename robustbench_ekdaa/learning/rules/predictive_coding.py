@@ -40,7 +40,7 @@ class PredictiveCoding(LearningRule):
     """
 
     def __init__(
-        self, *, eta: Annotated[float, Field(gt=0, le=1)] = 0.1, steps: Annotated[int, Field(gt=0)] = 20
+        self, *, eta: Annotated[float, Field(gt=0, le=1)] = 0.1, steps: Annotated[int, Field(gt=0, le=10_000)] = 20
     ) -> None:
         self.eta, self.steps = eta, steps
 
