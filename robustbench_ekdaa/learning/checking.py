@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 
+from ..cards import Recipe
 from ..computing import ordinary_torch
 from ..data.dataset import Dataset
 from ..errors import UsageError, WorkFailed, told
@@ -12,9 +15,10 @@ from ..memory import in_words, total_memory
 from ..networks.build import sketch
 from ..randomness import keyed_generator
 from .contract import declared_exemptions
-from .optimisers import make_optimiser, make_schedule
+from .optimisers import Schedule, make_optimiser, make_schedule
 from .training import TrainingJob, make_network, make_rule
 
+MOST_STEPS = 1_000  # of a schedule that are tried
 NUMBER = 4  # bytes of a float32
 
 
@@ -38,7 +42,21 @@ def check_job(job: TrainingJob, dataset: Dataset, device: str = "cpu") -> None:
     except (Exception, SystemExit) as error:  # found out after training, it would be lost
         raise UsageError(f"{job.card.at('rule')}: its state cannot be saved ({told(error)})") from error
     where = job.card.at_recipe(job.dataset)
-    make_schedule(job.card.recipe(job.dataset), make_optimiser(job.card.recipe(job.dataset), rule, where), where)
+    recipe = job.card.recipe(job.dataset)
+    schedule = make_schedule(recipe, make_optimiser(recipe, rule, where), where)
+    if schedule is not None:
+        step_through(schedule, recipe, where)
+
+
+def step_through(schedule: Schedule, recipe: Recipe, where: str) -> None:
+    """Raise UsageError for a schedule that ends before the training, or fails in a later epoch."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, that no optimiser stepped in between
+            for _ in range(min(recipe.epochs, MOST_STEPS)):
+                schedule.step()
+    except Exception as error:
+        raise UsageError(f"{where}.schedule_options: {recipe.schedule} fails with them: {told(error)}") from None
 
 
 def refuse_too_large(job: TrainingJob, dataset: Dataset, device: str) -> None:

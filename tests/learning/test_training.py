@@ -227,6 +227,10 @@ def test_held_out_images_are_neither_trained_on_nor_taken_from_the_test_half(dig
             {"schedule": "StepLR", "schedule_options": {"step_size": "5"}},
             "options.step_size: must be a number",
         ),
+        (
+            {"schedule": "OneCycleLR", "schedule_options": {"max_lr": 0.1, "total_steps": 2}},
+            "OneCycleLR fails with them",
+        ),
         ({"schedule": "MultiStepLR", "schedule_options": {"milestones": 5}}, "MultiStepLR refuses them: TypeError"),
     ],
 )
