@@ -143,6 +143,8 @@ class Library:
             TypeError,
             ValueError,
         ) as error:
+            for surrogate in shown.surrogates:
+                surrogate.verify()  # one whose answers are NaN, or random, says more about the reason
             raise WorkFailed(f"{self.name}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import UsageError
 from .criteria import Criterion
 from .moment import Gradient, Loss, Moment, State, Wrapper
-from .surrogates import Surrogate, all_logits, failure, mean_logits
+from .surrogates import Surrogate, all_logits, failure, mean_logits, without_gradient
 from .updates import mean_size_one
 
 Source = Callable[[Sequence[Surrogate], Criterion, Wrapper], Gradient]
@@ -35,9 +35,11 @@ def gradient_of(loss: Loss, surrogates: Sequence[Surrogate] = ()) -> Gradient:
             variable = images.detach().requires_grad_()
             total = loss(variable, at).sum()
             try:
-                (slope,) = torch.autograd.grad(total, variable)
+                (slope,) = torch.autograd.grad(total, variable, allow_unused=True)
             except RuntimeError as error:
                 raise failure(surrogates, "its gradient cannot be computed", error) from error
+        if slope is None:
+            raise without_gradient(surrogates)
         return slope, state
 
     return gradient

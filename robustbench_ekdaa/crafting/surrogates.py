@@ -66,7 +66,7 @@ class Surrogate:
         if images.requires_grad and torch.is_grad_enabled():
             self.differentiated = True
             if not logits.requires_grad:
-                raise UsageError(f"{self.name}: its logits have no gradient. {self._why_flat()}")
+                raise without_gradient([self])
         # One NaN or infinity makes all later sums NaN or infinite: the cheapest thing that cannot miss one.
         total = logits.detach().sum(dtype=torch.float64)
         self._sum = total if self._sum is None else self._sum + total
@@ -100,15 +100,6 @@ class Surrogate:
                 "Labels must be smaller than the number of classes."
             )
         return logits.float()
-
-    def _why_flat(self) -> str:
-        quantised = {type(part).__name__ for part in self.parts if ".quantized." in type(part).__module__}
-        if quantised:
-            return f"Quantised layers ({', '.join(sorted(quantised))}) have none: use an attack that only asks queries."
-        return (
-            "Its forward runs under torch.no_grad, detaches, or rounds: take that out of it, or use an attack that "
-            "only asks queries."
-        )
 
     def verify(self) -> None:
         """Raise WorkFailed if any logit so far was NaN or infinite; warn, once, of a network that cannot be trusted."""
@@ -155,6 +146,20 @@ def failure(surrogates: Sequence[Surrogate], what: str, error: Exception) -> Usa
     reason = next(iter(str(error).strip().splitlines()), "no reason given")
     kind = WorkFailed if isinstance(error, MemoryError | torch.OutOfMemoryError) else UsageError
     return kind(f"{named(surrogates)}: {what}. {type(error).__name__}: {reason}")
+
+
+def without_gradient(surrogates: Sequence[Surrogate]) -> UsageError:
+    """Say that logits do not follow from the images by operations that can be differentiated."""
+    parts = [type(part) for surrogate in surrogates for part in surrogate.parts]
+    quantised = sorted({kind.__name__ for kind in parts if ".quantized." in kind.__module__})
+    if quantised:
+        reason = f"Quantised layers ({', '.join(quantised)}) have none: use an attack that only asks queries."
+    else:
+        reason = (
+            "Its forward runs under torch.no_grad, detaches, or rounds: take that out of it, or use an attack that "
+            "only asks queries."
+        )
+    return UsageError(f"{named(surrogates)}: its logits have no gradient. {reason}")
 
 
 def lacks_derivative(surrogate: Surrogate) -> bool:

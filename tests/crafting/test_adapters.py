@@ -14,7 +14,6 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_ekdaa.cards import AttackCard, Workspace
 from robustbench_ekdaa.crafting import build_attempt, craft
 from robustbench_ekdaa.crafting.libraries import Library, seeded, smallest_first
 from robustbench_ekdaa.crafting.moment import Scene
@@ -23,35 +22,10 @@ from robustbench_ekdaa.crafting.threat import THREATS
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.randomness import ImageDraws
 
+from ..quick_attacks import EACH_ADAPTER, RADII, WORKSPACE, quick
+
 warnings.filterwarnings("ignore", message=".*matrix subclass.*")
-WORKSPACE = Workspace()
-CARDS = [name for name in WORKSPACE.attacks.names() if WORKSPACE.attacks[name].adapter is not None]
-RADII = {"linf": [0.05, 0.15], "l2": [0.4, 1.2], "l1": [2.0, 8.0]}
-# Few steps: enough to see an attack work, not to see it at its best.
-QUICK = {
-    "apgd_ce": {"max_iter": 10},
-    "apgd_dlr": {"max_iter": 10},
-    "apgd_t": {"max_iter": 10},
-    "boundary_l2": {"steps": 60},
-    "cw_l2": {"steps": 60, "binary_search_steps": 3, "stepsize": 0.03, "initial_const": 1.0},
-    "geoda_l2": {"max_iter": 1000},
-    "hopskipjump_l2": {"steps": 3, "max_gradient_eval_steps": 50},
-    "hopskipjump_linf": {"steps": 3, "max_gradient_eval_steps": 50},
-    "signopt_l2": {"max_iter": 3, "query_limit": 500},
-    "simba_l2": {"max_iter": 150},
-    "square": {"max_iter": 40},
-    "zoo_l2": {"max_iter": 60, "binary_search_steps": 1},
-}
-SLOW = {"boundary_l2", "cw_l2", "geoda_l2", "signopt_l2", "zoo_l2"}
-EACH = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CARDS]
 TOLD_EPSILON = {"apgd_ce", "apgd_dlr", "apgd_t", "square"}
-
-
-def quick(name: str) -> AttackCard:
-    attack = WORKSPACE.attacks[name]
-    fields = attack.adapter.model_dump()
-    fields["options"] = {**fields.get("options", {}), **QUICK.get(name, {})}
-    return attack.model_copy(update={"adapter": type(attack.adapter).model_validate(fields)})
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +43,7 @@ def prey(make_network, digits):
     return module.eval(), images[:6], labels
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", EACH_ADAPTER)
 def test_each_adapter_keeps_to_the_ball_and_fools_more_at_larger_epsilons(name, prey):
     module, images, labels = prey
     attack = quick(name)
@@ -90,7 +64,7 @@ def test_each_adapter_keeps_to_the_ball_and_fools_more_at_larger_epsilons(name, 
     assert right[-1] < 5
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", EACH_ADAPTER)
 def test_accuracy_at_epsilon_is_the_share_of_images_whose_smallest_perturbation_is_larger(name, prey):
     if name in TOLD_EPSILON:
         pytest.skip("is told epsilon, and looks for nothing smaller")
@@ -105,7 +79,7 @@ def test_accuracy_at_epsilon_is_the_share_of_images_whose_smallest_perturbation_
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 9), (3, 12, 7)])
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", EACH_ADAPTER)
 def test_each_adapter_runs_on_images_that_are_not_square_grey_and_colour(
     name, shape, make_network, tmp_path, monkeypatch
 ):
@@ -130,7 +104,7 @@ def assert_generators_are(states) -> None:
     assert torch.equal(now[2], states[2])
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", EACH_ADAPTER)
 def test_batching_changes_only_rounding_and_the_global_generators_are_left_alone(name, prey):
     module, images, labels = prey
     attack = quick(name)
@@ -145,7 +119,7 @@ def test_batching_changes_only_rounding_and_the_global_generators_are_left_alone
         assert float((alone - together[[row]]).abs().max()) < 1e-2
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", EACH_ADAPTER)
 def test_each_adapter_makes_the_same_images_again(name, prey):
     module, images, labels = prey
     attack = quick(name)
@@ -242,7 +216,7 @@ NEAR = {"deepfool_l2": 1.03, "deepfool_linf": 1.06, "ddn_l2": 1.15, "fmn_linf": 
 ENOUGH = {"apgd_dlr": 1.1, "apgd_t": 1.1, "apgd_ce": 1.6, "square": 8}
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", EACH_ADAPTER)
 def test_no_attack_finds_less_than_the_distance_to_the_boundary_of_a_linear_model(name, linear):
     module, images, labels, distance = linear
     attack = quick(name)
