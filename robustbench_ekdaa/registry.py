@@ -399,3 +399,6 @@ def register_component(role: str, name: str) -> Callable[[Factory], Factory]:
     if role not in COMPONENTS:
         raise unknown_name("role of a component", role, COMPONENTS)
     return COMPONENTS[role].register(name)
+
+
+register_rule, register_network, register_dataset = RULES.register, NETWORKS.register, DATASETS.register

@@ -114,6 +114,16 @@ class Results:
         """
         return summary_frame([row for one in self.outcomes for row in summary_rows(one, epsilon)])
 
+    def mean_accuracies(self, attack: str) -> pd.DataFrame:
+        """Return each target card's accuracy under one attack, by data set and epsilon, the mean over its seeds.
+
+        Columns: dataset, target, epsilon, accuracy, seeds (how many rows the mean is over). No rows for an attack that
+        is not there. All surrogates count alike, so this is for attacks that were not crafted on models of the run.
+        """
+        rows = self.frame().query("attack == @name", local_dict={"name": attack})
+        groups = rows.groupby(["dataset", "target", "epsilon"], sort=False)["accuracy"]
+        return groups.agg(accuracy="mean", seeds="count").reset_index()
+
     def curves(self) -> pd.DataFrame:
         """Return accuracy against epsilon as one row per (data set, norm, attack, target model, epsilon).
 

@@ -2,57 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..cards import SweepSpec, Workspace
-from ..errors import UsageError
+from ..cards import SweepSpec
 from ..progress import shown_progress
-from .app import NAME, command_line
+from .app import command_line
 from .printing import log, show, tell
 
 if TYPE_CHECKING:
-    from ..scoring.sweep import Summary
+    from ..benchmark import Benchmark
 
 
-def do_sweep(spec: SweepSpec, run: Path, workspace: Workspace, device: str, workers: int | None) -> bool:
-    """Run a sweep with progress bars, print its summary, and return whether any model failed."""
-    from ..api import open_results
-    from ..rendering import summary_table
-    from ..scoring.sweep import run_sweep
+@contextmanager
+def benchmark(run: Path, **means: Any) -> Iterator[Benchmark]:
+    """Give a run with its progress shown on standard error; `means` are those of `Benchmark`."""
+    from ..benchmark import Benchmark
 
     with shown_progress(log()) as progress:
-        summary = run_sweep(
-            spec,
-            run,
-            workspace=workspace,
-            device=device,
-            workers=workers,
-            progress=progress,
-            command=command_line(),
-        )
-    show(summary_table(open_results(run)))
-    return tell_failed(summary)
+        yield Benchmark(run, **means, progress=progress, command=command_line())
 
 
-def tell_failed(summary: Summary) -> bool:
+def do_sweep(spec: SweepSpec, run: Path, **means: Any) -> bool:
+    """Run a sweep, print its summary, and return whether any model failed."""
+    from ..rendering import summary_table
+
+    with benchmark(run, **means) as work:
+        results = work.sweep(spec)
+    show(summary_table(results))
+    return tell_failed(work)
+
+
+def tell_failed(work: Benchmark) -> bool:
     """Print why models could not be trained, and return whether there are any."""
-    for record in summary.failed:
+    for record in work.failed:
         tell(f"failed: {record.error}")
-    return bool(summary.failed)
+    return bool(work.failed)
 
 
 def do_report(run: Path, folder: Path) -> Path:
     """Write the report of a run and return its page."""
-    from ..analysis.results import Results
-    from ..analysis.trainings import read_trainings
-    from ..rendering import write_report
-    from ..scoring.store import reading
-
-    with reading(run) as store:
-        results, commands = Results(store.outcomes()), store.commands()
-    trainings = read_trainings(run)
-    if not trainings.models:
-        raise UsageError(f"{run}: nothing was trained here yet. `{NAME} train` or `{NAME} sweep` with --run fills it.")
-    with shown_progress(log()) as progress:
-        return write_report(results, folder, trainings=trainings, command="\n".join(commands), progress=progress)
+    with benchmark(run) as work:
+        return work.report(folder)

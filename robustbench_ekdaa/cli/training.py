@@ -7,13 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from ..cards import MOST_SEEDS, SweepSpec, Workspace, check, read_sweep
-from ..progress import shown_progress
+from ..cards import MOST_SEEDS, SweepSpec, check, read_sweep
 from ..text import shell_words
-from .app import NAME, Debug, Device, RunFolder, Workers, WorkspaceFolder, app, command_line
+from .app import NAME, Debug, Device, RunFolder, Workers, WorkspaceFolder, app
 from .parsing import parse_epsilons, parse_indices, parse_list
-from .printing import log, percent, say, show_rows
-from .running import do_sweep, tell_failed
+from .printing import percent, say, show_rows
+from .running import benchmark, do_sweep, tell_failed
 
 
 @app.command(epilog=f"Example: `{NAME} train backprop ekdaa --dataset digits --seeds 3 --run runs/digits`")
@@ -31,21 +30,9 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train models; finished ones are kept, stopped ones go on."""
-    from ..api import train_many
-
-    cards = [Workspace(workspace).models[name] for name in dict.fromkeys(models)]
-    with shown_progress(log()) as progress:
-        records = train_many(
-            cards,
-            dataset,
-            range(seeds),
-            run,
-            held_out=held_out,
-            device=device,
-            workers=workers,
-            progress=progress,
-            keep_going=True,
-        )
+    names = list(dict.fromkeys(models))
+    with benchmark(run, workspace=workspace, device=device, workers=workers) as work:
+        records = work.train(names, dataset, range(seeds), held_out=held_out, keep_going=True)
     column = "held_out_accuracy" if held_out else "test_accuracy"
     show_rows(
         [
@@ -60,7 +47,7 @@ def train(
             for record in records
         ]
     )
-    raise typer.Exit(1 if any(record.status == "failed" for record in records) else 0)
+    raise typer.Exit(1 if work.failed else 0)
 
 
 @app.command(
@@ -107,7 +94,7 @@ def sweep(
     given = {key: value for key, value in flags.items() if value is not None}
     base = read_sweep(spec_file).model_dump(exclude_unset=True) if spec_file else {}
     spec = check(SweepSpec, {**base, **given}, "sweep")
-    failed = do_sweep(spec, run, Workspace(workspace), device, workers)
+    failed = do_sweep(spec, run, workspace=workspace, device=device, workers=workers)
     say(f"Report it: {shell_words(NAME, 'report', str(run), '--out', 'report')}")
     raise typer.Exit(1 if failed else 0)
 
@@ -136,34 +123,28 @@ def score(
     debug: Debug = False,
 ) -> None:
     """Score adversarial images from a file, made elsewhere or saved by a sweep; they are checked first."""
-    from ..api import open_results
-    from ..scoring.imported import ImportSpec, score_images
-
-    spec = ImportSpec(
-        file=file,
-        dataset=dataset,
-        models=parse_list(models) or [],
-        seeds=seeds,
-        name=name,
-        norm=norm,
-        epsilons=None if epsilons is None else parse_epsilons(epsilons),
-        indices=None if indices is None else parse_indices(indices),
-    )
-    options: dict[str, Any] = {"workspace": Workspace(workspace), "device": device, "workers": workers}
-    with shown_progress(log()) as progress:
-        summary = score_images(spec, run, **options, progress=progress, command=command_line())
-    rows = open_results(run).frame().query("attack == @name", local_dict={"name": spec.attack})
-    means = rows.groupby(["dataset", "target", "epsilon"], sort=False)["accuracy"].agg(["mean", "count"]).reset_index()
+    with benchmark(run, workspace=workspace, device=device, workers=workers) as work:
+        results = work.score(
+            file,
+            dataset,
+            parse_list(models) or [],
+            seeds=seeds,
+            name=name,
+            norm=norm,
+            epsilons=None if epsilons is None else parse_epsilons(epsilons),
+            indices=None if indices is None else parse_indices(indices),
+        )
+    means = results.mean_accuracies(file.stem if name is None else name)
     show_rows(
         [
             {
                 "data set": row["dataset"],
                 "target": row["target"],
                 "epsilon": f"{row['epsilon']:g}",
-                "accuracy": percent(row["mean"]),
-                "seeds": row["count"],
+                "accuracy": percent(row["accuracy"]),
+                "seeds": row["seeds"],
             }
             for row in means.to_dict("records")
         ]
     )
-    raise typer.Exit(1 if tell_failed(summary) else 0)
+    raise typer.Exit(1 if tell_failed(work) else 0)

@@ -34,7 +34,7 @@ def quickstart(
         images=300,
         seeds=3,
     )
-    failed = do_sweep(spec, out_folder / "run", Workspace(), device, workers)
+    failed = do_sweep(spec, out_folder / "run", device=device, workers=workers)
     page = do_report(out_folder / "run", out_folder / "report")
     say(f"Report: {page}")
     raise typer.Exit(1 if failed else 0)
@@ -82,10 +82,8 @@ def check_rule(
     debug: Debug = False,
 ) -> None:
     """Test whether a learning rule is what its name says, leaves the network alone, and learns."""
-    from ..data import load_dataset
-    from ..learning.contract import check_rule as check_contract
-    from ..learning.contract import rule_maker
+    from ..api import check_rule as check_contract
 
-    findings = list(check_contract(rule_maker(rule, parse_options(option or [])), load_dataset("digits")))
+    findings = check_contract(rule, parse_options(option or []))
     show_rows([{"test": finding.test, "verdict": finding.verdict, "found": finding.found} for finding in findings])
     raise typer.Exit(1 if any(finding.verdict == "failed" for finding in findings) else 0)

@@ -1,0 +1,28 @@
+# The public interface: the one place where its names are written. `__init__.py` reads this file.
+from . import rules as rules
+from .analysis.results import Results as Results
+from .api import check_rule as check_rule
+from .api import craft as craft
+from .api import load_adversarial as load_adversarial
+from .api import load_dataset as load_dataset
+from .api import load_model as load_model
+from .api import open_results as open_results
+from .api import report as report
+from .api import score as score
+from .api import sweep as sweep
+from .api import train as train
+from .benchmark import Benchmark as Benchmark
+from .cards import SweepSpec as SweepSpec
+from .cards import Workspace as Workspace
+from .learning import LearningRule as LearningRule
+from .learning import Step as Step
+from .registry import register_component as register_component
+from .registry import register_dataset as register_dataset
+from .registry import register_network as register_network
+from .registry import register_rule as register_rule
+from .rendering import plot_alignment as plot_alignment
+from .rendering import plot_curves as plot_curves
+from .rendering import plot_training as plot_training
+from .rendering import plot_transfer_matrix as plot_transfer_matrix
+
+__version__: str

@@ -1,0 +1,225 @@
+"""One run with its workspace, device and workers: what can be done with a run folder, in one object."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .analysis.results import Results
+from .analysis.trainings import read_trainings
+from .cards import ModelCard, SweepSpec, Workspace, read_sweep
+from .data import Dataset, shared_dataset
+from .errors import UsageError, WorkFailed, shown
+from .learning import TrainingJob, load_network
+from .learning.checking import check_job
+from .networks import Network
+from .progress import Progress, Silent
+from .scoring.executor import executor
+from .scoring.imported import ImportSpec, score_images
+from .scoring.outcomes import ModelRecord
+from .scoring.store import open_run, reading, writing
+from .scoring.sweep import check_workers, choose_device, run_sweep, train_models
+
+Place = str | os.PathLike[str]
+
+
+class Benchmark:
+    """A run folder, and with which cards, on which device and with how many workers things are done in it.
+
+    Args:
+        run: the run folder; finished work in it is never done again.
+        workspace: the folder that holds models/ and attacks/, or a `Workspace` (default: the current folder).
+        device: "auto", "cpu", "cuda", ...
+        workers: run jobs side by side in so many processes; None: one per core on a CPU. They look for modules where
+            this process does, but never in the working folder. A script that registers rules or data sets itself is run
+            once more in each, so what starts work must stand under ``if __name__ == "__main__":``.
+        progress: gets lines and bars (default: silent).
+        command: what asked for it, kept for the report.
+
+    Attributes:
+        failed: the models that the last `train`, `sweep` or `score` could not train.
+
+    Raises:
+        UsageError: for whatever of these is wrong.
+
+    >>> benchmark = Benchmark("runs/first")
+    >>> benchmark.run.name, benchmark.failed
+    ('first', ())
+    """
+
+    def __init__(
+        self,
+        run: Place = "runs/default",
+        *,
+        workspace: Workspace | Place | None = None,
+        device: str = "auto",
+        workers: int | None = 1,
+        progress: Progress | None = None,
+        command: str = "",
+    ) -> None:
+        self.run = a_path("run", run)
+        self.workspace = as_workspace(workspace)
+        self.device, self.workers = choose_device(device), check_workers(workers)
+        self.progress, self.command = progress or Silent(), command
+        self.failed: tuple[ModelRecord, ...] = ()
+
+    def train(
+        self,
+        models: Sequence[str | ModelCard],
+        dataset: str,
+        seeds: Sequence[int] = (0, 1, 2),
+        *,
+        held_out: float = 0.0,
+        keep_going: bool = False,
+    ) -> list[ModelRecord]:
+        """Train models, or find them trained, and return their records, card by card.
+
+        Args:
+            models: model cards or their names.
+            dataset: a data set's name.
+            seeds: the training seeds, each 0 or above.
+            held_out: share of the training images kept aside for choosing a recipe, 0 to 0.9; the test images are then
+                not used.
+            keep_going: whether models that fail are records, not errors.
+
+        Raises:
+            UsageError: for whatever in the request is wrong.
+            WorkFailed: when training diverged or the run folder cannot be written.
+
+        """
+        if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+            raise UsageError(f"seeds: must be a list of training seeds (got {shown(seeds)})")
+        jobs = [self._job(card, dataset, seed, held_out) for card in self._cards(models) for seed in list(seeds)]
+        for job, whole in jobs:
+            check_job(job, whole, self.device)  # before the run folder is made
+        crew = executor(self.workers, self.progress, self.device)
+        with writing(self.run, self.progress) as store, crew as runner:
+            records = train_models([job for job, _ in jobs], store, device=self.device, runner=runner)
+        self.failed = tuple(record for record in records if record.status == "failed")
+        if self.failed and not keep_going:
+            raise WorkFailed(self.failed[0].error)
+        return records
+
+    def sweep(self, spec: SweepSpec | Place) -> Results:
+        """Train, attack and score what is missing of a sweep, and return all results of the run.
+
+        Args:
+            spec: a `SweepSpec`, or the path of a sweep file.
+
+        Raises:
+            UsageError: before anything is computed, for whatever in the request is wrong.
+            WorkFailed: when the run folder cannot be written; all that was stored stays.
+
+        """
+        whole = spec if isinstance(spec, SweepSpec) else read_sweep(a_path("spec", spec))
+        self.failed = tuple(run_sweep(whole, self.run, **self._means).failed)
+        return self.results()
+
+    def score(
+        self,
+        file: Place,
+        dataset: str,
+        models: Sequence[str | ModelCard],
+        *,
+        seeds: int = 3,
+        name: str | None = None,
+        norm: str | None = None,
+        epsilons: Sequence[Any] | None = None,
+        indices: Sequence[int] | None = None,
+    ) -> Results:
+        """Let models predict the classes of adversarial images from a file, and return all results of the run.
+
+        The images are checked against the clean ones first: inside their balls and [0, 1]. They become an attack of
+        the run, in no worst case. Scoring them again makes no model call.
+
+        Args:
+            file: see `load_adversarial`.
+            dataset: the data set whose test images they change.
+            models: model cards or their names; trained where the run does not hold them.
+            seeds: training seeds per model.
+            name: what to call the attack (default: the file's name).
+            norm: for files that do not say it.
+            epsilons: likewise.
+            indices: likewise.
+
+        Raises:
+            UsageError: for whatever in the request or the file is wrong.
+
+        """
+        spec = ImportSpec(
+            file=a_path("file", file),
+            dataset=dataset,
+            models=self._cards(models),
+            seeds=seeds,
+            name=name,
+            norm=norm,
+            epsilons=epsilons,
+            indices=indices,
+        )
+        self.failed = tuple(score_images(spec, self.run, **self._means).failed)
+        return self.results()
+
+    def results(self) -> Results:
+        """Return all results of the run; no model is needed for that. Raises UsageError where there are none."""
+        return Results(open_run(self.run))
+
+    def report(self, out: Place) -> Path:
+        """Write pages, figures and tables of the run to a folder, and return the page's path.
+
+        Raises:
+            UsageError: for a run without trainings, or a folder that holds something else or cannot be written.
+
+        """
+        from .rendering import write_report
+
+        with reading(self.run) as store:
+            results, commands = Results(store.outcomes()), store.commands()
+        trainings = read_trainings(self.run)
+        if not trainings.models:
+            raise UsageError(
+                f"{self.run}: nothing was trained here yet. "
+                "`robustbench-ekdaa train` or `robustbench-ekdaa sweep` with --run fills it."
+            )
+        command = "\n".join(commands)
+        return write_report(results, a_path("out", out), trainings=trainings, command=command, progress=self.progress)
+
+    def load_model(self, model: str | ModelCard, dataset: str, seed: int = 0) -> Network:
+        """Return a trained model in evaluation mode; raises UsageError when the run does not hold it."""
+        (card,) = self._cards([model])
+        job, whole = self._job(card, dataset, seed)
+        return load_network(job, whole, self.run, self.device)
+
+    @property
+    def _means(self) -> dict[str, Any]:
+        """With what a sweep or a scoring is done."""
+        return {name: getattr(self, name) for name in ("workspace", "device", "workers", "progress", "command")}
+
+    def _job(self, card: ModelCard, dataset: str, seed: int, held_out: float = 0.0) -> tuple[TrainingJob, Dataset]:
+        whole = shared_dataset(dataset)
+        return TrainingJob.on(whole, card, seed, held_out), whole
+
+    def _cards(self, models: Sequence[str | ModelCard]) -> list[ModelCard]:
+        if isinstance(models, (str, ModelCard)) or not isinstance(models, Iterable):
+            raise UsageError(f"models: must be a list of model cards or their names (got {shown(models)})")
+        found = []
+        for model in models:
+            if not isinstance(model, (str, ModelCard)):
+                raise UsageError(f"a model must be a model card or its name (got {shown(model)})")
+            found.append(self.workspace.models[model] if isinstance(model, str) else model)
+        return found
+
+
+def as_workspace(workspace: Workspace | Place | None) -> Workspace:
+    """Return a workspace, given as it is or by its folder; raises UsageError for anything else."""
+    if isinstance(workspace, Workspace):
+        return workspace
+    return Workspace() if workspace is None else Workspace(a_path("workspace", workspace))
+
+
+def a_path(what: str, place: Place) -> Path:
+    """Return a path; raises UsageError for what is none, and for "", which would be the current folder."""
+    if not isinstance(place, (str, os.PathLike)) or not str(place).strip() or "\0" in str(place):
+        raise UsageError(f"{what}: must be a path (got {shown(place)})")
+    return Path(place)
