@@ -1,10 +1,9 @@
-"""The Python interface: what `import robustbench_ekdaa as rb` offers, a few lines each over the rooms."""
+"""The Python interface: what `import robustbench_ekdaa as rb` offers, a line each over `Benchmark` and the rooms."""
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,19 @@ from torch import Tensor, nn
 
 from . import crafting
 from .analysis.results import Results
-from .cards import AttackCard, ModelCard, SweepSpec, Workspace, read_sweep
+from .benchmark import Benchmark, Place, a_path, as_workspace
+from .cards import AttackCard, ModelCard, SweepSpec, Workspace
 from .computing import ordinary_torch
 from .crafting import AdversarialImages
 from .crafting.surrogates import Precision
-from .data import Dataset, Split, load_split, shared_dataset
-from .errors import UsageError, WorkFailed, shown
-from .learning import TrainingJob, load_network
-from .learning.checking import check_job
+from .data import Split, load_split, shared_dataset
+from .errors import UsageError
+from .learning import LearningRule
+from .learning.contract import Finding, rule_maker
+from .learning.contract import check_rule as check_contract
 from .networks import Network
-from .progress import Progress, Silent
-from .scoring.executor import executor
-from .scoring.imported import ImportSpec, score_images
+from .progress import Progress
 from .scoring.outcomes import ModelRecord
-from .scoring.store import open_run, writing
-from .scoring.sweep import check_workers, choose_device, run_sweep, train_models
 
 
 def load_dataset(name: str, split: str = "test", limit: int | None = None) -> Split:
@@ -48,38 +45,14 @@ def load_dataset(name: str, split: str = "test", limit: int | None = None) -> Sp
     return load_split(name, split, limit)
 
 
-def _job(model: str | ModelCard, dataset: str, seed: int, held_out: float = 0.0) -> tuple[TrainingJob, Dataset]:
-    (card,) = _cards([model])
-    whole = shared_dataset(dataset)
-    return TrainingJob.on(whole, card, seed, held_out), whole
-
-
-def _cards(models: Sequence[str | ModelCard], workspace: Workspace | None = None) -> list[ModelCard]:
-    """Return model cards, looked up where they are given by name; raises UsageError for anything else."""
-    if isinstance(models, (str, ModelCard)) or not isinstance(models, Iterable):
-        raise UsageError(f"models: must be a list of model cards or their names (got {shown(models)})")
-    found = []
-    for model in models:
-        if not isinstance(model, (str, ModelCard)):
-            raise UsageError(f"a model must be a model card or its name (got {shown(model)})")
-        found.append((workspace or Workspace()).models[model] if isinstance(model, str) else model)
-    return found
-
-
-def _path(what: str, place: str | os.PathLike[str]) -> Path:
-    """Return a path; raises UsageError for what is none, and for "", which would be the current folder."""
-    if not isinstance(place, (str, os.PathLike)) or not str(place).strip() or "\0" in str(place):
-        raise UsageError(f"{what}: must be a path (got {shown(place)})")
-    return Path(place)
-
-
 def train(
     model: str | ModelCard,
     dataset: str,
     seed: int = 0,
-    run: str | Path = "runs/default",
+    run: Place = "runs/default",
     *,
     held_out: float = 0.0,
+    workspace: Workspace | Place | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> ModelRecord:
@@ -92,6 +65,7 @@ def train(
         run: the run folder.
         held_out: share of the training images kept aside for choosing a recipe, 0 to 0.9; the test images are then not
             used.
+        workspace: the folder that holds models/ and attacks/, or a `Workspace` (default: the current folder).
         device: "auto", "cpu", "cuda", ...
         progress: gets the bars (default: silent).
 
@@ -100,38 +74,18 @@ def train(
         WorkFailed: when training diverged or the run folder cannot be written.
 
     """
-    return train_many([model], dataset, [seed], run, held_out=held_out, device=device, progress=progress)[0]
-
-
-def train_many(
-    models: Sequence[str | ModelCard],
-    dataset: str,
-    seeds: Sequence[int],
-    run: str | Path,
-    *,
-    held_out: float = 0.0,
-    device: str = "auto",
-    workers: int | None = 1,
-    progress: Progress | None = None,
-    keep_going: bool = False,
-) -> list[ModelRecord]:
-    """Train several models with several seeds; see `train`. With `keep_going`, failed ones are records, not errors."""
-    folder, device, workers = _path("run", run), choose_device(device), check_workers(workers)
-    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
-        raise UsageError(f"seeds: must be a list of training seeds (got {shown(seeds)})")
-    jobs = [_job(card, dataset, seed, held_out) for card in _cards(models) for seed in list(seeds)]
-    for job, whole in jobs:
-        check_job(job, whole, device)  # before the run folder is made
-    with writing(folder, progress) as store, executor(workers, progress or Silent(), device) as runner:
-        records = train_models([job for job, _ in jobs], store, device=device, runner=runner)
-    failed = [record for record in records if record.status == "failed"]
-    if failed and not keep_going:
-        raise WorkFailed(failed[0].error)
-    return records
+    benchmark = Benchmark(run, workspace=workspace, device=device, progress=progress)
+    return benchmark.train([model], dataset, [seed], held_out=held_out)[0]
 
 
 def load_model(
-    model: str | ModelCard, dataset: str, seed: int = 0, run: str | Path = "runs/default", *, device: str = "cpu"
+    model: str | ModelCard,
+    dataset: str,
+    seed: int = 0,
+    run: Place = "runs/default",
+    *,
+    workspace: Workspace | Place | None = None,
+    device: str = "cpu",
 ) -> Network:
     """Return a trained model as a plain `nn.Module` in evaluation mode: images in [0, 1] in, logits out.
 
@@ -140,14 +94,14 @@ def load_model(
         dataset: the name of the data set it was trained on.
         seed: its training seed.
         run: the run folder.
+        workspace: the folder that holds models/ and attacks/, or a `Workspace` (default: the current folder).
         device: "auto", "cpu", "cuda", ...
 
     Raises:
         UsageError: when the run does not hold it.
 
     """
-    job, whole = _job(model, dataset, seed)
-    return load_network(job, whole, _path("run", run), choose_device(device))
+    return Benchmark(run, workspace=workspace, device=device).load_model(model, dataset, seed)
 
 
 def craft(
@@ -162,6 +116,7 @@ def craft(
     pool: tuple[Tensor, Tensor] | None = None,
     targets: Tensor | None = None,
     precision: Precision = "float32",
+    workspace: Workspace | Place | None = None,
 ) -> Tensor:
     """Craft adversarial images on any PyTorch models.
 
@@ -186,6 +141,7 @@ def craft(
             itself). To craft in several calls, give all of them the same pool.
         targets: int64 (N,): the classes a targeted attack aims at (default: those the card's rule chooses).
         precision: "float32", or "bfloat16" for the models' layers.
+        workspace: where attacks that are given by name are looked up (default: the current folder).
 
     Returns:
         float32 (E, N, C, H, W): one batch per epsilon, inside the epsilon-ball and [0, 1].
@@ -195,7 +151,7 @@ def craft(
         WorkFailed: when a model answers NaN or infinity, or its gradients are NaN.
 
     """
-    card = Workspace().attacks[attack] if isinstance(attack, str) else attack
+    card = as_workspace(workspace).attacks[attack] if isinstance(attack, str) else attack
     models: list[Any] = list(surrogates) if isinstance(surrogates, (list, tuple)) else [surrogates]
     options: Any = {"seed": seed, "indices": indices, "pool": pool, "targets": targets, "precision": precision}
     radii = crafting.radii_of(epsilons)
@@ -218,10 +174,10 @@ def craft(
 
 
 def sweep(
-    spec: SweepSpec | str | Path,
-    run: str | Path,
+    spec: SweepSpec | Place,
+    run: Place,
     *,
-    workspace: Workspace | None = None,
+    workspace: Workspace | Place | None = None,
     device: str = "auto",
     workers: int | None = 1,
     progress: Progress | None = None,
@@ -232,7 +188,7 @@ def sweep(
     Args:
         spec: a `SweepSpec`, or the path of a sweep file.
         run: the run folder; finished work in it is never done again.
-        workspace: where the cards are (default: the current folder).
+        workspace: the folder that holds models/ and attacks/, or a `Workspace` (default: the current folder).
         device: "auto", "cpu", "cuda", ...
         workers: run jobs side by side in so many processes; None: one per core on a CPU. They look for modules where
             this process does, but never in the working folder. A script that registers rules or data sets itself is run
@@ -241,12 +197,8 @@ def sweep(
         command: what asked for it, kept for the report.
 
     """
-    if not isinstance(spec, (SweepSpec, str, Path)):
-        raise UsageError(f"spec: must be a SweepSpec, or the path of a sweep file (got {shown(spec)})")
-    whole = spec if isinstance(spec, SweepSpec) else read_sweep(Path(spec))
-    folder = _path("run", run)
-    run_sweep(whole, folder, workspace=workspace, device=device, workers=workers, progress=progress, command=command)
-    return open_results(run)
+    means: dict[str, Any] = {"workspace": workspace, "device": device, "workers": workers}
+    return Benchmark(run, **means, progress=progress, command=command).sweep(spec)
 
 
 def load_adversarial(
@@ -272,27 +224,27 @@ def load_adversarial(
         UsageError: naming file, key and reason.
 
     """
-    return crafting.load_adversarial(_path("path", path), norm=norm, epsilons=epsilons, indices=indices)
+    return crafting.load_adversarial(a_path("path", path), norm=norm, epsilons=epsilons, indices=indices)
 
 
 def score(
-    file: str | Path,
+    file: Place,
     dataset: str,
     models: Sequence[str | ModelCard],
-    run: str | Path,
+    run: Place,
     *,
     seeds: int = 3,
     name: str | None = None,
     norm: str | None = None,
     epsilons: Sequence[float] | None = None,
     indices: Sequence[int] | None = None,
-    workspace: Workspace | None = None,
+    workspace: Workspace | Place | None = None,
     device: str = "auto",
     workers: int | None = 1,
     progress: Progress | None = None,
     command: str = "",
 ) -> Results:
-    """Let models say what they see in adversarial images from a file, and return all results of the run.
+    """Let models predict the classes of adversarial images from a file, and return all results of the run.
 
     The images are checked against the clean ones first: inside their balls and [0, 1]. They become an attack of the
     run, in no worst case. Scoring them again makes no model call.
@@ -307,7 +259,7 @@ def score(
         norm: for files that do not say it.
         epsilons: likewise.
         indices: likewise.
-        workspace: where the cards are (default: the current folder).
+        workspace: the folder that holds models/ and attacks/, or a `Workspace` (default: the current folder).
         device: "auto", "cpu", "cuda", ...
         workers: jobs side by side; see `sweep`.
         progress: gets lines and bars (default: silent).
@@ -317,21 +269,44 @@ def score(
         UsageError: for whatever in the request or the file is wrong.
 
     """
-    spec = ImportSpec(
-        file=_path("file", file),
-        dataset=dataset,
-        models=_cards(models, workspace),
-        seeds=seeds,
-        name=name,
-        norm=norm,
-        epsilons=epsilons,
-        indices=indices,
-    )
-    folder = _path("run", run)
-    score_images(spec, folder, workspace=workspace, device=device, workers=workers, progress=progress, command=command)
-    return open_results(run)
+    means: dict[str, Any] = {"workspace": workspace, "device": device, "workers": workers}
+    about: dict[str, Any] = {"seeds": seeds, "name": name, "norm": norm, "epsilons": epsilons, "indices": indices}
+    return Benchmark(run, **means, progress=progress, command=command).score(file, dataset, models, **about)
 
 
-def open_results(run: str | Path) -> Results:
-    """Open a run folder's results; no model is needed for that."""
-    return Results(open_run(_path("run", run)))
+def open_results(run: Place) -> Results:
+    """Open a run folder's results; no model is needed for that. Raises UsageError where there are none."""
+    return Benchmark(run, device="cpu").results()
+
+
+def report(run: Place, out: Place, *, progress: Progress | None = None) -> Path:
+    """Write pages, figures and tables of a run to a folder, and return the page's path.
+
+    Args:
+        run: the run folder.
+        out: the report's folder; a report that is there is replaced.
+        progress: gets the bars (default: silent).
+
+    Raises:
+        UsageError: for a run without trainings, or a folder that holds something else or cannot be written.
+        WorkFailed: for a full disk.
+
+    """
+    return Benchmark(run, device="cpu", progress=progress).report(out)
+
+
+def check_rule(rule: str | type[LearningRule], options: Mapping[str, Any] | None = None) -> list[Finding]:
+    """Put a learning rule to the contract tests, trained on the digits.
+
+    Args:
+        rule: a known rule's name, FILE.py:CLASS, or the class itself.
+        options: its options, as in a card.
+
+    Returns:
+        one finding per test, with `test`, `verdict` ("passed", "failed" or "exempt") and `found`, a line about it.
+
+    Raises:
+        UsageError: for what is no rule, options that it does not take, or exemptions without a reason.
+
+    """
+    return list(check_contract(rule_maker(rule, options or {}), shared_dataset("digits")))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import robustbench_ekdaa as rb
-from robustbench_ekdaa.api import train_many
+from robustbench_ekdaa import Benchmark
 from robustbench_ekdaa.arguments import share, whole
 from robustbench_ekdaa.data import import_dataset, load_dataset
 from robustbench_ekdaa.errors import UsageError, shown
@@ -45,7 +45,7 @@ def test_what_is_no_whole_number_is_no_seed_wherever_one_is_taken(value, tmp_pat
     for call in (
         lambda: rb.train(card(), "digits", value, tmp_path),
         lambda: rb.load_model(card(), "digits", value, tmp_path),
-        lambda: train_many([card()], "digits", [0, value], tmp_path),
+        lambda: Benchmark(tmp_path).train([card()], "digits", [0, value]),
         lambda: import_dataset(tmp_path, "mine", test_share=0.5, seed=value),
     ):
         with pytest.raises(UsageError, match=r"seed: must be"):
@@ -103,10 +103,10 @@ def test_a_run_folder_is_a_path(run):
     "call",
     {
         "a name for a list": lambda run: rb.score("images.npz", "digits", "backprop", run),
-        "one card for a list": lambda run: train_many("backprop", "digits", [0], run),
+        "one card for a list": lambda run: Benchmark(run).train("backprop", "digits", [0]),
         "no card": lambda run: rb.train(5, "digits", run=run),
-        "a seed for a list": lambda run: train_many(["backprop"], "digits", 0, run),
-        "a text for seeds": lambda run: train_many(["backprop"], "digits", "01", run),
+        "a seed for a list": lambda run: Benchmark(run).train(["backprop"], "digits", 0),
+        "a text for seeds": lambda run: Benchmark(run).train(["backprop"], "digits", "01"),
         "a table for a sweep": lambda run: rb.sweep({"datasets": ["digits"]}, run),
         "no file": lambda run: rb.score(None, "digits", ["backprop"], run),
         "no images": lambda run: rb.load_adversarial(5),

@@ -1,6 +1,6 @@
 """A run folder with real trainings on the digits, each of a second at most."""
 
-from robustbench_ekdaa.api import train_many
+from robustbench_ekdaa import Benchmark
 from robustbench_ekdaa.cards import Workspace
 
 EVIL = '<script>alert("x")</script>'
@@ -42,4 +42,4 @@ def write_card(folder, name, rule, *, title=None, epochs=2, rate=0.1):
 def train(workspace, run, names, seeds=1, **options):
     """Train cards on the digits; returns their records."""
     cards = [workspace.models[name] for name in names]
-    return train_many(cards, "digits", range(seeds), run, device="cpu", keep_going=True, **options)
+    return Benchmark(run, device="cpu").train(cards, "digits", range(seeds), keep_going=True, **options)

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 import robustbench_ekdaa as rb
-from robustbench_ekdaa.api import train_many
+from robustbench_ekdaa import Benchmark
 from robustbench_ekdaa.cards import ModelCard
 from robustbench_ekdaa.data import (
     Dataset,
@@ -280,6 +280,6 @@ def test_a_function_in_a_file_may_name_its_data_set_as_it_likes(tmp_path, monkey
             "training": {"two-blobs": recipe},
         }
     )
-    (record,) = train_many([card], "blobs.py:blobs", [0], "run", device="cpu", workers=workers)
+    (record,) = Benchmark("run", device="cpu", workers=workers).train([card], "blobs.py:blobs", [0])
     assert (record.status, record.dataset) == ("trained", "two-blobs")
     assert rb.load_model(card, "blobs.py:blobs", run="run")(torch.rand(1, 1, 8, 8)).shape == (1, 2)

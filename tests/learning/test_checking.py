@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import robustbench_ekdaa as rb
-from robustbench_ekdaa.api import train_many
+from robustbench_ekdaa import Benchmark
 from robustbench_ekdaa.cards import ModelCard
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.learning import TrainingJob
@@ -74,9 +74,8 @@ def test_what_is_no_rule_at_all_is_one_line(tmp_path, rule):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_rule_that_calls_sys_exit_fails_its_own_model_alone(tmp_path, workers):
     cards = workspace(tmp_path, STEP + "sys.exit(0)").models
-    records = train_many(
-        [cards["mine"], "frozen"], "digits", [0], tmp_path / "run", device="cpu", workers=workers, keep_going=True
-    )
+    benchmark = Benchmark(tmp_path / "run", device="cpu", workers=workers)
+    records = benchmark.train([cards["mine"], "frozen"], "digits", [0], keep_going=True)
     assert [record.status for record in records] == ["failed", "trained"]
     assert "SystemExit: 0" in records[0].error
 
@@ -84,7 +83,7 @@ def test_a_rule_that_calls_sys_exit_fails_its_own_model_alone(tmp_path, workers)
 def test_a_rule_that_ends_its_worker_is_named_and_nothing_looks_as_if_it_had_worked(tmp_path):
     card = workspace(tmp_path, STEP + "os._exit(0)").models["mine"]
     with pytest.raises(WorkFailed, match=r"died in the middle of the training of mine on digits, seed 0.*exit code 0"):
-        train_many([card], "digits", [0], tmp_path / "run", device="cpu", workers=None)
+        Benchmark(tmp_path / "run", device="cpu", workers=None).train([card], "digits", [0])
 
 
 def card_of(**changes) -> ModelCard:

@@ -16,17 +16,20 @@ COMMAND = Path(sys.executable).parent / "robustbench-ekdaa"
 # Trains tiny models with two workers.
 SCRIPT = """
 import robustbench_ekdaa as rb
-from robustbench_ekdaa.api import train_many
+from robustbench_ekdaa import Benchmark
 from robustbench_ekdaa.cards import ModelCard
 {registers}
 card = ModelCard.model_validate(dict(
     kind="model", name="quick", rule="{rule}", network=dict(blocks=[dict(layer="linear", width=4)]),
     training=dict(default=dict(epochs=1, learning_rate=0.1, batch_size=512)),
 ))
-{guard}print([record.status for record in train_many([card], "digits", range({seeds}), "run", device="cpu", workers=2)])
+def train():
+    return Benchmark("run", device="cpu", workers=2).train([card], "digits", range({seeds}))
+
+{guard}print([record.status for record in train()])
 """
 RULE = """
-from robustbench_ekdaa.learning.backprop import Backprop
+from robustbench_ekdaa.learning.rules.backprop import Backprop
 @rb.register_rule("mine")
 class Mine(Backprop): pass
 """

@@ -25,12 +25,15 @@ class Finding:
     found: str
 
 
-def rule_maker(name: str, options: Mapping[str, Any]) -> Make:
-    """Return what makes the rule of that name or FILE.py:CLASS; raises UsageError for what is no rule or option."""
+def rule_maker(given: str | type[LearningRule], options: Mapping[str, Any]) -> Make:
+    """Return what makes a rule, given by name, FILE.py:CLASS or class; raises UsageError for no rule or option."""
+    name = given if isinstance(given, str) else getattr(given, "__name__", str(given))
+    if not isinstance(given, str) and not (isinstance(given, type) and issubclass(given, LearningRule)):
+        raise UsageError(f"{name}: is not a LearningRule; derive it from robustbench_ekdaa.LearningRule")
 
     def make() -> LearningRule:
         try:
-            rule = build(RULES.get(name), options, f"the options of {name}")
+            rule = build(RULES.get(given) if isinstance(given, str) else given, options, f"the options of {name}")
         except SystemExit as error:
             raise UsageError(f"{name}: its code ends the program (SystemExit: {error.code})") from error
         if not isinstance(rule, LearningRule):
