@@ -5,6 +5,7 @@ A card lists them in the order in which they are applied: each wraps all before 
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
@@ -13,14 +14,14 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ..errors import UsageError
+from ..errors import UsageError, shown
 from .moment import Gradient, Moment, State, Wrapper
 from .starts import in_unit_ball
 from .updates import mean_size_one
 
 # Of 3 pixels next to nothing is smoothed; of the kernels up to 21 that the authors tried on 299 pixels, 15 was best.
 SMALLEST_SHARE, LARGEST_SHARE = 5, 15
-SHARE_OF_SIDE = r"^side / [1-9]\d*(\.\d+)?$"
+SHARE_OF_SIDE = re.compile(r"side / [1-9]\d{0,3}(\.\d{1,3})?", re.ASCII)
 
 
 def look_ahead(*, decay: Annotated[float, Field(ge=0)] = 1.0) -> Wrapper:
@@ -112,7 +113,7 @@ def sampling(
 def kernel_smoothing(
     *,
     kernel: Literal["gaussian", "linear", "uniform"] = "gaussian",
-    size: Annotated[int, Field(ge=1, le=255)] | Annotated[str, Field(pattern=SHARE_OF_SIDE)] = 15,
+    size: Annotated[int, Field(ge=1, le=255)] | str = 15,
 ) -> Wrapper:
     """Smooth the gradient, as if the image were shifted (TI; Dong et al., CVPR 2019, arXiv:1904.02884, section 3.2).
 
@@ -125,6 +126,10 @@ def kernel_smoothing(
     """
     if isinstance(size, int) and size % 2 == 0:
         raise UsageError(f"kernel_smoothing: size must be odd, or the gradient would shift (got {size})")
+    if isinstance(size, str) and not SHARE_OF_SIDE.fullmatch(size):
+        raise UsageError(
+            f'kernel_smoothing: size must be an odd number or a share such as "side / 5" (got {shown(size)})'
+        )
 
     def wrap(gradient: Gradient) -> Gradient:
         def smoothed(images: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
