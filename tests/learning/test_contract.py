@@ -240,7 +240,7 @@ def test_check_rule_ends_with_1_when_a_test_fails(check_rule_command):
         (["ekdaa", "--option", "beta"], "--option: cannot read 'beta'. Write KEY=VALUE"),
         (["mine.py:not_a_rule"], "mine.py:not_a_rule: is not a LearningRule"),
         (["mine.py:Main"], "Did you mean Mine"),
-        (["mine.py:Leaver"], "mine.py:Leaver: its code ends the program (SystemExit: 0)"),
+        (["mine.py:Leaver"], "mine.py:Leaver: Leaver fails: SystemExit: 0"),
     ],
 )
 def test_check_rule_refuses_what_it_cannot_check_in_one_line(check_rule_command, arguments, message):
