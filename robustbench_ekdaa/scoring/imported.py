@@ -22,6 +22,7 @@ from ..files import Stamp, stamp
 from ..learning import TrainingJob
 from ..learning.checking import check_job
 from ..progress import Progress, Silent
+from ..text import visible
 from .executor import Executor, executor
 from .jobs import SHOWN_IMAGES, Checkpoints, load_unchanged, predict
 from .outcomes import IMPORTED, AttackRecord
@@ -79,7 +80,7 @@ class ImportSpec:
     def facts(self, models: Sequence[ModelCard]) -> dict[str, Any]:
         """Return the request as plain data."""
         return {
-            "imports": str(self.file),
+            "imports": visible(str(self.file)),
             "name": self.attack,
             "datasets": [self.dataset],
             "models": list(dict.fromkeys(card.name for card in models)),
@@ -210,7 +211,7 @@ class _Import:
         """Record what is scored, and keep the first images to show."""
         key, spec, found, clean = self.key, self.spec, self.found, self.dataset.test
         first = images.indices[:SHOWN_IMAGES]
-        card = {"kind": IMPORTED, "file": str(spec.file), "says": found.facts}
+        card = {"kind": IMPORTED, "file": visible(str(spec.file)), "says": found.facts}
         roles = {
             "surrogates": [],
             "targets": [job.key for job in self.jobs],

@@ -22,12 +22,14 @@ from filelock import FileLock, Timeout
 from ..errors import UsageError, WorkFailed
 from ..files import shown_path, tidy, whole_file
 from ..progress import Progress
+from ..text import one_line
 from .packing import ROLES, SHAPE, unpack_classes, unpack_images, unpack_indices, unpack_json
 from .sealed import Damaged, SealedTables, Table, Value
 
 APPLICATION = 0x52424B45  # "RBKE", in the header of every store
 VERSION = 2
 SIDECARS = ("-wal", "-shm", "-journal")  # what SQLite may put beside a file
+REMEDY = "put a copy in its place, or move it away and run the same sweep again; trained models are kept."
 PATIENCE = 600  # seconds to wait for a command that reads
 
 TABLES = {
@@ -110,8 +112,7 @@ def opened_to_write(run: Path, progress: Progress, check: Callable[[SealedTables
         lock = FileLock(run / ".lock", mode=0o666 & ~_umask())
         _wait_for(lock, run, progress)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        message = f"{shown_path(run)}: cannot be used as a run folder ({reason})."
+        message = f"{shown_path(run)}: cannot be used as a run folder ({_reason(error)})."
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
             raise WorkFailed(f"{message} Free some space and run the same command again.") from None
         raise UsageError(f"{message} Choose another --run folder.") from None
@@ -141,25 +142,22 @@ def clear_errors(path: Path, *, writing: bool = False) -> Iterator[None]:
     where = shown_path(path)
     try:
         yield
-    except sqlite3.OperationalError as error:
+    except (sqlite3.OperationalError, OSError) as error:
         if writing:
             raise WorkFailed(
-                f"{where}: could not be written ({error}); everything stored before is kept. "
+                f"{where}: could not be written ({_reason(error)}); everything stored before is kept. "
                 "Run the same command again to go on."
             ) from None
         raise UsageError(
-            f"{where}: cannot be read ({error}); nothing was changed. If it stays so, put a copy in its place; or move "
-            "it away and run the same sweep again: models that are trained stay so."
+            f"{where}: cannot be read ({_reason(error)}); nothing was changed. If it stays so, {REMEDY}"
         ) from None
     except (sqlite3.Error, zlib.error, ValueError, MemoryError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UsageError(
-            f"{where}: is damaged ({reason}); nothing was changed. Put a copy in its place; or move it away and run "
-            "the same sweep again: models that are trained stay so."
-        ) from None
-    except OSError as error:
-        kind = WorkFailed if writing else UsageError
-        raise kind(f"{where}: cannot be used ({error.strerror}); nothing was changed") from None
+        raise UsageError(f"{where}: is damaged ({_reason(error)}); nothing was changed. What helps: {REMEDY}") from None
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error says, in a few words: a damaged file's bytes may be among them."""
+    return one_line(getattr(error, "strerror", None) or error)[:200] or type(error).__name__
 
 
 def _real(path: Path) -> Path:

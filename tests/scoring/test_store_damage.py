@@ -96,6 +96,23 @@ def test_no_flipped_bit_of_a_thousand_changes_what_a_store_says_in_silence(run):
     assert check_random_flips(run, 1000, seed=1) > 200
 
 
+@pytest.mark.slow
+def test_a_sweep_on_a_store_with_a_flipped_bit_says_so_or_ends_with_the_right_rows(run):
+    wider = RELEASED_SPEC.model_copy(update={"epsilons": (0.0, 0.1, 0.2, 0.3)})
+    path, draw, told = run / "results.sqlite", random.Random(2), 0
+    content = path.read_bytes()
+    right = api.sweep(wider, run, workspace=Workspace(RELEASED)).frame()
+    for _ in range(150):
+        flip(path, content, draw.randrange(len(content)), draw.randrange(8))
+        try:
+            rows = api.sweep(wider, run, workspace=Workspace(RELEASED)).frame()
+        except (UsageError, WorkFailed):
+            told += 1
+        else:
+            assert rows.equals(right)
+    assert told > 20
+
+
 def places(content, table, run):
     """Where in a file the values of a table's columns stand, in rows and indices: (column, place, length)."""
     with closing(sqlite3.connect(run / "results.sqlite")) as database:

@@ -14,8 +14,10 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.scoring.outcomes import ModelRecord
@@ -328,3 +330,33 @@ def test_a_file_whose_making_was_cut_short_by_the_first_release_is_new(tmp_path)
         store.add_model(model(0))
     with reading(tmp_path) as store:
         assert list(store.models()) == [model(0).key]
+
+
+def test_a_store_of_the_first_release_whose_upgrade_was_killed_or_found_no_space_is_what_it_was(released, tmp_path):
+    draw, before = random.Random(0), Results(open_run(released)).frame()
+    begun, begin = os.pipe()
+
+    def upgrade(run, size=None):
+        if size:
+            limit_files(size)
+        os.write(begin, b"!")
+        try:
+            with writing(run):
+                pass
+        except WorkFailed:
+            os._exit(3)
+
+    ends = set()
+    for number in range(8):
+        run = shutil.copytree(released, tmp_path / f"run{number}")
+        process = in_a_fork(lambda run=run, number=number: upgrade(run, 20_000 * number if number % 2 else None))
+        os.read(begun, 1)
+        if number % 2 == 0:
+            time.sleep(draw.uniform(0, 0.06))
+            os.kill(process, signal.SIGKILL)
+        ends.add(exit_code(process))
+        pd.testing.assert_frame_equal(Results(open_run(run)).frame(), before)
+        with writing(run) as store:
+            assert len(store.commands()) == 2
+        pd.testing.assert_frame_equal(Results(open_run(run)).frame(), before)
+    assert 3 in ends  # a limit was too small
