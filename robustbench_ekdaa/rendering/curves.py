@@ -55,6 +55,7 @@ def plot_curves(results: Results | Outcomes, *, dataset: str | None = None) -> F
         _draw_bands(axes, part, styles, len(outcomes.labels))
         if place + columns >= len(panels):
             axes.set_xlabel(f"ε ({NORMS.get(norm, norm)}, pixels in [0, 1])", fontsize=8.5, color=GREY)
+            axes.xaxis.label.set_visible(True)  # Matplotlib hides it above an empty place too
             axes.tick_params(labelbottom=True)
         if place % columns == 0:
             axes.set_ylabel("accuracy (%)", fontsize=8.5, color=GREY)
