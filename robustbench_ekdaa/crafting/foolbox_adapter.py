@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import sys
+import warnings
 from typing import Any
 
 import torch
@@ -26,6 +29,7 @@ def foolbox_attack(
         batched: whether whole batches may be given to it; only for attacks without randomness.
 
     """
+    _import_foolbox()
     from foolbox.attacks.base import MinimizationAttack
     from foolbox.attacks.fast_minimum_norm import FMNAttackLp
     from foolbox.criteria import Misclassification, TargetedMisclassification
@@ -51,6 +55,14 @@ def foolbox_attack(
     if isinstance(made, MinimizationAttack):
         return smallest_first(library, targeted=targeted)
     return within_each_ball(library)
+
+
+def _import_foolbox() -> None:
+    """Import Foolbox, which takes from SciPy what SciPy warns of: for some callers, warnings are errors."""
+    if "foolbox" not in sys.modules:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module("foolbox")
 
 
 def _across(fmn: Any, model: Any, part: Part, goal: Any, result: Tensor) -> Tensor:
