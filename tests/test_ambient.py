@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import robustbench_ekdaa as rb
-from robustbench_ekdaa import NETWORKS, RULES
 from robustbench_ekdaa.cards import ModelCard, NetworkSpec
 from robustbench_ekdaa.data import Dataset, load_dataset
 from robustbench_ekdaa.data.loading import _load
@@ -20,6 +19,7 @@ from robustbench_ekdaa.learning.contract import Finding, run_test
 from robustbench_ekdaa.learning.training import checkpoint_path
 from robustbench_ekdaa.networks import build_network
 from robustbench_ekdaa.randomness import ImageDraws, keyed_generator
+from robustbench_ekdaa.registry import NETWORKS, RULES
 from robustbench_ekdaa.scoring.jobs import predict
 
 
