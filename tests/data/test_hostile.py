@@ -31,6 +31,7 @@ from robustbench_ekdaa.data.archive import read_archive, summarise
 from robustbench_ekdaa.data.folders import read_folder
 from robustbench_ekdaa.data.loading import _load
 from robustbench_ekdaa.errors import UsageError
+from robustbench_ekdaa.registry import DATASETS
 
 NUMBERS = np.random.default_rng(0)
 
@@ -245,7 +246,7 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_a_function_that_makes_no_right_data_set_is_told_what_is_wrong(name, monkeypatch, empty_cache):
     function, reason = WRONG[name]
-    monkeypatch.setitem(rb.DATASETS._registered, "theirs", function)
+    monkeypatch.setitem(DATASETS._registered, "theirs", function)
     with pytest.raises(UsageError, match=reason):
         load_dataset("theirs")
 
