@@ -1,6 +1,7 @@
 """Ways in and out: empty words, wrong paths, other people's settings."""
 
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -57,7 +58,7 @@ def test_an_empty_word_is_refused_and_nothing_is_made(cli, tmp_path, command, sa
 def test_a_name_longer_than_a_file_system_takes_is_one_line_that_says_so(cli, tmp_path, command):
     code, _, error = cli(command.replace("LONG", "x" * 300))
     assert code == 2
-    assert "File name too long" in error
+    assert re.search("File name too long|cannot give an attack the name", error)
     assert "xxx" in error
     assert error.count("\n") == 1
     assert "fault" not in error
