@@ -22,7 +22,7 @@ def test_importing_the_package_imports_nothing_heavy():
 def test_every_public_name_is_there():
     assert all(getattr(rb, name) is not None for name in rb.__all__)
     assert set(rb.__all__) <= set(dir(rb))
-    with pytest.raises(AttributeError, match="no attribute 'swep'"):
+    with pytest.raises(AttributeError, match=r"attribute '?swep"):
         rb.swep  # noqa: B018
 
 

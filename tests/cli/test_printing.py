@@ -155,7 +155,7 @@ def test_no_width_of_the_terminal_leaves_words_out(cli, monkeypatch, columns):
 
 
 def test_a_long_name_leaves_no_column_out(cli, tmp_path):
-    name = "a_model_of_a_long_name_" * 5 + "end"
+    name = "a_model_of_a_long_name_" * 2 + "end"
     write_card(tmp_path, name, "backprop", top='title = "Long"\n')
     _, out, _ = cli("list models")
     assert name in without_spaces(out) or "Long" in out

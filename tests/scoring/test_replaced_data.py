@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from robustbench_ekdaa import api
+from robustbench_ekdaa import Benchmark, api
 from robustbench_ekdaa.analysis.trainings import read_trainings
 from robustbench_ekdaa.cards import SweepSpec, Workspace
 from robustbench_ekdaa.data import import_dataset, load_dataset
@@ -88,7 +88,7 @@ def test_a_report_on_replaced_data_has_one_section_and_says_what_is_not_shown(tm
 def test_trainings_on_earlier_data_give_way_to_those_on_the_newest(tmp_path, workspace, put_data):
     run, cards = tmp_path / "run", [workspace.models["quick_bp"], workspace.models["quick_ekdaa"]]
     put_data(1)
-    api.train_many(cards, "mine", [0], run)
+    Benchmark(run).train(cards, "mine", [0])
     put_data(0)
-    (record,) = api.train_many(cards[:1], "mine", [0], run)
+    (record,) = Benchmark(run).train(cards[:1], "mine", [0])
     assert list(read_trainings(run).newest("mine").models) == [record.key]
