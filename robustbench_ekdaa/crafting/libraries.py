@@ -8,6 +8,7 @@ A card may say ``batched = true`` for an attack that draws nothing and treats ea
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,6 +84,17 @@ def seeded(seed: int, attack: str, index: int) -> Iterator[None]:
             torch.cuda.set_rng_state_all(devices)
 
 
+@contextmanager
+def tolerant() -> Iterator[None]:
+    """Let no warning be an error inside, whatever the caller has set: other libraries warn of what we cannot mend."""
+    if not any(action == "error" for action, *_ in warnings.filters):
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        yield
+
+
 @dataclass(frozen=True)
 class Found:
     """What a library made of a batch.
@@ -131,7 +143,8 @@ class Library:
 
     def _run(self, shown: Shown, part: Part, epsilon: float | None) -> Tensor:
         try:
-            return self.run(shown, part, epsilon)
+            with tolerant():
+                return self.run(shown, part, epsilon)
         except ModuleNotFoundError as error:
             raise UsageError(f"{self.name}: needs the package {error.name}. Install it and try again.") from None
         except (

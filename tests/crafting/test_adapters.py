@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import importlib.util
 import random
+import subprocess
+import sys
 import warnings
 
 import foolbox
@@ -376,3 +378,17 @@ def test_a_library_attack_that_needs_a_missing_package_says_which(card):
 def test_an_adapter_beside_components_is_refused(card, field):
     with pytest.raises(ValueError, match="has no meaning beside it"):
         card(norm="l2", adapter={"component": "foolbox", "attack": "DDNAttack"}, **field)
+
+
+WARNED = """
+import warnings, torch, robustbench_ekdaa as rb
+model, images = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3)), torch.rand(2, 1, 8, 8)
+for attack in ("deepfool_linf", "simba_l2"):
+    print(rb.craft(attack, model, images, torch.tensor([0, 1]), [0.1]).shape)
+assert any(action == "error" for action, *_ in warnings.filters)
+"""
+
+
+def test_another_librarys_warning_stops_nothing_where_warnings_are_errors():
+    done = subprocess.run([sys.executable, "-W", "error", "-c", WARNED], capture_output=True, text=True)
+    assert done.stdout == "torch.Size([1, 2, 1, 8, 8])\n" * 2, done.stderr
