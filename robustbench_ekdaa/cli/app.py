@@ -28,7 +28,10 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback o
 RunFolder = Annotated[Path, typer.Option("--run", help="The run folder: checkpoints, logs and results.sqlite.")]
 WorkspaceFolder = Annotated[Path, typer.Option("--workspace", help="The folder that holds models/ and attacks/.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
-Workers = Annotated[int | None, typer.Option(help="Jobs side by side (default: one per core on a CPU, one on a GPU).")]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Processes for jobs, side by side (default: one per core on a CPU, one on a GPU); 1: this one."),
+]
 
 
 @app.callback(invoke_without_command=True)

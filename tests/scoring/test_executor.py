@@ -163,11 +163,22 @@ with executor(2, Silent()) as runner:
 """
 
 
-def test_workers_in_the_middle_of_a_long_job_do_not_outlive_a_killed_driver():
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize(
+    "signals", [[signal.SIGKILL], [signal.SIGTERM], [signal.SIGINT] * 3], ids=lambda given: given[0].name
+)
+def test_workers_in_the_middle_of_a_long_job_do_not_outlive_their_driver(signals):
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     workers = {int(driver.stdout.readline()) for _ in range(2)}
-    driver.kill()
-    driver.wait()
+    for number in signals:
+        driver.send_signal(number)
+    driver.communicate()
     deadline = time.perf_counter() + 10
     while not all(map(is_gone, workers)) and time.perf_counter() < deadline:
         time.sleep(0.05)
