@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from . import crafting
 from .analysis.results import Results
-from .benchmark import Benchmark, Place, a_path, as_workspace
+from .arguments import Place, a_path
+from .benchmark import Benchmark, as_workspace
 from .cards import AttackCard, ModelCard, SweepSpec, Workspace
 from .computing import ordinary_torch
 from .crafting import AdversarialImages

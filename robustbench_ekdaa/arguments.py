@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import operator
+import os
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from .errors import UsageError, shown
 
+Place = str | os.PathLike[str]
 LARGEST = 2**63 - 1  # what the results store can hold
 # Bits of the significand: what a number of such a type can tell apart.
 NARROW = {"float32": 24, "float16": 11, "bfloat16": 8}
@@ -36,6 +40,20 @@ def whole(what: str, value: object, *, least: int = 0, most: int = LARGEST) -> i
     if number > most:
         raise UsageError(f"{what}: must be at most {most} (got {shown(number)})")
     return number
+
+
+def whole_numbers(what: str, values: object) -> tuple[int, ...]:
+    """Return a list of whole numbers from 0 up, of any integer types; raises UsageError for anything else."""
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) != 1:
+        raise UsageError(f"{what}: must be a list of whole numbers (got {shown(values)})")
+    return tuple(whole(what, value) for value in values)
+
+
+def a_path(what: str, place: Place) -> Path:
+    """Return a path; raises UsageError for what is none, and for "", which would be the current folder."""
+    if not isinstance(place, (str, os.PathLike)) or not str(place).strip() or "\0" in str(place):
+        raise UsageError(f"{what}: must be a path (got {shown(place)})")
+    return Path(place)
 
 
 def share(what: str, value: object, *, most: float) -> float:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from .analysis.results import Results
 from .analysis.trainings import read_trainings
+from .arguments import Place, a_path, whole_numbers
 from .cards import ModelCard, SweepSpec, Workspace, read_sweep
 from .data import Dataset, shared_dataset
 from .errors import UsageError, WorkFailed, shown
 from .learning import TrainingJob, load_network
 from .learning.checking import check_job
 from .networks import Network
-from .progress import Progress, Silent
+from .progress import Progress, a_progress
 from .scoring.executor import executor
 from .scoring.imported import ImportSpec, score_images
 from .scoring.outcomes import ModelRecord
 from .scoring.store import open_run, reading, writing
 from .scoring.sweep import check_workers, choose_device, run_sweep, train_models
-
-Place = str | os.PathLike[str]
 
 
 class Benchmark:
@@ -62,7 +60,7 @@ class Benchmark:
         self.run = a_path("run", run)
         self.workspace = as_workspace(workspace)
         self.device, self.workers = choose_device(device), check_workers(workers)
-        self.progress, self.command = progress or Silent(), command
+        self.progress, self.command = a_progress(progress), command
         self.failed: tuple[ModelRecord, ...] = ()
 
     def train(
@@ -89,9 +87,8 @@ class Benchmark:
             WorkFailed: when training diverged or the run folder cannot be written.
 
         """
-        if isinstance(seeds, str) or not isinstance(seeds, Iterable):
-            raise UsageError(f"seeds: must be a list of training seeds (got {shown(seeds)})")
-        jobs = [self._job(card, dataset, seed, held_out) for card in self._cards(models) for seed in list(seeds)]
+        numbers = whole_numbers("seeds", seeds)
+        jobs = [self._job(card, dataset, seed, held_out) for card in self._cards(models) for seed in numbers]
         for job, whole in jobs:
             check_job(job, whole, self.device)  # before the run folder is made
         crew = executor(self.workers, self.progress, self.device)
@@ -216,10 +213,3 @@ def as_workspace(workspace: Workspace | Place | None) -> Workspace:
     if isinstance(workspace, Workspace):
         return workspace
     return Workspace() if workspace is None else Workspace(a_path("workspace", workspace))
-
-
-def a_path(what: str, place: Place) -> Path:
-    """Return a path; raises UsageError for what is none, and for "", which would be the current folder."""
-    if not isinstance(place, (str, os.PathLike)) or not str(place).strip() or "\0" in str(place):
-        raise UsageError(f"{what}: must be a path (got {shown(place)})")
-    return Path(place)

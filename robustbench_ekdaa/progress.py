@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from .errors import UsageError, shown
 from .text import one_line
 
 if TYPE_CHECKING:
@@ -59,6 +60,15 @@ def _tell(console: Console, text: str) -> None:
         raise  # whoever watched has left
     except OSError:
         pass
+
+
+def a_progress(progress: Progress | None) -> Progress:
+    """Return what shows progress, silent by default; raises UsageError for what cannot."""
+    if progress is None:
+        return Silent()
+    if not callable(getattr(progress, "task", None)) or not callable(getattr(progress, "line", None)):
+        raise UsageError(f"progress: must have the methods of a Progress, task and line (got {shown(progress)})")
+    return progress
 
 
 class _NotedTask:

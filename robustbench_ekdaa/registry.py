@@ -43,7 +43,7 @@ class Registry:
     def register(self, name: str) -> Callable[[Factory], Factory]:
         """Return a decorator that makes a factory known as ``name``; raises UsageError for what is no name."""
         if not isinstance(name, str) or not name.isprintable() or not name.strip() or is_file_reference(name):
-            raise UsageError(f"{shown(name)}: is no name of a {self.kind}. Write @register_...('my_name').")
+            raise UsageError(f"{shown(name)}: is no name for a {self.kind}. Write @register_...('my_name').")
 
         def decorate(factory: Factory) -> Factory:
             if not callable(factory):
@@ -396,7 +396,7 @@ def register_component(role: str, name: str) -> Callable[[Factory], Factory]:
         UsageError: for another role.
 
     """
-    if role not in COMPONENTS:
+    if not isinstance(role, str) or role not in COMPONENTS:
         raise unknown_name("role of a component", role, COMPONENTS)
     return COMPONENTS[role].register(name)
 

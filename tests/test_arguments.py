@@ -48,7 +48,7 @@ def test_what_is_no_whole_number_is_no_seed_wherever_one_is_taken(value, tmp_pat
         lambda: Benchmark(tmp_path).train([card()], "digits", [0, value]),
         lambda: import_dataset(tmp_path, "mine", test_share=0.5, seed=value),
     ):
-        with pytest.raises(UsageError, match=r"seed: must be"):
+        with pytest.raises(UsageError, match=r"seeds?: must be"):
             call()
     assert not any(tmp_path.iterdir())
 
@@ -111,6 +111,14 @@ def test_a_run_folder_is_a_path(run):
         "no file": lambda run: rb.score(None, "digits", ["backprop"], run),
         "no images": lambda run: rb.load_adversarial(5),
         "no data set": lambda run: rb.train("backprop", None, run=run),
+        "no number for places": lambda run: rb.score("images.npz", "digits", ["backprop"], run, indices=5),
+        "lists for places": lambda run: rb.score("images.npz", "digits", ["backprop"], run, indices=[[1]]),
+        "texts for places": lambda run: rb.score("images.npz", "digits", ["backprop"], run, indices=["a"]),
+        "no workspace": lambda run: rb.Workspace(5),
+        "an empty workspace": lambda run: rb.Workspace(""),
+        "no progress": lambda run: rb.train("backprop", "digits", run=run, progress=5),
+        "no role": lambda run: rb.register_component([], "mine"),
+        "no results": lambda run: rb.plot_curves(5),
         "a half for a split": lambda run: rb.load_dataset("digits", 0),
     }.values(),
     ids=lambda call: "",

@@ -240,5 +240,5 @@ def test_a_class_that_does_not_say_what_it_takes_is_refused():
 
 @pytest.mark.parametrize("name", [list, "", " ", "a\nb", None, "a.py:b"])
 def test_what_is_no_name_is_not_registered(name):
-    with pytest.raises(UsageError, match="is no name of a rule"):
+    with pytest.raises(UsageError, match="is no name for a rule"):
         rb.register_rule(name)

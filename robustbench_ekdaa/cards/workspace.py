@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from ..arguments import Place, a_path
 from ..errors import UsageError, located, shown, unknown_name
 from ..files import shown_path
 from .attacks import AttackCard, SuiteCard
@@ -109,8 +110,8 @@ class Workspace:
     cards. A file that cannot be read is an error for whoever asks for its card, and for nobody else.
     """
 
-    def __init__(self, folder: Path | str = ".") -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: Place = ".") -> None:
+        self.folder = a_path("workspace", folder)
         try:
             found = self.folder.is_dir()
         except OSError as error:

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError, unknown_name
-from .libraries import Attempt, Library, Part, Shown, smallest_first, tolerant, within_each_ball
+from .libraries import Attempt, Library, Part, Shown, smallest_first, within_each_ball
 from .threat import column
 
 
-@tolerant()
 def foolbox_attack(
     *, norm: str, targeted: bool, attack: str, options: dict[str, Any] | None = None, batched: bool = False
 ) -> Attempt:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
 
 from ..analysis.results import Results
-from ..errors import UsageError
+from ..errors import UsageError, shown
 from ..scoring.outcomes import AttackRecord, Ensemble, ModelRecord, Outcomes
 from .backend import import_matplotlib
 from .fonts import plain_text, readable
@@ -79,6 +79,8 @@ def one_dataset(results: Results | Outcomes, dataset: str | None) -> Outcomes:
     """Return the outcomes to draw; raises UsageError when it is not clear which data set's."""
     if isinstance(results, Outcomes):
         return results
+    if not isinstance(results, Results):
+        raise UsageError(f"a figure is drawn from a run's results, as open_results returns them (got {shown(results)})")
     if dataset is not None:
         return results.on(dataset)
     if len(results.outcomes) != 1:

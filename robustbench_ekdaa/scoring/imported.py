@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..arguments import whole
+from ..arguments import whole, whole_numbers
 from ..cards import MOST_SEEDS, NAME, ModelCard, Workspace, content_hash, read_epsilons, shown_path
 from ..crafting import AdversarialImages, check_adversarial, check_reach, load_adversarial
 from ..data import Dataset, shared_dataset
@@ -60,6 +60,8 @@ class ImportSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seeds", whole("seeds", self.seeds, least=1, most=MOST_SEEDS))
+        if self.indices is not None:
+            object.__setattr__(self, "indices", whole_numbers("indices", self.indices))
 
     @property
     def attack(self) -> str:
