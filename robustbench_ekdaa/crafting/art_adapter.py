@@ -16,14 +16,13 @@ from torch import Tensor, nn
 
 from ..cards import STEP_SIZE, length_at
 from ..errors import UsageError, unknown_name
-from .libraries import Attempt, Library, Part, Shown, smallest_first, tolerant, within_each_ball
+from .libraries import Attempt, Library, Part, Shown, smallest_first, within_each_ball
 
 NORMS: dict[str, float] = {"linf": np.inf, "l2": 2, "l1": 1}
 SQUARE_ONLY = {"GeoDA", "SquareAttack"}
 UNSEEDED = {"BoundaryAttack", "HopSkipJump"}
 
 
-@tolerant()
 def art_attack(
     *,
     norm: str,

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from robustbench_ekdaa.crafting import build_attempt, craft
-from robustbench_ekdaa.crafting.libraries import Library, seeded, smallest_first
+from robustbench_ekdaa.crafting.libraries import Library, Part, Shown, seeded, smallest_first
 from robustbench_ekdaa.crafting.moment import Scene
 from robustbench_ekdaa.crafting.surrogates import Surrogate
 from robustbench_ekdaa.crafting.threat import THREATS
@@ -392,3 +392,17 @@ assert any(action == "error" for action, *_ in warnings.filters)
 def test_another_librarys_warning_stops_nothing_where_warnings_are_errors():
     done = subprocess.run([sys.executable, "-W", "error", "-c", WARNED], capture_output=True, text=True)
     assert done.stdout == "torch.Size([1, 2, 1, 8, 8])\n" * 2, done.stderr
+
+
+def test_a_warning_while_another_librarys_attack_runs_does_not_end_it_where_warnings_are_errors():
+    def run(shown: Shown, part: Part, epsilon: float | None) -> torch.Tensor:
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+        return part.images
+
+    images, network = torch.rand(2, 1, 8, 8), nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    labels, draws = torch.tensor([0, 1]), ImageDraws(0, "theirs", [0, 1])
+    scene = Scene(images, labels, labels, (images, labels), draws, THREATS["linf"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = Library("theirs", run, batched=True).attack([Surrogate(network, 0, 1)], scene, [0, 1], 0.1)
+    assert torch.equal(found.images, images)

@@ -60,15 +60,26 @@ def test_a_script_that_registers_and_starts_work_without_a_guard_is_told_of_the_
     assert 'if __name__ == "__main__":' in last
 
 
-def test_a_script_without_a_guard_trains_with_two_workers_in_which_no_file_of_the_working_folder_runs(tmp_path):
+# A file for every module that the driver has, and one for some that workers might look for besides.
+TRAPS = """
+import os, sys
+others = {"sitecustomize", "usercustomize", "tensorflow", "cupy", *sys.stdlib_module_names}
+for name in {name.partition(".")[0] for name in sys.modules} | (others if not ON_THE_PATH else set()):
+    open(f"{name}.py", "w").write(f"open('ran', 'a').write('{name} '); raise SystemExit(7)")
+sys.path[:0] = ["", ".", os.getcwd()] if ON_THE_PATH else []
+"""
+
+
+@pytest.mark.parametrize("on_the_path", [False, True])
+def test_a_script_without_a_guard_trains_with_workers_in_which_no_file_of_the_working_folder_runs(
+    tmp_path, on_the_path
+):
     here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
     here.mkdir()
     elsewhere.mkdir()
-    others = ("sitecustomize", "usercustomize", "torch", "numpy", "pydantic", "safetensors", "tensorflow", "cupy")
-    for name in {*sys.stdlib_module_names, *others}:
-        (here / f"{name}.py").write_text(f"open('ran', 'a').write('{name} ')\nraise SystemExit(7)\n")
-    done = run(here, place=elsewhere, seeds=2)
+    done = run(here, f"ON_THE_PATH = {on_the_path}\n{TRAPS}", place=elsewhere, seeds=2)
     assert (done.stdout, done.stderr) == ("['trained', 'trained']\n", "")
+    assert (here / "torch.py").exists()
     assert not (here / "ran").exists()
 
 
