@@ -15,6 +15,7 @@ from types import FrameType
 import typer
 
 from ..errors import UsageError, WorkFailed
+from ..search_path import without_working_folder
 from .app import NAME, app
 from .parsing import refuse_empty
 from .printing import accept_all_text, show_traceback, show_warning, tell
@@ -39,6 +40,7 @@ def main() -> None:
 def set_up() -> None:
     """Make this process, and those that it starts, work in every user's environment."""
     accept_all_text()
+    sys.path[:] = without_working_folder(sys.path)  # what is imported from here on is not looked for there
     columns = os.environ.get("COLUMNS", "")
     if columns.isdigit() and int(columns) < NARROWEST:
         del os.environ["COLUMNS"]

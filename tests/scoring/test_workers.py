@@ -97,3 +97,13 @@ def test_the_package_is_found_from_its_own_folder_but_after_everything_else(monk
     monkeypatch.chdir(PACKAGE)
     monkeypatch.setenv("PYTHONPATH", "")
     assert without_working_folder(["", "/usr/lib"]) == ["/usr/lib", PACKAGE]
+
+
+def test_a_command_takes_no_library_from_the_working_folder_though_an_empty_python_path_names_it(tmp_path):
+    for name in ("torch", "numpy", "sklearn"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'a')\nraise SystemExit(7)\n")
+    command = [sys.executable, "-c", "from robustbench_ekdaa.cli import main; main()", "data", "status"]
+    environment = {**os.environ, "PYTHONPATH": f":{PACKAGE}"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (tmp_path / "ran").exists()
