@@ -18,8 +18,7 @@ from .fields import Line, Text
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
 
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # only a type checker looks for it inside pydantic
     from pydantic._internal._model_construction import ModelMetaclass
 else:
     ModelMetaclass = type(BaseModel)
@@ -81,6 +80,10 @@ class FileCard(Card):
     def folder(self) -> Path | None:
         """The folder of that file: where FILE.py references are looked up."""
         return self._path.parent if self._path else None
+
+    def stand_in(self, path: Path) -> None:
+        """Say which file it was read from."""
+        self._path = path
 
     def at(self, field: str) -> str:
         """Name a field of this card for an error message."""

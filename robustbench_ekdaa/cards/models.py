@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
@@ -48,12 +49,18 @@ class Block(Card):
 
 
 class NetworkSpec(Card):
-    """A network: a preset's name, or a list of blocks of one's own; with the activation and bias they default to."""
+    """A network: a preset, or a list of blocks of one's own; with the activation and bias they default to."""
 
-    preset: Line | None = None
+    preset: Line | None = Field(default=None, description="a known network, or FILE.py:FUNCTION beside the card")
     blocks: Annotated[tuple[Block, ...], Field(max_length=1_000)] | None = None
     activation: Line = "tanh"
     bias: YesNo = True
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the card it stands in, if that is a file."""
+        return self._folder
 
     @model_validator(mode="after")
     def _one_of(self) -> NetworkSpec:
@@ -134,6 +141,11 @@ class ModelCard(FileCard):
             f"{self.at('training')}: no recipe for {dataset} (only {', '.join(sorted(self.training))}). "
             f"Add [training.{dataset}] or [training.default]."
         )
+
+    def stand_in(self, path: Path) -> None:
+        """Say which file it was read from."""
+        super().stand_in(path)
+        self.network._folder = self.folder
 
     def at_recipe(self, dataset: str) -> str:
         """Name the table that holds a data set's recipe for an error message."""

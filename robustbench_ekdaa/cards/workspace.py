@@ -34,7 +34,7 @@ def read_card(path: Path) -> FileCard:
     card = check(KINDS[kind], table, where, text)
     if card.name != path.stem:
         raise UsageError(f"{where}: name: must be the file's name, {shown(path.stem)} (got {card.name!r})")
-    card._path = path.resolve()
+    card.stand_in(path.resolve())
     return card
 
 

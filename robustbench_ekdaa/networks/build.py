@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ def network_blocks(spec: NetworkSpec) -> list[BlockSpec]:
         UsageError: for an unknown preset, or one that does not make a list of blocks.
 
     """
-    blocks = list(spec.blocks or ()) if spec.preset is None else preset_blocks(spec.preset)
+    blocks = list(spec.blocks or ()) if spec.preset is None else preset_blocks(spec.preset, spec.folder)
     filled = []
     for block in blocks:
         bias = spec.bias if block.bias is None else block.bias
@@ -31,9 +32,9 @@ def network_blocks(spec: NetworkSpec) -> list[BlockSpec]:
     return filled
 
 
-def preset_blocks(name: str) -> list[BlockSpec]:
-    """Return the blocks of a named network; its function may be anybody's."""
-    blocks = build(NETWORKS.get(name), {}, f"preset {name}")
+def preset_blocks(name: str, beside: Path | None = None) -> list[BlockSpec]:
+    """Return the blocks of a named network; its function may be anybody's, in a file beside the card."""
+    blocks = build(NETWORKS.get(name, beside), {}, f"preset {name}")
     if not isinstance(blocks, (list, tuple)) or not all(isinstance(block, BlockSpec) for block in blocks):
         raise UsageError(f"preset {name}: must return a list of Block (got {shown(blocks)})")
     return list(blocks)

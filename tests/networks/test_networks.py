@@ -1,6 +1,7 @@
 """Networks: shapes, purity, true gradients, and what autograd is told of signum."""
 
 import math
+import pickle
 import re
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from robustbench_ekdaa.cards import Block, NetworkSpec
+from robustbench_ekdaa.cards import Block, NetworkSpec, read_card
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.networks import ACTIVATIONS, build_network, check_network, signum_backward
 from robustbench_ekdaa.randomness import keyed_generator
@@ -144,3 +145,48 @@ def test_a_network_without_blocks_is_one_linear_layer():
     network = make(NetworkSpec(blocks=()))
     assert network.layer_names == ["readout"]
     assert network(torch.rand(3, 1, 8, 8)).shape == (3, 10)
+
+
+CARD = """kind = "model"
+name = "mine"
+rule = "backprop"
+[network]
+preset = "net.py:made"
+[training.default]
+epochs = 1
+learning_rate = 0.1
+"""
+MADE = "from robustbench_ekdaa.cards import Block\ndef made():\n    return "
+
+
+def card_with(folder, code):
+    folder.mkdir(exist_ok=True)
+    (folder / "mine.toml").write_text(CARD)
+    (folder / "net.py").write_text(MADE + code)
+    return read_card(folder / "mine.toml")
+
+
+def test_a_cards_network_is_found_beside_the_card_and_not_in_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text("raise SystemExit")
+    card = card_with(tmp_path / "models", '[Block(layer="linear", width=7)]')
+    assert make(card.network).block_list[0].layer.out_features == 7
+    assert make(pickle.loads(pickle.dumps(card)).network).block_list[0].layer.out_features == 7  # noqa: S301
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("1 / 0", "network: preset net.py:made: made fails: ZeroDivisionError"),
+        ("3", "network: preset net.py:made: must return a list of Block (got 3)"),
+        ("[3]", "network: preset net.py:made: must return a list of Block (got [3])"),
+        ('[Block(layer="linear", width=-7)]', "made: Block.width: must be greater than 0 (got -7)"),
+        ("exit(0)", "network: preset net.py:made: made fails: SystemExit: 0"),
+    ],
+)
+def test_a_network_that_its_file_does_not_make_is_one_clear_line(tmp_path, code, message):
+    card = card_with(tmp_path / "models", code)
+    with pytest.raises(UsageError) as caught:
+        check_network(card.network, (1, 8, 8), 10, card.at("network"))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
