@@ -39,8 +39,8 @@ from robustbench_ekdaa.registry import RULES
 RECIPE = Recipe(epochs=1, learning_rate=0.01, optimizer_options={"momentum": 0.9, "weight_decay": 1e-3})
 VARIANTS = {
     **{name: (name, {}) for name in RULES},
-    "sign-symmetry brsf": ("sign-symmetry", {"magnitudes": "brsf"}),
-    "sign-symmetry frsf": ("sign-symmetry", {"magnitudes": "frsf"}),
+    "sign_symmetry brsf": ("sign_symmetry", {"magnitudes": "brsf"}),
+    "sign_symmetry frsf": ("sign_symmetry", {"magnitudes": "frsf"}),
 }
 HEADING = """# What a training step costs
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from .errors import UsageError, WorkFailed, located, shown, told, unknown_name
 from .files import read_bytes, shown_path
+from .names import as_spelled, other_spelling
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -68,14 +69,21 @@ class Registry:
         return iter(self.names())
 
     def builtin(self, name: str) -> Callable[..., Any] | None:
-        """Return the package's own factory of that name, or None: nobody else's code is run."""
+        """Return the package's own factory of that name, in either spelling, or None; nobody else's code is run."""
+        name = name if name in self._builtin else other_spelling(name, self._builtin) or name
         return _import(self._builtin[name]) if name in self._builtin else None
+
+    def spelled(self, name: str) -> str:
+        """Return a name as it is known here, with a warning if that is another spelling; any other name as it is."""
+        if name in self._registered or name in self._builtin or is_file_reference(name):
+            return name
+        return as_spelled(self.kind, name, self.names())
 
     def get(self, name: str, beside: Path | None = None) -> Callable[..., Any]:
         """Return the factory called ``name``, or the one in a file: ``"my_rule.py:MyRule"``.
 
         Args:
-            name: a known name or FILE.py:ATTRIBUTE.
+            name: a known name, or FILE.py:ATTRIBUTE. Hyphens and underscores are read alike, with a warning.
             beside: the folder a relative FILE.py is looked up in (default: the current one).
 
         Raises:
@@ -91,6 +99,9 @@ class Registry:
         points = self._entry_points()
         if name in points:
             return _loaded(points[name])
+        right = self.spelled(name)
+        if right != name:
+            return self.get(right, beside)
         raise unknown_name(self.kind, name, self.names(), self.listing)
 
 
@@ -302,18 +313,26 @@ RULES = Registry(
         "dfa": "robustbench_ekdaa.learning.rules.direct_feedback_alignment:DirectFeedbackAlignment",
         "drtp": "robustbench_ekdaa.learning.rules.drtp:DirectRandomTargetProjection",
         "ekdaa": "robustbench_ekdaa.learning.rules.ekdaa:Ekdaa",
-        "ekdaa-release": "robustbench_ekdaa.learning.rules.ekdaa_release:EkdaaRelease",
+        "ekdaa_release": "robustbench_ekdaa.learning.rules.ekdaa_release:EkdaaRelease",
         "fa": "robustbench_ekdaa.learning.rules.feedback_alignment:FeedbackAlignment",
         "frozen": "robustbench_ekdaa.learning.rules.frozen:FrozenConvolutions",
-        "kolen-pollack": "robustbench_ekdaa.learning.rules.kolen_pollack:KolenPollack",
+        "kolen_pollack": "robustbench_ekdaa.learning.rules.kolen_pollack:KolenPollack",
         "pepita": "robustbench_ekdaa.learning.rules.pepita:Pepita",
-        "predictive-coding": "robustbench_ekdaa.learning.rules.predictive_coding:PredictiveCoding",
+        "predictive_coding": "robustbench_ekdaa.learning.rules.predictive_coding:PredictiveCoding",
         "predsim": "robustbench_ekdaa.learning.rules.local_errors:LocalErrors",
-        "sign-symmetry": "robustbench_ekdaa.learning.rules.sign_symmetry:SignSymmetry",
-        "straight-through": "robustbench_ekdaa.learning.rules.straight_through:StraightThrough",
+        "sign_symmetry": "robustbench_ekdaa.learning.rules.sign_symmetry:SignSymmetry",
+        "straight_through": "robustbench_ekdaa.learning.rules.straight_through:StraightThrough",
     },
     listing="robustbench-ekdaa list rules",
 )
+# The names that these rules had in the first release. The keys of stored models were made with them.
+RELEASED_RULES = {
+    "ekdaa_release": "ekdaa-release",
+    "kolen_pollack": "kolen-pollack",
+    "predictive_coding": "predictive-coding",
+    "sign_symmetry": "sign-symmetry",
+    "straight_through": "straight-through",
+}
 NETWORKS = Registry(
     "network",
     {

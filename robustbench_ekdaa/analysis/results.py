@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import unknown_name
+from ..names import as_spelled
 from ..scoring.outcomes import Outcomes
 from .frame import NUMBER, TEXT, WHOLE, tidy_frame
 from .metrics import accuracy
@@ -48,6 +49,7 @@ class Results:
 
     def on(self, dataset: str) -> Outcomes:
         """Return the outcomes on one data set; raises UsageError for a name that is not there."""
+        dataset = as_spelled("data set", dataset, self.datasets)
         for one in self.outcomes:
             if one.dataset == dataset:
                 return one
@@ -78,6 +80,7 @@ class Results:
             UsageError: if `common` names a card that was not scored.
         """
         names = {name for one in self.outcomes for name in card_names(one, scored_targets(one))}
+        common = None if common is None else [as_spelled("model", name, names) for name in common]
         for name in common or ():
             if name not in names:
                 raise unknown_name("model", name, names)

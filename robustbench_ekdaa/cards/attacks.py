@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from ..errors import shown
-from ..registry import is_file_reference, referenced_digest
+from ..registry import COMPONENTS, is_file_reference, referenced_digest
 from .base import Card, FileCard
 from .fields import Line, Whole, number, plain_options
 
@@ -30,6 +30,11 @@ class Component(Card):
     def options(self) -> dict[str, Any]:
         """The fields besides the name."""
         return dict(self.model_extra or {})
+
+    def known_as(self, role: str) -> Component:
+        """Return the same part, named as it is known in its role; see `Registry.spelled`."""
+        name = COMPONENTS[role].spelled(self.component)
+        return self if name == self.component else self.model_copy(update={"component": name})
 
 
 FACTOR = r"[0-9]{1,20}(?:\.[0-9]{1,20})?"
@@ -100,6 +105,21 @@ class AttackCard(FileCard):
             raise ValueError(f"must be greater than 0 (got {shown(value)})")
         return size
 
+    @field_validator("loss")
+    @classmethod
+    def _known_loss(cls, name: str) -> str:
+        return COMPONENTS["loss"].spelled(name)
+
+    @field_validator("source", "start", "update", "step", "adapter")
+    @classmethod
+    def _known_part(cls, part: Component | None, field: ValidationInfo) -> Component | None:
+        return None if part is None else part.known_as(str(field.field_name))
+
+    @field_validator("input", "gradient")
+    @classmethod
+    def _known_parts(cls, parts: tuple[Component, ...], field: ValidationInfo) -> tuple[Component, ...]:
+        return tuple(part.known_as(str(field.field_name)) for part in parts)
+
     @field_validator("backward")
     @classmethod
     def _stand_ins(cls, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -140,7 +160,8 @@ class AttackCard(FileCard):
     def identity(self) -> dict[str, Any]:
         """Everything about the card that decides the adversarial images; the name keys the random draws.
 
-        Fields at their defaults are left out, so that a new kind of field leaves old cards who they were.
+        Fields at their defaults are left out, so that a field that a later release adds does not change
+        the identity of today's cards.
         """
         facts = self.model_dump(exclude={"title", "paper", "notes", "kind"}, exclude_defaults=True)
         optional = [part for part in (self.start, self.adapter) if part is not None]

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from ..errors import UsageError, shown
-from ..registry import is_file_reference, referenced_digest
+from ..names import other_spelling
+from ..registry import NETWORKS, RELEASED_RULES, RULES, is_file_reference, referenced_digest
 from .base import Card, FileCard
 from .fields import Count, Length, Line, Number, Options, Text, YesNo, whole_number
 
@@ -61,6 +62,11 @@ class NetworkSpec(Card):
     def folder(self) -> Path | None:
         """The folder of the card it stands in, if that is a file."""
         return self._folder
+
+    @field_validator("preset")
+    @classmethod
+    def _known_preset(cls, name: str | None) -> str | None:
+        return None if name is None else NETWORKS.spelled(name)
 
     @model_validator(mode="after")
     def _one_of(self) -> NetworkSpec:
@@ -119,6 +125,11 @@ class ModelCard(FileCard):
     training: dict[str, Recipe] = Field(min_length=1, max_length=1_000)
     _written: dict[str, str] = PrivateAttr(default_factory=dict)
 
+    @field_validator("rule")
+    @classmethod
+    def _known_rule(cls, name: str) -> str:
+        return RULES.spelled(name)
+
     @model_validator(mode="wrap")
     @classmethod
     def _shared_recipes(cls, table: Any, read: Callable[[Any], ModelCard]) -> ModelCard:
@@ -133,14 +144,17 @@ class ModelCard(FileCard):
 
     def recipe(self, dataset: str) -> Recipe:
         """Return the recipe for a data set; raises UsageError if the card has none."""
-        if dataset in self.training:
-            return self.training[dataset]
-        if "default" in self.training:
-            return self.training["default"]
+        table = self._table(dataset)
+        if table in self.training:
+            return self.training[table]
         raise UsageError(
             f"{self.at('training')}: no recipe for {dataset} (only {', '.join(sorted(self.training))}). "
             f"Add [training.{dataset}] or [training.default]."
         )
+
+    def _table(self, dataset: str) -> str:
+        """Return which of the card's recipes is a data set's; hyphens and underscores are read alike."""
+        return dataset if dataset in self.training else other_spelling(dataset, self.training) or "default"
 
     def stand_in(self, path: Path) -> None:
         """Say which file it was read from."""
@@ -149,14 +163,14 @@ class ModelCard(FileCard):
 
     def at_recipe(self, dataset: str) -> str:
         """Name the table that holds a data set's recipe for an error message."""
-        table = dataset if dataset in self.training else "default"
+        table = self._table(dataset)
         return self.at(f"training.{self._written.get(table, table)}")
 
     def identity(self, dataset: str) -> dict[str, Any]:
         """Everything about the card, but its network, that decides a trained model's numbers on ``dataset``."""
         # Without defaults, so that a field that a later release adds leaves the identity of today's models alone.
         facts: dict[str, Any] = {
-            "rule": self.rule,
+            "rule": RELEASED_RULES.get(self.rule, self.rule),
             "rule_options": self.rule_options,
             "recipe": self.recipe(dataset).model_dump(exclude={"notes"}, exclude_defaults=True),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,15 +12,16 @@ from typing import Generic, TypeVar
 from ..arguments import Place, a_path
 from ..errors import UsageError, located, shown, unknown_name
 from ..files import shown_path
+from ..names import as_spelled, folded, other_spelling
 from .attacks import AttackCard, SuiteCard
 from .base import FileCard
 from .models import ModelCard
 from .reading import check, parse_toml, read_text
 
 KINDS: dict[str, type[FileCard]] = {"model": ModelCard, "attack": AttackCard, "suite": SuiteCard}
-# The folders of a workspace, and the kinds of card that belong there; a file of another kind is kept under the first,
-# so that whoever asks for it is told what is wrong.
-ROOMS = {"models": ("model",), "attacks": ("attack", "suite")}
+# The folders of a workspace. Suites may also stand among the attacks, as they did in the first release. A file of
+# another kind is listed under its folder's, so that whoever asks for it is told what is wrong.
+FOLDERS = {"model": "models", "attack": "attacks", "suite": "attacks/suites"}
 
 
 def read_card(path: Path) -> FileCard:
@@ -38,6 +39,11 @@ def read_card(path: Path) -> FileCard:
     return card
 
 
+def _two_of_one_name(one: Path, other: Path) -> UsageError:
+    alike = "one name" if one.stem == other.stem else "names that differ in hyphens and underscores alone"
+    return UsageError(f"{shown_path(one)} and {shown_path(other)} have {alike}. Rename one of them.")
+
+
 Found = TypeVar("Found", bound=FileCard)
 
 
@@ -49,6 +55,7 @@ class Shelf(Generic[Found]):
         kind: the class of the cards.
         noun: what messages call one.
         files: name -> file.
+        twins: name with underscores -> two files of the workspace that this name could mean; neither can be had.
         unread: why the workspace's folder could not be read; empty if it could. Then no card can be had, as nobody
             knows which of them the workspace has itself.
 
@@ -57,6 +64,7 @@ class Shelf(Generic[Found]):
     kind: type[Found]
     noun: str
     files: dict[str, Path]
+    twins: dict[str, tuple[Path, Path]]
     unread: str = ""
 
     def names(self) -> list[str]:
@@ -69,18 +77,22 @@ class Shelf(Generic[Found]):
         return self._read(name)
 
     def _read(self, name: str) -> Found:
+        if folded(name) in self.twins:
+            raise _two_of_one_name(*self.twins[folded(name)])
+        name = as_spelled(self.noun, name, self.files)
         if name not in self.files:
             raise unknown_name(self.noun, name, self.files, f"robustbench-ekdaa list {self.noun}s")
         path = self.files[name]
         card = read_card(path)
         if not isinstance(card, self.kind):
             found = next(name for name, kind in KINDS.items() if isinstance(card, kind))
-            room = next(room for room, kinds in ROOMS.items() if found in kinds)
-            raise UsageError(f"{shown_path(path)}: kind: a card of kind {found!r} belongs in {room}/. Move it there.")
+            raise UsageError(
+                f"{shown_path(path)}: kind: a card of kind {found!r} belongs in {FOLDERS[found]}/. Move it there."
+            )
         return card
 
     def __contains__(self, name: str) -> bool:
-        return name in self.files
+        return name in self.files or other_spelling(name, self.files) is not None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
@@ -93,7 +105,7 @@ class Shelf(Generic[Found]):
                 cards.append(self._read(name))
             except UsageError as error:
                 problems.append(str(error))
-        return cards, problems
+        return cards, list(dict.fromkeys(problems))
 
 
 def builtin_workspace() -> Path:
@@ -104,10 +116,18 @@ def builtin_workspace() -> Path:
 
 
 class Workspace:
-    """A folder with ``models/`` and ``attacks/``; the package's own cards are always there too.
+    """A folder with ``models/``, ``attacks/`` and ``attacks/suites/``; the package's own cards are always there too.
 
-    A card of the workspace goes before the package's card of the same name. Files whose names begin with a dot are no
-    cards. A file that cannot be read is an error for whoever asks for its card, and for nobody else.
+    A card of the workspace goes before the package's card of the same name. Hyphens and underscores in names are read
+    alike, with a warning. Files whose names begin with a dot are no cards. A file that cannot be read is an error for
+    whoever asks for its card, and for nobody else.
+
+    Args:
+        folder: the workspace's folder (default: the current one).
+
+    Raises:
+        UsageError: when there is no such folder.
+
     """
 
     def __init__(self, folder: Place = ".") -> None:
@@ -120,39 +140,88 @@ class Workspace:
             raise UsageError(
                 f"{self.folder}: there is no such folder. `robustbench-ekdaa init {self.folder}` makes one."
             )
-        models, unread = self._room("models")
-        self.models = Shelf(ModelCard, "model", models["model"], unread)
-        attacks, unread = self._room("attacks")
-        self.attacks = Shelf(AttackCard, "attack", attacks["attack"], unread)
-        self.suites = Shelf(SuiteCard, "suite", attacks["suite"], unread)
+        files, twins, unread = self._files("model")
+        self.models = Shelf(ModelCard, "model", files["model"], twins, unread)
+        files, twins, unread = self._files("attack", "suite")
+        self.attacks = Shelf(AttackCard, "attack", files["attack"], twins, unread)
+        self.suites = Shelf(SuiteCard, "suite", files["suite"], twins, unread)
 
-    def _room(self, room: str) -> tuple[dict[str, dict[str, Path]], str]:
-        """Return the files of a room by kind and name, and why some could not be listed."""
-        kinds, unread = ROOMS[room], ""
-        files = {path.stem: path for path in card_files(builtin_workspace() / room)}
+    def _files(self, *kinds: str) -> tuple[dict[str, dict[str, Path]], dict[str, tuple[Path, Path]], str]:
+        """Return the files of kinds that share their names: by kind and name, twins, and why some are not known."""
+        unread, own = "", []
         try:
-            files.update({path.stem: path for path in card_files(self.folder / room)})
+            own = list(_placed(self.folder, kinds))
         except UsageError as error:
             unread = str(error)
-        by_kind: dict[str, dict[str, Path]] = {kind: {} for kind in kinds}
-        for name, path in files.items():
-            kind = _kind_of(path) if len(kinds) > 1 else None
-            by_kind[kind if kind in by_kind else kinds[0]][name] = path
-        return by_kind, unread
+        by_name = {path.stem: (kind, path) for kind, path in (*_placed(builtin_workspace(), kinds), *own)}
+        files: dict[str, dict[str, Path]] = {kind: {} for kind in kinds}
+        for name, (kind, path) in by_name.items():
+            files[kind][name] = path
+        return files, _twins(path for _, path in own), unread
+
+    def expand_models(self, names: Iterable[str]) -> list[ModelCard]:
+        """Return the model cards of these names, each once, in the order given."""
+        cards = [self.models[name] for name in names]
+        return list({card.name: card for card in cards}.values())
 
     def expand_attacks(self, names: Iterable[str]) -> list[AttackCard]:
-        """Return the attacks that names of attacks and suites stand for, each once, in the order given."""
+        """Return the attacks that names of attacks and suites stand for, each once, in the order given.
+
+        Raises:
+            UsageError: for an unknown name, a card that cannot be read, and suites that name one another in a circle.
+
+        """
         cards: dict[str, AttackCard] = {}
-        for name in names:
-            if name in self.suites:
-                with located(self.suites[name].at("attacks")):
-                    cards.update({member: self.attacks[member] for member in self.suites[name].attacks})
-            elif name in self.attacks:
-                cards[name] = self.attacks[name]
-            else:
-                known = [*self.attacks.names(), *self.suites.names()]
-                raise unknown_name("attack", name, known, "robustbench-ekdaa list attacks")
+        finished: set[str] = set()
+        opened: list[tuple[SuiteCard | None, Iterator[str]]] = [(None, iter(names))]
+        while opened:
+            suite, members = opened[-1]
+            name = next(members, None)
+            if name is None:
+                finished |= set() if suite is None else {suite.name}
+                opened.pop()
+                continue
+            with nullcontext() if suite is None else located(suite.at("attacks")):
+                card = self._attack_or_suite(name)
+                if isinstance(card, AttackCard):
+                    cards[card.name] = card
+                elif card.name not in finished:
+                    _refuse_circle(card, [one.name for one, _ in opened if one is not None])
+                    opened.append((card, iter(card.attacks)))
         return list(cards.values())
+
+    def _attack_or_suite(self, name: str) -> AttackCard | SuiteCard:
+        known = [*self.attacks.names(), *self.suites.names()]
+        right = as_spelled("attack", name, known)
+        if right in self.suites.files:
+            return self.suites[right]
+        if right in self.attacks:
+            return self.attacks[right]
+        raise unknown_name("attack", name, known, "robustbench-ekdaa list attacks")
+
+
+def _refuse_circle(card: SuiteCard, within: list[str]) -> None:
+    """Raise UsageError for a suite that is named, directly or through others, by itself."""
+    if card.name in within:
+        circle = [*within[within.index(card.name) :], card.name]
+        raise UsageError(f"suites name one another in a circle ({', '.join(circle)}). Take one of these names out.")
+
+
+def _placed(folder: Path, kinds: Iterable[str]) -> Iterator[tuple[str, Path]]:
+    """Yield the card files of a workspace's folder with the kind that each is listed under."""
+    for kind in kinds:
+        for path in card_files(folder / FOLDERS[kind]):
+            yield "suite" if kind == "attack" and _kind_of(path) == "suite" else kind, path
+
+
+def _twins(paths: Iterable[Path]) -> dict[str, tuple[Path, Path]]:
+    """Return the pairs of files that one name could mean, by that name with underscores."""
+    first: dict[str, Path] = {}
+    found = {}
+    for path in paths:
+        if first.setdefault(folded(path.stem), path) != path:
+            found[folded(path.stem)] = first[folded(path.stem)], path
+    return found
 
 
 def card_files(folder: Path) -> list[Path]:

@@ -30,9 +30,8 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train models; finished ones are kept, stopped ones go on."""
-    names = list(dict.fromkeys(models))
     with benchmark(run, workspace=workspace, device=device, workers=workers) as work:
-        records = work.train(names, dataset, range(seeds), held_out=held_out, keep_going=True)
+        records = work.train(models, dataset, range(seeds), held_out=held_out, keep_going=True)
     column = "held_out_accuracy" if held_out else "test_accuracy"
     show_rows(
         [
@@ -44,7 +43,7 @@ def train(
                 "seconds": record.metrics.get("seconds", ""),
                 "checkpoint": record.key if record.status == "trained" else record.error,
             }
-            for record in records
+            for record in {record.key: record for record in records}.values()  # a model may be named twice
         ]
     )
     raise typer.Exit(1 if work.failed else 0)

@@ -13,6 +13,7 @@ from ..arguments import whole
 from ..computing import ordinary_torch
 from ..errors import UsageError, WorkFailed, shown, unknown_name
 from ..files import Stamp, stamp
+from ..names import as_spelled
 from ..progress import Progress, Silent
 from ..randomness import keyed_generator, permutation
 from ..registry import DATASETS, is_file_reference
@@ -57,6 +58,7 @@ def shared_dataset(name: str, *, progress: Progress | None = None) -> Dataset:
 
     A sweep asks for it once a job; what users get is a copy, or a change of theirs would be in all later results.
     """
+    name = _known(name)
     factory = _factory(name)
     task = (progress or Silent()).task(f"reading {name}", 1)
     # A registered function's data set is read once; one that may come from an archive, whenever that has changed.
@@ -79,10 +81,15 @@ def load_split(name: str, split: str = "test", limit: int | None = None) -> Spli
         return chosen.copy() if limit is None else _first(chosen, limit, split)
 
 
-def _factory(name: str) -> Callable[..., Any] | None:
-    """Return what makes the data set, or None for an archive of the user's."""
+def _known(name: str) -> str:
+    """Return the name as the data set has it, with a warning if its hyphens and underscores are others."""
     if not isinstance(name, str):
         raise UsageError(f"a data set is named by a text (got {shown(name)})")
+    return name if is_file_reference(name) else as_spelled("data set", name, dataset_names())
+
+
+def _factory(name: str) -> Callable[..., Any] | None:
+    """Return what makes the data set, or None for an archive of the user's."""
     if name in DATASETS.names() or is_file_reference(name):
         return DATASETS.get(name)
     if name in imported_names():

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..arguments import share, whole
 from ..cards import shown_path
 from ..errors import UsageError, unknown_name
+from ..names import as_spelled
 from ..progress import Progress, Silent
 from ..registry import DATASETS
 from .archive import read_archive, write_archive
@@ -85,6 +86,7 @@ def fetch_dataset(name: str) -> DatasetStatus:
         UsageError: for a name that has nothing to download, or that an archive would be read for anyway.
         WorkFailed: when network, checksum or disk fails.
     """
+    name = as_spelled("data set", name, dataset_names())
     if name not in dataset_names():
         raise unknown_name("data set", name, PUBLISHED, DATASETS.listing)
     if name not in PUBLISHED:

@@ -34,5 +34,5 @@ def refuse_flat_activations(network: Network) -> None:
         if not block.phi.differentiable:
             raise UsageError(
                 f"{name} is activated by {block.activation_name}, whose derivative is zero, and this rule multiplies "
-                "errors by it: the layer would not learn. Choose another activation, or ekdaa or straight-through."
+                "errors by it: the layer would not learn. Choose another activation, or ekdaa or straight_through."
             )

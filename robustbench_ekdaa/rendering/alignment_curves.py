@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..analysis.trainings import Trainings
 from ..errors import UsageError, unknown_name
 from ..learning.training import PROBE_IMAGES
+from ..names import as_spelled
 from .fonts import plain_text, readable
 from .labels import LABEL_GAP, label_line, place_labels
 from .style import GREY, Look, caption, clean_axes, new_figure, shortened, title_of
@@ -57,6 +58,7 @@ def plot_alignment(trainings: Trainings | Path | str, model: str, *, dataset: st
         UsageError: when there is nothing to draw.
     """
     chosen, dataset = on_one_dataset(trainings, dataset)
+    model = as_spelled("model", model, {record.name for record in chosen.models.values()})
     records = [record for record in chosen.models.values() if record.name == model]
     if not records:
         raise unknown_name("model of this run", model, {record.name for record in chosen.models.values()})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..analysis.trainings import Trainings, held_out, read_trainings
 from ..errors import UsageError
+from ..names import as_spelled
 from .fonts import plain_text, readable
 from .labels import card_gap, card_label, card_legend, label_line, legend_height, place_labels
 from .style import GREY, Look, caption, card_looks, clean_axes, new_figure
@@ -66,6 +67,7 @@ def on_one_dataset(trainings: Trainings | Path | str, dataset: str | None) -> tu
     """Return the newest trainings on one data set, and its name; raises UsageError when it is not clear which."""
     whole = trainings if isinstance(trainings, Trainings) else read_trainings(trainings)
     known = whole.datasets
+    dataset = None if dataset is None else as_spelled("data set", dataset, known)
     if dataset is None and len(known) > 1:
         raise UsageError(f"a figure shows one data set: say which (dataset=...): {', '.join(known)}")
     if not known or (dataset is not None and dataset not in known):

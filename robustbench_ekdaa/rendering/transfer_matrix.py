@@ -14,6 +14,7 @@ from ..analysis.results import Results
 from ..analysis.summary import reference_epsilon
 from ..analysis.transfer import Bools, TransferGrid, transfer_grids
 from ..errors import UsageError, unknown_name
+from ..names import as_spelled
 from ..scoring.outcomes import Outcomes
 from .fonts import plain_text, readable
 from .style import GREY, NORMS, Look, caption, looks, new_figure, one_dataset, shortened, title_of
@@ -109,6 +110,7 @@ def _find(outcomes: Outcomes, attack: str | None, norm: str | None) -> tuple[Tra
             raise unknown_name("norm", norm, norms)
         return (norms[norm] if norm else grids[0]), None
     names = {outcomes.attacks[key].name: (grid, key) for grid in grids for key in grid.attacks}
+    attack = as_spelled("attack", attack, names)
     if attack not in names:
         raise unknown_name("attack with a surrogate in these results", attack, names)
     return names[attack]

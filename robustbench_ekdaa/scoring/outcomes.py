@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..names import folded
+
 Number = TypeVar("Number", bound=np.generic)
 
 
@@ -234,7 +236,8 @@ class Outcomes:
             return "white-box"
         if any(self.models[key].seed == attacked.seed for key in held):
             return "same-start"
-        return "same-rule" if any(self.models[key].rule == attacked.rule for key in held) else "cross-rule"
+        rules = {folded(self.models[key].rule) for key in held}  # runs of the first release have hyphens in some
+        return "same-rule" if folded(attacked.rule) in rules else "cross-rule"
 
     def curves(self) -> Iterator[Curve]:
         """Yield what one target predicted under one attack on one surrogate, the clean pass as epsilon 0."""

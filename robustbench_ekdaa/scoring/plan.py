@@ -215,18 +215,18 @@ def plan_sweep(spec: SweepSpec, workspace: Workspace, dataset: Dataset) -> Sweep
             ensemble of one, or an epsilon that reaches beyond all images.
 
     """
-    surrogates = training_jobs([workspace.models[name] for name in spec.surrogate_names], dataset, spec.seeds)
-    targets = training_jobs([workspace.models[name] for name in spec.target_names], dataset, spec.seeds)
+    surrogates = training_jobs(workspace.expand_models(spec.surrogate_names), dataset, spec.seeds)
+    targets = training_jobs(workspace.expand_models(spec.target_names), dataset, spec.seeds)
     refuse_twins((*surrogates, *targets))
     cards = workspace.expand_attacks(spec.attacks)
     for card in cards:
         build_attempt(card)  # now, and not after training: what is wrong in a component is found when it is built
         check_reach(card.norm, dataset.image_shape, spec.epsilons, f"attack {card.name}")
     together = [card.name for card in cards if card.uses_ensemble]
-    if together and len(spec.surrogate_names) < 2:
+    if together and len({job.card.name for job in surrogates}) < 2:
         raise UsageError(
             f"{', '.join(together)}: crafted on several surrogate cards together, but the sweep has only "
-            f"{spec.surrogate_names[0]}. Name more --surrogates, or leave these attacks out."
+            f"{surrogates[0].card.name}. Name more --surrogates, or leave these attacks out."
         )
     attacks = tuple((attack_key(card, spec.seed, spec.precision), card) for card in cards)
     images = ImageSet.choose(dataset, spec.images, spec.seed)

@@ -125,8 +125,8 @@ def _refuse_another_outcome(before: ModelRecord, now: ModelRecord, store: Store)
 
 
 def _renamed(record: ModelRecord, job: TrainingJob, store: Store) -> ModelRecord:
-    """Call a model what its card calls it today: name and title are no part of its identity."""
-    named = replace(record, name=job.card.name, title=job.card.label)
+    """Call a model and its rule what its card calls them today: its key does not depend on these names."""
+    named = replace(record, name=job.card.name, title=job.card.label, rule=job.card.rule_name)
     if named != record:
         store.add_model(named)
     return named

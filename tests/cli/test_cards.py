@@ -196,9 +196,12 @@ def test_a_request_without_measure_is_one_clear_line_at_once(cli, tmp_path, comm
     assert sorted(tmp_path.rglob("*")) == before
 
 
+IMPORT = ["score", "x.npz", "--dataset", "digits", "--models", "backprop", "--run", "r", "--name"]
+
+
 @pytest.mark.parametrize("name", ["", " ", "a/b", "a\x1b[31m", "a" * 101, ".a"])
 def test_an_imported_attack_is_named_as_a_card_could_be(cli, tmp_path, name):
-    code, _, error = cli([*"score x.npz --dataset digits --models backprop --run r --name".split(), name])
+    code, _, error = cli([*IMPORT, name])
     assert (code, error.count("\n")) == (2, 1)
-    assert "x.npz: cannot give an attack the name " in error
+    assert ("x.npz: cannot give an attack the name " if name.strip() else "--name: is empty") in error
     assert not (tmp_path / "r").exists()

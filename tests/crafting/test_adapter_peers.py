@@ -322,7 +322,7 @@ def test_autoattack_lite_fools_the_images_that_autoattack_of_torchattacks_fools(
     for epsilon in (0.08, 0.12):
         withstood = [
             ~fooled(ours(name, right, epsilon, max_iter=50).images, right)
-            for name in attacks.suites["autoattack-lite"].attacks
+            for name in attacks.suites["autoattack_lite"].attacks
         ]
         theirs = fooled(with_torchattacks("AutoAttack", right, eps=epsilon, n_classes=10, seed=0), right)
         assert int((torch.stack(withstood).all(0) == theirs).sum()) <= 1

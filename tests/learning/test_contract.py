@@ -20,8 +20,8 @@ from robustbench_ekdaa.registry import RULES
 
 VARIANTS = {
     **{name: (name, {}) for name in RULES},
-    "sign-symmetry brsf": ("sign-symmetry", {"magnitudes": "brsf"}),
-    "sign-symmetry frsf": ("sign-symmetry", {"magnitudes": "frsf"}),
+    "sign_symmetry brsf": ("sign_symmetry", {"magnitudes": "brsf"}),
+    "sign_symmetry frsf": ("sign_symmetry", {"magnitudes": "frsf"}),
     "ekdaa gamma 1": ("ekdaa", {"gamma": 1.0}),
     "ekdaa normalised": ("ekdaa", {"gamma": 1.0, "normalise_errors": True}),
     "ekdaa transpose": ("ekdaa", {"gamma": 1.0, "error_kernels": "transpose"}),
@@ -29,8 +29,8 @@ VARIANTS = {
 EXEMPT = {
     ("drtp", "zero error"),
     ("predsim", "zero error"),
-    ("ekdaa-release", "zero error"),
-    ("ekdaa-release", "backprop limit"),
+    ("ekdaa_release", "zero error"),
+    ("ekdaa_release", "backprop limit"),
     ("frozen", "every layer"),
     ("frozen", "beats frozen"),
 }
@@ -48,7 +48,7 @@ def test_every_rule_keeps_its_contract_or_says_why_it_cannot(digits, variant, te
 # Which of the describable networks each rule takes; all that need a derivative refuse signum.
 TAKES = {
     **{name: set(NETWORKS) - {"signum"} for name in RULES},
-    **{name: set(NETWORKS) for name in ("ekdaa", "ekdaa-release", "frozen", "straight-through")},
+    **{name: set(NETWORKS) for name in ("ekdaa", "ekdaa_release", "frozen", "straight_through")},
     "pepita": {"one hidden layer", "readout only"},
 }
 

@@ -35,15 +35,15 @@ ALL = {
     "dfa": DirectFeedbackAlignment,
     "drtp": DirectRandomTargetProjection,
     "ekdaa": Ekdaa,
-    "ekdaa-release": EkdaaRelease,
+    "ekdaa_release": EkdaaRelease,
     "fa": FeedbackAlignment,
     "frozen": FrozenConvolutions,
-    "kolen-pollack": KolenPollack,
+    "kolen_pollack": KolenPollack,
     "pepita": Pepita,
-    "predictive-coding": PredictiveCoding,
+    "predictive_coding": PredictiveCoding,
     "predsim": LocalErrors,
-    "sign-symmetry": SignSymmetry,
-    "straight-through": StraightThrough,
+    "sign_symmetry": SignSymmetry,
+    "straight_through": StraightThrough,
 }
 
 
@@ -141,7 +141,7 @@ def test_what_no_rule_may_do_is_caught_in_every_rule(digits, name, mutate):
 
 # The released code claims no place where it is backprop: its equations are tested, and broken, in a file of their own.
 # The control has no gradients below the readout to flip.
-@pytest.mark.parametrize("name", sorted(set(ALL) - {"ekdaa-release", "frozen"}))
+@pytest.mark.parametrize("name", sorted(set(ALL) - {"ekdaa_release", "frozen"}))
 def test_a_flipped_sign_is_caught_in_every_rule(digits, name):
     assert run_test("backprop limit", sign_flipped_below_the_readout(ALL[name]), digits).verdict == "failed"
 

@@ -112,13 +112,13 @@ def test_the_log_has_a_line_per_epoch_with_every_layers_angles(digits, tmp_path)
 def test_the_log_starts_with_the_angles_before_any_step(digits, tmp_path):
     """Of the weights and the feedback that the training starts from: feedback that starts as the weights is at 0."""
     angles = {}
-    for name in ("ekdaa", "ekdaa-transpose"):
+    for name in ("ekdaa", "ekdaa_transpose"):
         work = job(digits, name)
         train(work, digits, tmp_path)
         first = json.loads(training.log_path(tmp_path, work.key).read_text().splitlines()[0])
         assert set(first) == {"epoch", "layers"}
         angles[name] = first["layers"]["conv2"]["feedback_angle"]
-    assert angles["ekdaa-transpose"] == pytest.approx(0, abs=0.01)
+    assert angles["ekdaa_transpose"] == pytest.approx(0, abs=0.01)
     assert 80 < angles["ekdaa"] < 100
 
 

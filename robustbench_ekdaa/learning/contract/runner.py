@@ -27,6 +27,7 @@ class Finding:
 
 def rule_maker(given: str | type[LearningRule], options: Mapping[str, Any]) -> Make:
     """Return what makes a rule, given by name, FILE.py:CLASS or class; raises UsageError for no rule or option."""
+    given = RULES.spelled(given) if isinstance(given, str) else given
     name = given if isinstance(given, str) else getattr(given, "__name__", str(given))
     if not isinstance(given, str) and not (isinstance(given, type) and issubclass(given, LearningRule)):
         raise UsageError(f"{name}: is not a LearningRule; derive it from robustbench_ekdaa.LearningRule")

@@ -29,7 +29,7 @@ class EkdaaRelease(LearningRule):
     Departures from the paper's equations:
 
     - Convolutions, and the first linear layer, read pre-activations, so the convolutional stack is linear but for
-      pooling. That is the network's affair here: the card `ekdaa-release` has convolutions without activation. Their
+      pooling. That is the network's affair here: the card `ekdaa_release` has convolutions without activation. Their
       targets still use phi_t, and a convolution above an unpooled one is corrected by phi_t of what it read.
     - Error kernels start at W with height and width swapped (at W itself in linear layers): weight transport, roughly.
     - Pooling carries the target, upsampled bilinearly, not the error: error maps do not vanish with the output error.
