@@ -1,4 +1,4 @@
-"""Attack cards: a threat model and a recipe for adversarial images; suites that name several."""
+"""Attack cards, each a threat model and a recipe for adversarial images, and suites, which name several attacks."""
 
 from __future__ import annotations
 
@@ -176,7 +176,12 @@ class AttackCard(FileCard):
 
 
 class SuiteCard(FileCard):
-    """A name for several attacks."""
+    """A name for several attacks.
+
+    Attributes:
+        attacks: names of attacks and of other suites; an attack that is named several times counts once.
+
+    """
 
     kind: Literal["suite"]
     attacks: tuple[Line, ...] = Field(min_length=1, max_length=1_000)

@@ -1,4 +1,4 @@
-"""The files of a new workspace: a learning rule, an attack and a sweep of one's own, ready to run."""
+"""The files of a new workspace: an example of a learning rule, an attack, a suite and a sweep, ready to run."""
 
 from __future__ import annotations
 
@@ -8,14 +8,24 @@ from pathlib import Path
 from ..errors import UsageError
 from ..files import clear_errors, refuse_run_folder, shown_path
 
-FILES = ("README.md", "sweep.toml", "models/my_rule.py", "models/my_rule.toml", "attacks/my_attack.toml")
-FOLDERS = ("models", "attacks", "reports")
+FILES = (
+    "README.md",
+    "sweep.toml",
+    "models/my_rule.py",
+    "models/my_rule.toml",
+    "attacks/my_attack.toml",
+    "attacks/suites/my_suite.toml",
+)
+FOLDERS = ("models", "attacks", "attacks/suites", "reports")
 
 
 def create_workspace(folder: Path) -> list[Path]:
     """Copy the template into a new or empty folder and return the paths written.
 
-    What an earlier call had begun to write there, when the disk was full or the process was killed, is completed.
+    If an earlier call was stopped by a full disk or was killed, its files are completed.
+
+    Args:
+        folder: the new workspace's folder; it is made if it does not exist.
 
     Raises:
         UsageError: when the folder holds something else already, or lies in a run folder.

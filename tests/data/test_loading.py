@@ -92,7 +92,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_registered_and_imported_on
 ) -> None:
     make_archive(data_home / "flowers.npz")
     assert dataset_names() == ["cifar10", "digits", "fashion_mnist", "flowers", "svhn"]
-    for wrong, right in (("digit", "digits"), ("flower", "flowers"), ("fashion-mnist", "fashion_mnist")):
+    for wrong, right in (("digit", "digits"), ("flower", "flowers"), ("fashion_mnis", "fashion_mnist")):
         with pytest.raises(UsageError, match=f"unknown data set '{wrong}'. Did you mean {right}.*shows all 5") as error:
             load_dataset(wrong)
         assert "\n" not in str(error.value)
