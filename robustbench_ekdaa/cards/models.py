@@ -88,23 +88,30 @@ class Recipe(Card):
     notes: Text = ""
 
 
-def refers(recipe: Any) -> bool:
-    """Whether a card's table takes another data set's recipe instead of being one."""
-    return isinstance(recipe, dict) and "as" in recipe
+def source_of(dataset: str, training: dict[str, Any]) -> Any:
+    """Return whose recipe a data set takes: the one its ``as`` names, ``default`` if it has only notes, else None."""
+    recipe = training[dataset]
+    if isinstance(recipe, dict) and "as" in recipe:
+        return recipe["as"]
+    only_notes = isinstance(recipe, dict) and set(recipe) == {"notes"}
+    return "default" if only_notes and dataset != "default" and "default" in training else None
 
 
 def shared_recipe(dataset: str, training: dict[str, Any]) -> Any:
-    """Return a data set's recipe as it is written, or the one that its ``as`` names: one step, never a chain."""
-    recipe = training[dataset]
-    if not refers(recipe):
+    """Return a data set's recipe as it is written, or the one that it takes from another: one step, never a chain."""
+    recipe, source = training[dataset], source_of(dataset, training)
+    if source is None:
         return recipe
-    written = {name: other for name, other in training.items() if not refers(other)}
-    if recipe["as"] not in list(written):
-        known = " or ".join(written) or "there is none"
-        raise ValueError(
-            f"training.{dataset}.as: must name a recipe that this card writes out ({known}; got {recipe['as']!r})"
-        )
-    shared = written[recipe["as"]]
+    if "as" not in recipe:
+        shared = shared_recipe("default", training)
+    else:
+        written = {name: other for name, other in training.items() if source_of(name, training) is None}
+        if source not in list(written):
+            known = " or ".join(written) or "there is none"
+            raise ValueError(
+                f"training.{dataset}.as: must name a recipe that this card writes out ({known}; got {source!r})"
+            )
+        shared = written[source]
     if not isinstance(shared, (dict, Recipe)):
         return shared  # what is wrong with it is said where it is written
     if other := sorted(set(recipe) - {"as", "notes"}):
@@ -113,13 +120,21 @@ def shared_recipe(dataset: str, training: dict[str, Any]) -> Any:
 
 
 class ModelCard(FileCard):
-    """A learning rule on a network, with its training recipe per data set (``default`` serves all others).
+    """A learning rule on a network, with its training recipe per data set.
 
-    A data set may take another's recipe, ``svhn = { as = "cifar10" }``, with notes of its own.
+    The recipe ``default`` serves every data set without one, and those that have notes alone,
+    ``svhn = { notes = "not tuned" }``. A data set may take another one: ``svhn = { as = "cifar10" }``, with own notes.
+
+    Attributes:
+        rule: a known rule, or FILE.py:CLASS with FILE.py beside the card.
+        rule_options: keyword arguments of the rule.
+        network: the network that it trains.
+        training: the recipes by data set.
+
     """
 
     kind: Literal["model"]
-    rule: Line = Field(description="a known rule, or FILE.py:CLASS beside the card")
+    rule: Line
     rule_options: Options = Field(default={})
     network: NetworkSpec
     training: dict[str, Recipe] = Field(min_length=1, max_length=1_000)
@@ -136,10 +151,11 @@ class ModelCard(FileCard):
         training = table.get("training") if isinstance(table, dict) else None
         if not isinstance(training, dict):
             return read(table)
-        # Those written out come first, so that what is wrong in one is told where it is written.
-        order = sorted(training, key=lambda dataset: refers(training[dataset]))
+        # Recipes that are written out come first, so that an error in one is reported where it is written.
+        order = sorted(training, key=lambda dataset: source_of(dataset, training) is not None)
         card = read({**table, "training": {dataset: shared_recipe(dataset, training) for dataset in order}})
-        card._written = {dataset: recipe["as"] for dataset, recipe in training.items() if refers(recipe)}
+        sources = {dataset: source_of(dataset, training) for dataset in order}
+        card._written = {dataset: sources.get(source) or source for dataset, source in sources.items() if source}
         return card
 
     def recipe(self, dataset: str) -> Recipe:

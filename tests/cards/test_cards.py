@@ -96,13 +96,45 @@ def test_a_recipe_refers_to_one_that_is_written_out_and_to_nothing_else(tmp_path
         read_card(write(tmp_path, SHARED.replace(old, new)))
 
 
-def test_every_card_of_the_package_has_recipes_for_the_four_and_carries_svhns_over_from_cifar10():
+NOTES = MODEL.replace("[training.default]", '[training]\nsvhn = { notes = "not tuned" }\n[training.default]')
+
+
+def test_a_data_set_with_notes_alone_takes_the_default_recipe(tmp_path):
+    card = read_card(write(tmp_path, NOTES))
+    assert (card.recipe("svhn").notes, card.recipe("svhn").epochs) == ("not tuned", 2)
+    assert card.identity("svhn") == card.identity("default") == read_card(write(tmp_path, SHARED)).identity("svhn")
+    assert card.at_recipe("svhn").endswith("mine.toml: training.default")
+    taken = NOTES.replace("[training.default]", 'default = { as = "digits" }\n[training.digits]')
+    card = read_card(write(tmp_path, taken))
+    assert card.identity("svhn") == card.identity("anything") == card.identity("digits")
+    assert card.at_recipe("svhn").endswith("mine.toml: training.digits")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[training.default]", "[training.digits]", "training.svhn.epochs: is missing"),
+        ('notes = "not tuned"', "", "training.svhn.epochs: is missing"),
+        ('notes = "not tuned"', 'notes = "not tuned", batch_size = 3', "training.svhn.epochs: is missing"),
+        ('notes = "not tuned"', "notes = 3", "training.svhn.notes: must be text (got 3)"),
+        ("epochs = 2\nlearning_rate = 0.1", 'notes = "a"', "training.default.epochs: is missing"),
+        ("epochs = 2", "epochs = 0", "training.default.epochs: must be greater than 0 (got 0)"),
+    ],
+)
+def test_notes_alone_are_no_recipe_where_there_is_no_default(tmp_path, monkeypatch, old, new, message):
+    monkeypatch.chdir(tmp_path)
+    assert old in NOTES
+    with pytest.raises(UsageError, match="^models/mine.toml: " + re.escape(message)):
+        read_card(write(tmp_path, NOTES.replace(old, new)))
+
+
+def test_every_card_of_the_package_has_recipes_for_the_four_and_says_that_svhns_is_not_tuned():
     models = Workspace().models
     for name in models.names():
-        recipes = models[name].training
-        assert {"digits", "fashion_mnist", "cifar10", "svhn"} <= set(recipes), name
-        assert recipes["svhn"].model_copy(update={"notes": ""}) == recipes["cifar10"].model_copy(update={"notes": ""})
-        assert "carried over from cifar10; not tuned" in recipes["svhn"].notes
+        card = models[name]
+        assert "carried over from cifar10; not tuned" in card.recipe("svhn").notes, name
+        assert card.identity("svhn") == card.identity("cifar10") == card.identity("fashion_mnist")
+        assert card.identity("digits") != card.identity("cifar10")
 
 
 def test_an_unknown_name_answers_with_the_nearest_right_ones():
