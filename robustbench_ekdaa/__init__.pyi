@@ -12,6 +12,7 @@ from .api import score as score
 from .api import sweep as sweep
 from .api import train as train
 from .benchmark import Benchmark as Benchmark
+from .cards import BlockSpec as BlockSpec
 from .cards import SweepSpec as SweepSpec
 from .cards import Workspace as Workspace
 from .learning import LearningRule as LearningRule

@@ -15,7 +15,7 @@ from .base import Card, FileCard
 from .fields import Count, Length, Line, Number, Options, Text, YesNo, whole_number
 
 
-class Block(Card):
+class BlockSpec(Card):
     """One step of a network: a layer, its activation, and pooling.
 
     The readout (a linear layer to the classes, no activation) follows the last block by itself.
@@ -41,7 +41,7 @@ class Block(Card):
         return pixels
 
     @model_validator(mode="after")
-    def _consistent(self) -> Block:
+    def _consistent(self) -> BlockSpec:
         if self.layer == "linear" and (self.pool != "none" or self.kernel != 3 or self.stride != 1):
             raise ValueError("a linear block has no kernel, stride or pool")
         if self.padding == "same" and self.stride == 1 and self.layer == "conv" and self.kernel % 2 == 0:
@@ -53,7 +53,7 @@ class NetworkSpec(Card):
     """A network: a preset, or a list of blocks of one's own; with the activation and bias they default to."""
 
     preset: Line | None = Field(default=None, description="a known network, or FILE.py:FUNCTION beside the card")
-    blocks: Annotated[tuple[Block, ...], Field(max_length=1_000)] | None = None
+    blocks: Annotated[tuple[BlockSpec, ...], Field(max_length=1_000)] | None = None
     activation: Line = "tanh"
     bias: YesNo = True
     _folder: Path | None = PrivateAttr(default=None)

@@ -49,7 +49,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     return parse_toml(read_text(path), shown_path(path))
 
 
-def check(kind: type[AnyCard], table: dict[str, Any], where: str, text: str = "") -> AnyCard:
+def check(kind: type[AnyCard], table: dict[str, Any], where: str, text: str | None = None) -> AnyCard:
     """Turn a table into a card; raises UsageError naming file, field, reason and, if the text tells it, the line."""
     try:
         return kind.model_validate(table)
@@ -57,7 +57,7 @@ def check(kind: type[AnyCard], table: dict[str, Any], where: str, text: str = ""
         problem = error.errors(include_url=False)[0]
         field = field_of(problem)
         place = field[:-1] if problem["type"] == "missing" else field
-        line = line_of(text, place) if text else None
+        line = None if text is None else line_of(text, place)
         said = ".".join(map(str, field))
         raise UsageError(
             f"{where}: {said + ': ' if said else ''}{explain(problem)}{f', line {line}' if line else ''}"

@@ -45,6 +45,8 @@ def _two_of_one_name(one: Path, other: Path) -> UsageError:
 
 
 Found = TypeVar("Found", bound=FileCard)
+_Twins = dict[str, tuple[Path, Path]]
+_Files = tuple[dict[str, dict[str, Path]], _Twins, str | None]
 
 
 @dataclass(frozen=True)
@@ -56,23 +58,23 @@ class Shelf(Generic[Found]):
         noun: what messages call one.
         files: name -> file.
         twins: name with underscores -> two files of the workspace that this name could mean; neither can be had.
-        unread: why the workspace's folder could not be read; empty if it could. Then no card can be had, as nobody
-            knows which of them the workspace has itself.
+        unread: why the workspace's folder could not be read; None if it could. If not, every card is refused, as it is
+            not known which of them the workspace has itself.
 
     """
 
     kind: type[Found]
     noun: str
     files: dict[str, Path]
-    twins: dict[str, tuple[Path, Path]]
-    unread: str = ""
+    twins: _Twins
+    unread: str | None = None
 
     def names(self) -> list[str]:
         """All names, sorted."""
         return sorted(self.files)
 
     def __getitem__(self, name: str) -> Found:
-        if self.unread:
+        if self.unread is not None:
             raise UsageError(self.unread)
         return self._read(name)
 
@@ -99,7 +101,7 @@ class Shelf(Generic[Found]):
 
     def read_all(self) -> tuple[list[Found], list[str]]:
         """Return the cards that can be read, by name, and one line about each file or folder that cannot."""
-        cards, problems = [], [self.unread] if self.unread else []
+        cards, problems = [], [] if self.unread is None else [self.unread]
         for name in self.names():
             try:
                 cards.append(self._read(name))
@@ -146,9 +148,10 @@ class Workspace:
         self.attacks = Shelf(AttackCard, "attack", files["attack"], twins, unread)
         self.suites = Shelf(SuiteCard, "suite", files["suite"], twins, unread)
 
-    def _files(self, *kinds: str) -> tuple[dict[str, dict[str, Path]], dict[str, tuple[Path, Path]], str]:
+    def _files(self, *kinds: str) -> _Files:
         """Return the files of kinds that share their names: by kind and name, twins, and why some are not known."""
-        unread, own = "", []
+        unread: str | None = None
+        own: list[tuple[str, Path]] = []
         try:
             own = list(_placed(self.folder, kinds))
         except UsageError as error:
@@ -214,7 +217,7 @@ def _placed(folder: Path, kinds: Iterable[str]) -> Iterator[tuple[str, Path]]:
             yield "suite" if kind == "attack" and _kind_of(path) == "suite" else kind, path
 
 
-def _twins(paths: Iterable[Path]) -> dict[str, tuple[Path, Path]]:
+def _twins(paths: Iterable[Path]) -> _Twins:
     """Return the pairs of files that one name could mean, by that name with underscores."""
     first: dict[str, Path] = {}
     found = {}

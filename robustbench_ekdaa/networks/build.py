@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..cards import Block as BlockSpec
-from ..cards import NetworkSpec
+from ..cards import BlockSpec, NetworkSpec
 from ..errors import UsageError, located, shown, told, unknown_name
 from ..randomness import uniform
 from ..registry import NETWORKS, build
@@ -36,7 +35,7 @@ def preset_blocks(name: str, beside: Path | None = None) -> list[BlockSpec]:
     """Return the blocks of a named network; its function may be anybody's, in a file beside the card."""
     blocks = build(NETWORKS.get(name, beside), {}, f"preset {name}")
     if not isinstance(blocks, (list, tuple)) or not all(isinstance(block, BlockSpec) for block in blocks):
-        raise UsageError(f"preset {name}: must return a list of Block (got {shown(blocks)})")
+        raise UsageError(f"preset {name}: must return a list of BlockSpec (got {shown(blocks)})")
     return list(blocks)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from robustbench_ekdaa.cards import (
     AttackCard,
-    Block,
+    BlockSpec,
     ModelCard,
     NetworkSpec,
     Recipe,
@@ -190,8 +190,8 @@ def test_numbers_of_numpy_and_torch_are_numbers_in_cards_written_in_python():
 
 
 def test_cards_written_in_python_say_what_is_wrong_in_one_line():
-    with pytest.raises(UsageError, match=r"^Block\.width: must be greater than 0 \(got -1\)$"):
-        Block(layer="conv", width=-1)
+    with pytest.raises(UsageError, match=r"^BlockSpec\.width: must be greater than 0 \(got -1\)$"):
+        BlockSpec(layer="conv", width=-1)
     with pytest.raises(UsageError, match=r"^AttackCard\.steps: must be a whole number \(got True\)$"):
         AttackCard(kind="attack", name="a", steps=True)
     with pytest.raises(UsageError, match=r"^AttackCard\.update\.component: is missing$"):
@@ -229,7 +229,7 @@ def test_the_line_of_a_field_is_found_or_left_out_but_never_wrong():
 KEYS = st.sampled_from(
     sorted(
         {*ModelCard.model_fields, *AttackCard.model_fields, *SweepSpec.model_fields, *Recipe.model_fields}
-        | {*NetworkSpec.model_fields, *Block.model_fields, "as", "default", "component", "mine"}
+        | {*NetworkSpec.model_fields, *BlockSpec.model_fields, "as", "default", "component", "mine"}
     )
 )
 WORDS = st.sampled_from(

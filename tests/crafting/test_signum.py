@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_ekdaa.cards import Block, NetworkSpec
+from robustbench_ekdaa.cards import BlockSpec, NetworkSpec
 from robustbench_ekdaa.crafting import craft
 from robustbench_ekdaa.crafting.criteria import margin
 from robustbench_ekdaa.networks import build_network, signum_backward
@@ -19,7 +19,7 @@ FGSM = {"steps": 1, "step_size": "epsilon"}
 def signum(digits):
     """A signum network fitted to digits through the straight-through estimator."""
     images, labels = digits
-    blocks = (Block(layer="conv", width=8), Block(layer="linear", width=32))
+    blocks = (BlockSpec(layer="conv", width=8), BlockSpec(layer="linear", width=32))
     spec = NetworkSpec(blocks=blocks, activation="signum")
     network = build_network(spec, (1, 8, 8), 10, keyed_generator(0, "signum"))
     optimiser = torch.optim.Adam(network.parameters(), lr=0.01)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from robustbench_ekdaa import rules
-from robustbench_ekdaa.cards import Block, NetworkSpec
+from robustbench_ekdaa.cards import BlockSpec, NetworkSpec
 from robustbench_ekdaa.learning.contract import run_test
 from robustbench_ekdaa.learning.contract.bench import NETWORKS, PLAIN, bind, fresh_network, train
 from robustbench_ekdaa.learning.rules.backprop import Backprop
@@ -12,7 +12,7 @@ from robustbench_ekdaa.learning.rules.direct_feedback_alignment import DirectFee
 from robustbench_ekdaa.randomness import keyed_generator
 
 POOLED = NETWORKS["two pooled convolutions"]
-FLAT = NetworkSpec(blocks=(Block(layer="linear", width=20), Block(layer="linear", width=12)))
+FLAT = NetworkSpec(blocks=(BlockSpec(layer="linear", width=20), BlockSpec(layer="linear", width=12)))
 
 
 class Direct(rules.HiddenErrorRule):

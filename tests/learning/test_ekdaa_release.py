@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from robustbench_ekdaa.cards import Block, NetworkSpec
+from robustbench_ekdaa.cards import BlockSpec, NetworkSpec
 from robustbench_ekdaa.learning.alignment import measure_alignment
 from robustbench_ekdaa.learning.rules import ekdaa_release
 from robustbench_ekdaa.learning.rules.ekdaa_release import EkdaaRelease
@@ -16,10 +16,10 @@ from robustbench_ekdaa.randomness import keyed_generator
 LINEAR = {"layer": "conv", "activation": "identity"}
 STACK = NetworkSpec(
     blocks=(
-        Block(width=3, **LINEAR),
-        Block(width=4, pool="max", **LINEAR),
-        Block(width=5, pool="max", **LINEAR),
-        Block(layer="linear", width=7, activation="tanh"),
+        BlockSpec(width=3, **LINEAR),
+        BlockSpec(width=4, pool="max", **LINEAR),
+        BlockSpec(width=5, pool="max", **LINEAR),
+        BlockSpec(layer="linear", width=7, activation="tanh"),
     ),
     bias=False,
 )

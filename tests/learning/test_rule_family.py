@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from robustbench_ekdaa.cards import Block, NetworkSpec, Workspace
+from robustbench_ekdaa.cards import BlockSpec, NetworkSpec, Workspace
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.learning import TrainingJob
 from robustbench_ekdaa.learning.checking import check_job
@@ -26,12 +26,12 @@ from robustbench_ekdaa.randomness import keyed_generator
 
 POOLED = NetworkSpec(
     blocks=(
-        Block(layer="conv", width=4, pool="max"),
-        Block(layer="conv", width=6, pool="average"),
-        Block(layer="linear", width=9),
+        BlockSpec(layer="conv", width=4, pool="max"),
+        BlockSpec(layer="conv", width=6, pool="average"),
+        BlockSpec(layer="linear", width=9),
     )
 )
-SHALLOW = NetworkSpec(blocks=(Block(layer="linear", width=11),))
+SHALLOW = NetworkSpec(blocks=(BlockSpec(layer="linear", width=11),))
 
 
 def bound(rule, spec=POOLED, seed=0):

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustbench_ekdaa.cards import Block, NetworkSpec, Recipe
+from robustbench_ekdaa.cards import BlockSpec, NetworkSpec, Recipe
 from robustbench_ekdaa.learning.alignment import angle, measure_alignment, true_gradients
 from robustbench_ekdaa.learning.contract.limits import approach_backprop
 from robustbench_ekdaa.learning.contract.promises import deviation
@@ -25,12 +25,14 @@ NETWORKS = {
     "pooled": NetworkSpec(preset="small_cnn"),
     "average pooling, 5x5": NetworkSpec(preset="lenet"),
     "strided, no pooling, no bias": NetworkSpec(
-        blocks=(Block(layer="conv", width=4, stride=2), Block(layer="conv", width=5, kernel=5)), bias=False
+        blocks=(BlockSpec(layer="conv", width=4, stride=2), BlockSpec(layer="conv", width=5, kernel=5)), bias=False
     ),
-    "overlapping pooling": NetworkSpec(blocks=(Block(layer="conv", width=4, pool="max", pool_size=3, pool_stride=2),)),
+    "overlapping pooling": NetworkSpec(
+        blocks=(BlockSpec(layer="conv", width=4, pool="max", pool_size=3, pool_stride=2),)
+    ),
     "relu": NetworkSpec(preset="small_cnn", activation="relu"),
     "one linear layer": NetworkSpec(blocks=()),
-    "linear only": NetworkSpec(blocks=(Block(layer="linear", width=20), Block(layer="linear", width=12))),
+    "linear only": NetworkSpec(blocks=(BlockSpec(layer="linear", width=20), BlockSpec(layer="linear", width=12))),
 }
 
 
@@ -153,7 +155,7 @@ def test_a_hand_computed_two_layer_example():
     """x -> W1 -> tanh -> W2 -> softmax with one hidden unit and two classes, every number written out."""
     rule = Ekdaa(beta=0.9, gamma=0.5)
     network = build_network(
-        NetworkSpec(blocks=(Block(layer="linear", width=1),)),
+        NetworkSpec(blocks=(BlockSpec(layer="linear", width=1),)),
         (1, 1, 1),
         2,
         keyed_generator(0, "weights"),
@@ -182,7 +184,7 @@ def test_a_hand_computed_two_layer_example():
 def test_signum_without_a_smooth_target_moves_only_units_that_would_flip(digits):
     images, labels = batch(digits)
     rule = Ekdaa(beta=0.9)
-    network = bound(rule, NetworkSpec(blocks=(Block(layer="linear", width=30),), activation="signum"))
+    network = bound(rule, NetworkSpec(blocks=(BlockSpec(layer="linear", width=30),), activation="signum"))
     rule.compute_gradients(images, labels)
     _, traces = network.trace(images)
     h = traces[0].preactivation
@@ -219,7 +221,7 @@ def test_ekdaa_updates_are_batch_means_of_single_image_updates(digits, name, bet
 def test_normalised_error_maps_never_exceed_one(digits):
     images, labels = batch(digits)
     rule = Ekdaa(beta=50.0, normalise_errors=True)
-    network = bound(rule, NetworkSpec(blocks=(Block(layer="linear", width=9, activation="identity"),)))
+    network = bound(rule, NetworkSpec(blocks=(BlockSpec(layer="linear", width=9, activation="identity"),)))
     with torch.no_grad():
         rule.E[0].mul_(100)
     rule.compute_gradients(images[:1], labels[:1])
@@ -288,7 +290,7 @@ def test_error_kernels_decay_as_the_weights_do_unless_told_otherwise():
 
 @pytest.mark.parametrize("activation", ["tanh", "elu"])
 def test_ekdaa_tends_to_backprop_in_six_hidden_layers_too(digits, activation):
-    layers = tuple(Block(layer="linear", width=16) for _ in range(6))
+    layers = tuple(BlockSpec(layer="linear", width=16) for _ in range(6))
     rule = Ekdaa()
     network = bound(rule, NetworkSpec(blocks=layers, activation=activation))
     agreement = approach_backprop(rule)

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from robustbench_ekdaa.cards import Block, NetworkSpec, read_card
+from robustbench_ekdaa.cards import BlockSpec, NetworkSpec, read_card
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.networks import ACTIVATIONS, build_network, check_network, signum_backward
 from robustbench_ekdaa.randomness import keyed_generator
@@ -47,7 +47,7 @@ def test_forward_equals_the_functional_composition_written_out():
 
 blocks = st.one_of(
     st.builds(
-        Block,
+        BlockSpec,
         layer=st.just("conv"),
         width=st.integers(1, 4),
         kernel=st.sampled_from([1, 3, 5]),
@@ -64,7 +64,7 @@ blocks = st.one_of(
 @settings(max_examples=60)
 @given(
     convolutions=st.lists(blocks, max_size=3),
-    linear=st.lists(st.builds(Block, layer=st.just("linear"), width=st.integers(1, 5)), max_size=2),
+    linear=st.lists(st.builds(BlockSpec, layer=st.just("linear"), width=st.integers(1, 5)), max_size=2),
     shape=st.tuples(st.sampled_from([1, 3]), st.integers(8, 19), st.integers(8, 19)),
 )
 def test_trace_says_what_forward_says_and_unpool_is_the_adjoint_of_pooling(convolutions, linear, shape):
@@ -129,9 +129,12 @@ def test_glorot_weights_fill_their_interval_and_a_seed_gives_the_same_bits():
     [
         (NetworkSpec(preset="smal_cnn"), "unknown network 'smal_cnn'. Did you mean small_cnn"),
         (NetworkSpec(preset="small_cnn", activation="tanhh"), "block 1: unknown activation 'tanhh'. Did you mean tanh"),
-        (NetworkSpec(blocks=(Block(layer="linear", width=3), Block(layer="conv", width=3))), "block 2: a convolution"),
         (
-            NetworkSpec(blocks=(Block(layer="conv", width=3, kernel=9, padding=0),)),
+            NetworkSpec(blocks=(BlockSpec(layer="linear", width=3), BlockSpec(layer="conv", width=3))),
+            "block 2: a convolution",
+        ),
+        (
+            NetworkSpec(blocks=(BlockSpec(layer="conv", width=3, kernel=9, padding=0),)),
             "a 9x9 kernel does not fit on a 8x8",
         ),
     ],
@@ -156,7 +159,7 @@ preset = "net.py:made"
 epochs = 1
 learning_rate = 0.1
 """
-MADE = "from robustbench_ekdaa.cards import Block\ndef made():\n    return "
+MADE = "from robustbench_ekdaa.cards import BlockSpec\ndef made():\n    return "
 
 
 def card_with(folder, code):
@@ -169,7 +172,7 @@ def card_with(folder, code):
 def test_a_cards_network_is_found_beside_the_card_and_not_in_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.py").write_text("raise SystemExit")
-    card = card_with(tmp_path / "models", '[Block(layer="linear", width=7)]')
+    card = card_with(tmp_path / "models", '[BlockSpec(layer="linear", width=7)]')
     assert make(card.network).block_list[0].layer.out_features == 7
     assert make(pickle.loads(pickle.dumps(card)).network).block_list[0].layer.out_features == 7  # noqa: S301
 
@@ -178,9 +181,9 @@ def test_a_cards_network_is_found_beside_the_card_and_not_in_the_current_folder(
     ("code", "message"),
     [
         ("1 / 0", "network: preset net.py:made: made fails: ZeroDivisionError"),
-        ("3", "network: preset net.py:made: must return a list of Block (got 3)"),
-        ("[3]", "network: preset net.py:made: must return a list of Block (got [3])"),
-        ('[Block(layer="linear", width=-7)]', "made: Block.width: must be greater than 0 (got -7)"),
+        ("3", "network: preset net.py:made: must return a list of BlockSpec (got 3)"),
+        ("[3]", "network: preset net.py:made: must return a list of BlockSpec (got [3])"),
+        ('[BlockSpec(layer="linear", width=-7)]', "made: BlockSpec.width: must be greater than 0 (got -7)"),
         ("exit(0)", "network: preset net.py:made: made fails: SystemExit: 0"),
     ],
 )

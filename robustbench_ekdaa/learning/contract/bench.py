@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...cards import Block, NetworkSpec, Recipe
+from ...cards import BlockSpec, NetworkSpec, Recipe
 from ...data.dataset import Dataset
 from ...errors import UsageError
 from ...networks import Network, build_network
@@ -21,36 +21,40 @@ Make = Callable[[], LearningRule]
 NETWORKS = {
     "two pooled convolutions": NetworkSpec(
         blocks=(
-            Block(layer="conv", width=4, pool="max"),
-            Block(layer="conv", width=6, pool="max"),
-            Block(layer="linear", width=16),
+            BlockSpec(layer="conv", width=4, pool="max"),
+            BlockSpec(layer="conv", width=6, pool="max"),
+            BlockSpec(layer="linear", width=16),
         )
     ),
-    "one pooled convolution": NetworkSpec(blocks=(Block(layer="conv", width=6, pool="max"),)),
-    "one hidden layer": NetworkSpec(blocks=(Block(layer="linear", width=12),)),
+    "one pooled convolution": NetworkSpec(blocks=(BlockSpec(layer="conv", width=6, pool="max"),)),
+    "one hidden layer": NetworkSpec(blocks=(BlockSpec(layer="linear", width=12),)),
     "average pooling, relu": NetworkSpec(
-        blocks=(Block(layer="conv", width=4, kernel=5, pool="average"), Block(layer="linear", width=10)),
+        blocks=(BlockSpec(layer="conv", width=4, kernel=5, pool="average"), BlockSpec(layer="linear", width=10)),
         activation="relu",
     ),
     "overlapping pooling, sigmoid": NetworkSpec(
-        blocks=(Block(layer="conv", width=4, pool="max", pool_size=3, pool_stride=2), Block(layer="conv", width=5)),
+        blocks=(
+            BlockSpec(layer="conv", width=4, pool="max", pool_size=3, pool_stride=2),
+            BlockSpec(layer="conv", width=5),
+        ),
         activation="sigmoid",
     ),
     "strides, no pooling, no bias": NetworkSpec(
-        blocks=(Block(layer="conv", width=4, stride=2), Block(layer="conv", width=5, padding=0)), bias=False
+        blocks=(BlockSpec(layer="conv", width=4, stride=2), BlockSpec(layer="conv", width=5, padding=0)), bias=False
     ),
     "linear layers, softplus": NetworkSpec(
-        blocks=(Block(layer="linear", width=20), Block(layer="linear", width=12)), activation="softplus"
+        blocks=(BlockSpec(layer="linear", width=20), BlockSpec(layer="linear", width=12)), activation="softplus"
     ),
     "convolution and linear layer, leaky relu": NetworkSpec(
-        blocks=(Block(layer="conv", width=4, pool="max"), Block(layer="linear", width=10)), activation="leaky_relu"
+        blocks=(BlockSpec(layer="conv", width=4, pool="max"), BlockSpec(layer="linear", width=10)),
+        activation="leaky_relu",
     ),
     "three linear layers, elu": NetworkSpec(
-        blocks=tuple(Block(layer="linear", width=width) for width in (20, 16, 12)), activation="elu"
+        blocks=tuple(BlockSpec(layer="linear", width=width) for width in (20, 16, 12)), activation="elu"
     ),
     "readout only": NetworkSpec(blocks=()),
     "signum": NetworkSpec(
-        blocks=(Block(layer="conv", width=4, pool="max"), Block(layer="linear", width=10)), activation="signum"
+        blocks=(BlockSpec(layer="conv", width=4, pool="max"), BlockSpec(layer="linear", width=10)), activation="signum"
     ),
 }
 # Tried in turn, since rules differ in what they need: direct feedback wants an adaptive optimiser, sums over a batch
