@@ -61,10 +61,10 @@ def _missing(outcomes: Outcomes) -> list[str]:
     targets, trained = scored_targets(outcomes), {key for key in outcomes.models if _is_trained(outcomes, key)}
     alone = sum(key in trained for key in outcomes.surrogates)
     together = sum(trained.issuperset(one.members) for one in outcomes.ensembles.values())
-    sizes = [epsilon for epsilon in outcomes.epsilons if epsilon > 0]
+    epsilons = [epsilon for epsilon in outcomes.epsilons if epsilon > 0]
     gradient, noise = gradient_attacks(outcomes), noise_attacks(outcomes)
     crafted = sum(together if outcomes.attacks[key].together else alone for key in gradient) + len(noise)
-    expected = len(targets) * len(sizes) * crafted
+    expected = len(targets) * len(epsilons) * crafted
     counted = {*gradient, *noise}
     hopeless = bool(outcomes.ensembles) and not together  # `_ensembles` says why
     found = sum(cell.target in targets and cell.attack in counted for cell in outcomes.cells)
@@ -97,13 +97,13 @@ def _flat(outcomes: Outcomes) -> list[str]:
     for (surrogate, attack, epsilon), facts in outcomes.craftings.items():
         share = facts.get("zero_gradient_share", 0.0)
         if share > FLAT and surrogate is not None and attack in outcomes.attacks:
-            one, record = outcomes.attacker(surrogate), outcomes.attacks[attack]
+            one, record = outcomes.record(surrogate), outcomes.attacks[attack]
             where = f"{record.title or record.name} on {one.title or one.name}, seed {one.seed}"
             worst[where] = max(worst.get(where, (0.0, 0.0)), (share, -epsilon))
     if not worst:
         return []
     ranked = sorted(worst.items(), key=lambda item: item[1], reverse=True)
-    named = "; ".join(f"{where}: {100 * share:.0f} % at ε = {-size:g}" for where, (share, size) in ranked[:3])
+    named = "; ".join(f"{where}: {100 * share:.0f} % at ε = {-below:g}" for where, (share, below) in ranked[:3])
     more = f"; and {len(ranked) - 3} more, in zero_gradient_share of tables/results.csv" if len(ranked) > 3 else ""
     return [
         f"Some images had a gradient of exactly zero at every step, so that the attack had nothing to follow ({named}"
@@ -120,7 +120,7 @@ def _ensembles(outcomes: Outcomes) -> list[str]:
             names = ", ".join(model.title or model.name for model in failed)
             sentences.append(
                 f"No ensemble attack was crafted with seed {ensemble.seed}, because {names} failed there: without a "
-                "member it would be another attacker."
+                "member it would be another attack."
             )
     grids = transfer_grids(outcomes)
     idle = [outcomes.attacks[key] for grid in grids for key in grid.attacks if key not in grid.counted_attacks]
@@ -210,7 +210,7 @@ def _signs(outcomes: Outcomes, summary: pd.DataFrame) -> list[str]:
         gaps = {f"{titles[a]} minus {titles[b]}": kept[a] - kept[b] for a, b in combinations(titles, 2)}
         opposed = {pair: some for pair, some in gaps.items() if (some > TURNED).any() and (some < -TURNED).any()}
         if opposed:
-            sentences.append(_opposed(opposed, grid.attackers.surrogate_cards, epsilon))
+            sentences.append(_opposed(opposed, grid.pairs.surrogate_cards, epsilon))
     return sentences
 
 

@@ -67,17 +67,17 @@ def transfer_difference(
     for name in (first, second):
         if name not in grid.cards:
             raise unknown_name("model", name, grid.cards)
-    size = reference_epsilon(grid.epsilons, epsilon)
-    if not size > 0:
+    epsilon = reference_epsilon(grid.epsilons, epsilon)
+    if not epsilon > 0:
         raise UsageError(f"{outcomes.dataset}: no epsilon has all attacks yet. Run the sweep again to finish it.")
     one, other = grid.cards.index(first), grid.cards.index(second)
-    curve = grid.curve()[grid.epsilons.index(size)]
-    drawn = grid.replicates(size, keyed("difference", outcomes.dataset, grid.norm), draws)
+    curve = grid.curve()[grid.epsilons.index(epsilon)]
+    drawn = grid.replicates(epsilon, keyed("difference", outcomes.dataset, grid.norm), draws)
     low, high = percentile_interval(drawn[:, one] - drawn[:, other])
     if first != second:
         low, high = _at_least_newcombe(low, high, (float(curve[one]), float(curve[other])), len(outcomes.labels))
     seeds = [sum(outcomes.models[key].name == name for key in grid.targets) for name in (first, second)]
-    return Difference(size, float(curve[one] - curve[other]), low, high, min(seeds))
+    return Difference(epsilon, float(curve[one] - curve[other]), low, high, min(seeds))
 
 
 def _at_least_newcombe(low: float, high: float, rates: tuple[float, float], images: int) -> tuple[float, float]:

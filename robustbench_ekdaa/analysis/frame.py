@@ -125,7 +125,7 @@ def _block(
 def _model_columns(outcomes: Outcomes, role: str, key: str | None) -> dict[str, Any]:
     if key is None or key == IMPORTED:
         return {role: key or pd.NA, f"{role}_rule": pd.NA, f"{role}_seed": pd.NA}
-    model = outcomes.attacker(key)
+    model = outcomes.record(key)
     return {role: model.name, f"{role}_rule": model.rule, f"{role}_seed": model.seed}
 
 

@@ -110,7 +110,7 @@ class Results:
         and controls are the ones compared.
 
         Args:
-            epsilon: the size to state accuracies at (default: the one nearest to half of the largest).
+            epsilon: where to state accuracies (default: the one nearest to half of the largest).
 
         Raises:
             UsageError: if `epsilon` was not scored.

@@ -101,16 +101,16 @@ def reference_epsilon(epsilons: Sequence[float], wanted: float | None = None) ->
     >>> reference_epsilon([0, 0.1, 0.2, 0.3])
     0.1
     """
-    sizes = [epsilon for epsilon in epsilons if epsilon > 0]
+    attacked = [epsilon for epsilon in epsilons if epsilon > 0]
     if wanted is None:
-        middle = max(sizes, default=float("nan")) / 2
-        return min(sizes, key=lambda epsilon: (round(abs(epsilon - middle), 9), epsilon), default=float("nan"))
-    size = read_epsilon(wanted)
-    for epsilon in sizes:
-        if np.isclose(epsilon, size, rtol=1e-6, atol=0):
+        middle = max(attacked, default=float("nan")) / 2
+        return min(attacked, key=lambda epsilon: (round(abs(epsilon - middle), 9), epsilon), default=float("nan"))
+    asked = read_epsilon(wanted)
+    for epsilon in attacked:
+        if np.isclose(epsilon, asked, rtol=1e-6, atol=0):
             return epsilon
-    known = ", ".join(f"{epsilon:g}" for epsilon in sizes) or "none"
-    raise UsageError(f"epsilon {size:g} was not scored with every attack. Choose one of {known}.")
+    known = ", ".join(f"{epsilon:g}" for epsilon in attacked) or "none"
+    raise UsageError(f"epsilon {asked:g} was not scored with every attack. Choose one of {known}.")
 
 
 def _norm_rows(
@@ -198,7 +198,7 @@ def _clean_row(outcomes: Outcomes, card: str, grid: TransferGrid | None, standin
 def _remarks(grid: TransferGrid, card: str) -> list[str]:
     """Return warnings about a card's numbers."""
     own = [j for j, key in enumerate(grid.targets) if grid.outcomes.models[key].name == card]
-    cards, counted = grid.attackers.cards, grid.attackers.counted
+    cards, counted = grid.pairs.cards, grid.pairs.counted
     seen = {cards[i] for i in np.flatnonzero(counted[:, own].any(1))}
     if not seen:
         return ["no other model attacked it"]
@@ -212,7 +212,7 @@ def _remarks(grid: TransferGrid, card: str) -> list[str]:
 
 
 def noise_accuracy(outcomes: Outcomes, targets: Sequence[str], norm: str, epsilon: float) -> float:
-    """Return the mean accuracy of targets under noise of one norm and size (several noises: their worst case).
+    """Return the mean accuracy of targets under noise of one norm and epsilon (several noises: their worst case).
 
     NaN when there is none, or it was not scored on all the targets.
     """

@@ -38,11 +38,11 @@ def scored_targets(outcomes: Outcomes) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Attackers:
-    """Who attacks in a mean over surrogates: S models or ensembles, on T targets.
+class CountedPairs:
+    """Which pairs of S surrogates (models or ensembles) and T targets enter a mean over surrogates.
 
     Attributes:
-        cards: of each, the name of its model card, or of its members' cards together, (S,).
+        cards: of each surrogate, the name of its model card, or of its members' cards together, (S,).
         seeds: its training seed, (S,).
         counted: which pairs enter the mean, (S, T).
     """
@@ -52,13 +52,13 @@ class Attackers:
     counted: Bools
 
     @classmethod
-    def of(cls, outcomes: Outcomes, keys: Sequence[str], transfer: Bools, other_start: Bools) -> Attackers:
+    def of(cls, outcomes: Outcomes, keys: Sequence[str], transfer: Bools, other_start: Bools) -> CountedPairs:
         """Let those pairs count that are no white-box, and of another start where a card has one."""
-        cards = tuple(outcomes.attacker(key).name for key in keys)
+        cards = tuple(outcomes.record(key).name for key in keys)
         counted = np.zeros_like(transfer)
         for rows in _rows_by_card(cards):
             counted[rows] = np.where(other_start[rows].any(0), other_start[rows], transfer[rows])
-        return cls(cards, tuple(outcomes.attacker(key).seed for key in keys), counted)
+        return cls(cards, tuple(outcomes.record(key).seed for key in keys), counted)
 
     def mean(self, values: Floats, counts: Floats | None = None) -> Floats:
         """Average over surrogates, each card weighing the same; arguments as of `means_by_card`.
@@ -106,13 +106,13 @@ class TransferGrid:
     """The gradient attacks of one norm on one data set: surrogates S, targets T, images N.
 
     Attributes:
-        norm: "linf", "l2" or "l1"; sizes of different norms cannot be compared, so a worst case never mixes them.
+        norm: "linf", "l2" or "l1"; epsilons of different norms cannot be compared, so a worst case never mixes them.
         attacks: keys of the attacks that were finished on all pairs at some epsilon; neither noise nor imported images
             are among them.
         unfinished: keys of the others.
         surrogates: keys of what was attacked on, models first, then ensembles.
         targets: keys of the models that were scored.
-        epsilons: the sizes at which all `attacks` were finished on all pairs; the first is 0.
+        epsilons: those at which all `attacks` were finished on all pairs; the first is 0.
     """
 
     outcomes: Outcomes
@@ -189,29 +189,29 @@ class TransferGrid:
         return np.array([[model in some for some in members] for model in self.holders])
 
     @cached_property
-    def attackers(self) -> Attackers:
-        """Who attacks in means of the worst case: the `holders`."""
+    def pairs(self) -> CountedPairs:
+        """The pairs that enter means of the worst case: the `holders` and the targets."""
         transfer = self.scored & (self._relations != "white-box")
         other_start = transfer & (self._relations != "same-start")
-        pairs = [(self._held[:, :, None] & table).any(1) for table in (transfer, other_start)]
-        return Attackers.of(self.outcomes, self.holders, *pairs)
+        tables = [(self._held[:, :, None] & table).any(1) for table in (transfer, other_start)]
+        return CountedPairs.of(self.outcomes, self.holders, *tables)
 
-    def attackers_of(self, attack: str) -> Attackers:
-        """Who attacks in means of one attack: the `surrogates` that it was crafted on."""
+    def pairs_under(self, attack: str) -> CountedPairs:
+        """The pairs that enter means of one attack: the `surrogates` that it was crafted on, and the targets."""
         transfer = self.scored_under(attack) & (self._relations != "white-box")
-        return Attackers.of(self.outcomes, self.surrogates, transfer, transfer & (self._relations != "same-start"))
+        return CountedPairs.of(self.outcomes, self.surrogates, transfer, transfer & (self._relations != "same-start"))
 
     @cached_property
     def counted_attacks(self) -> tuple[str, ...]:
         """The attacks that some pair counts for in means; an ensemble may hold every target."""
-        return tuple(attack for attack in self.attacks if self.attackers_of(attack).counted.any())
+        return tuple(attack for attack in self.attacks if self.pairs_under(attack).counted.any())
 
     @cached_property
     def counts_same_start(self) -> bool:
         """Whether a pair that started from the same weights had to count, for want of another seed of its card."""
         relation = self.outcomes.relation
         same = [[relation(model, target) == "same-start" for target in self.targets] for model in self.holders]
-        return bool((self.attackers.counted & np.array(same)).any())
+        return bool((self.pairs.counted & np.array(same)).any())
 
     # -- images ------------------------------------------------------------------------------------------------------
 
@@ -240,7 +240,7 @@ class TransferGrid:
         """Which images each target gets right before and under every attack that a holder of a model has, (H, T, N).
 
         These are the attacks on the model and on the ensembles it is a member of; ensembles that hold the target do
-        not count. Where a pair has no attack at all, this is True: `attackers` leaves it out.
+        not count. Where a pair has no attack at all, this is True: `pairs` leaves it out.
         """
         right, allowed = self.right(epsilon), self.scored & (self._relations != "white-box")
         spared = right | ~allowed[:, :, None]
@@ -252,9 +252,9 @@ class TransferGrid:
         """Return each target's accuracy at every epsilon, the mean over surrogate cards, (E, T)."""
         if attack is None:
             means = [self.right_in_the_worst_case(epsilon).mean(-1) for epsilon in self.epsilons]
-            return self.attackers.mean(np.stack(means))
+            return self.pairs.mean(np.stack(means))
         means = [self.right(epsilon, attack).mean(-1) for epsilon in self.epsilons]
-        return self.attackers_of(attack).mean(np.stack(means))
+        return self.pairs_under(attack).mean(np.stack(means))
 
     def over_seeds(self, values: Floats, counts: Floats | None = None) -> Floats:
         """Average over the training seeds of each target card: (..., T) to (..., cards)."""
@@ -278,10 +278,10 @@ class TransferGrid:
     def by_surrogate_card(self, epsilon: float) -> Floats:
         """Return each target card's worst-case accuracy by the card that was attacked on, (C, cards).
 
-        Rows are in the order of `attackers.surrogate_cards`; NaN where no counted pair was scored.
+        Rows are in the order of `pairs.surrogate_cards`; NaN where no counted pair was scored.
         """
         right = self.right_in_the_worst_case(epsilon).mean(-1)
-        return self.over_seeds(self.attackers.means_by_card(right))
+        return self.over_seeds(self.pairs.means_by_card(right))
 
     def success_among(self, epsilon: float, among: Bools) -> Floats:
         """Return the share of some images that each target card no longer gets right in the worst case, (cards,).
@@ -289,13 +289,13 @@ class TransferGrid:
         Averaged as `curve`; a rate of success for cards that get all these images right when clean. NaN for none.
 
         Args:
-            epsilon: the size.
+            epsilon: which of the grid's epsilons.
             among: which images count, (N,).
         """
         if not among.any():
             return np.full(len(self.cards), np.nan)
         right = self.right_in_the_worst_case(epsilon)[..., among].mean(-1)
-        return 1 - self.over_seeds(self.attackers.mean(right))
+        return 1 - self.over_seeds(self.pairs.mean(right))
 
     def replicates(self, epsilon: float, generator: np.random.Generator, draws: int = DRAWS) -> Floats:
         """Bootstrap each target card's worst-case transfer accuracy over images and training seeds, (B, cards).
@@ -305,9 +305,9 @@ class TransferGrid:
         right = self.right_in_the_worst_case(epsilon)
         rows = right.reshape(-1, right.shape[-1])
         values = resample_images(rows, generator, draws).reshape(draws, *right.shape[:2])
-        surrogates = resample_seeds(self.attackers.seeds, generator, draws)
+        surrogates = resample_seeds(self.pairs.seeds, generator, draws)
         targets = resample_seeds([self.outcomes.models[key].seed for key in self.targets], generator, draws)
-        return self.over_seeds(self.attackers.mean(values, surrogates), targets)
+        return self.over_seeds(self.pairs.mean(values, surrogates), targets)
 
 
 def mean_of_defined(values: Floats, axis: int) -> Floats:
@@ -369,9 +369,9 @@ def _grid(outcomes: Outcomes, norm: str, attacks: Sequence[str]) -> TransferGrid
     def is_finished(attack: str, epsilon: float) -> bool:
         return done.get((attack, epsilon), set()) == pairs[attack in together]
 
-    sizes = [epsilon for epsilon in outcomes.epsilons if epsilon > 0]
-    finished = [key for key in attacks if any(is_finished(key, epsilon) for epsilon in sizes)]
-    complete = [epsilon for epsilon in sizes if all(is_finished(key, epsilon) for key in finished)]
+    attacked = [epsilon for epsilon in outcomes.epsilons if epsilon > 0]
+    finished = [key for key in attacks if any(is_finished(key, epsilon) for epsilon in attacked)]
+    complete = [epsilon for epsilon in attacked if all(is_finished(key, epsilon) for key in finished)]
     used = {surrogate for some in pairs.values() for surrogate, _ in some}
     return TransferGrid(
         outcomes=outcomes,

@@ -115,7 +115,7 @@ def _draw_panel(axes: Axes, part: pd.DataFrame, styles: dict[str, Look], title: 
     plain_text([axes.set_title(shortened(title, 44), fontsize=9.5, loc="left")])
     axes.set(xlabel="", ylabel="", ylim=(0, 100))
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(lambda size, _: f"{size:g}")
+    axes.xaxis.set_major_formatter(lambda epsilon, _: f"{epsilon:g}")
 
 
 def _draw_bands(axes: Axes, part: pd.DataFrame, styles: dict[str, Look], images: int) -> None:

@@ -1,4 +1,4 @@
-"""What adversarial images look like: a row per attack, with the clean image, the change, and what targets say."""
+"""What adversarial images look like: a row per attack, with the clean image, the change, and what targets predict."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def plot_examples(
     outcomes = one_dataset(results, dataset)
     if not outcomes.examples or len(outcomes.images) == 0:
         raise UsageError(f"{outcomes.dataset}: no adversarial images were kept in this run")
-    size = reference_epsilon(sorted({0.0, *(example.epsilon for example in outcomes.examples)}), epsilon)
-    shown = _one_per_attack([example for example in outcomes.examples if example.epsilon == size], outcomes)
+    epsilon = reference_epsilon(sorted({0.0, *(example.epsilon for example in outcomes.examples)}), epsilon)
+    shown = _one_per_attack([example for example in outcomes.examples if example.epsilon == epsilon], outcomes)
     count = min(count, len(outcomes.images), *(len(example.images) for example in shown))
     styles = looks(results)
     listed = len({outcomes.models[key].name for key in outcomes.targets}) <= MOST_CARDS
@@ -60,7 +60,7 @@ def plot_examples(
             if number == 0:
                 record = outcomes.attacks[example.attack]
                 plain_text([panels[0].set_ylabel(shortened(title_of(record), 16), fontsize=9.5)])
-    _explain(sheet.figure, outcomes, shown, size, listed)
+    _explain(sheet.figure, outcomes, shown, epsilon, listed)
     return sheet.figure
 
 
@@ -159,23 +159,26 @@ def _class_name(outcomes: Outcomes, number: int) -> str:
 def _answers(
     outcomes: Outcomes, example: Example, number: int, styles: dict[str, Look], listed: bool
 ) -> list[tuple[str, str]]:
-    """Say what the other models call one adversarial image: card by card, or in two lines for many cards."""
-    said: dict[str, Counter[int]] = {}
+    """Say what the other models predict for one adversarial image: card by card, or in two lines for many cards."""
+    predictions: dict[str, Counter[int]] = {}
     for cell in outcomes.cells:
         where = (cell.surrogate, cell.attack, cell.epsilon)
         same = where == (example.surrogate, example.attack, example.epsilon)
         if same and outcomes.relation(cell.surrogate, cell.target) != "white-box":
             name = outcomes.models[cell.target].name
-            said.setdefault(name, Counter())[int(cell.predictions[number])] += 1
+            predictions.setdefault(name, Counter())[int(cell.predictions[number])] += 1
     if listed:
-        return [(f"{_brief(styles[name].label)}: {_tally(outcomes, said[name])}", styles[name].colour) for name in said]
-    total: Counter[int] = sum(said.values(), Counter())
+        return [
+            (f"{_brief(styles[name].label)}: {_tally(outcomes, predictions[name])}", styles[name].colour)
+            for name in predictions
+        ]
+    total: Counter[int] = sum(predictions.values(), Counter())
     if not total:
         return []
     right = total[int(outcomes.labels[number])]
     return [
         (f"right: {right} of {sum(total.values())} models", GREY),
-        (f"said: {_tally(outcomes, total)}", GREY),
+        (f"predicted: {_tally(outcomes, total)}", GREY),
     ]
 
 
@@ -183,28 +186,28 @@ def _brief(label: str) -> str:
     return shortened(label, 14, 1)
 
 
-def _tally(outcomes: Outcomes, said: Counter[int]) -> str:
+def _tally(outcomes: Outcomes, predictions: Counter[int]) -> str:
     """Write answers with how often they were given, the most frequent first: ``4 ×2, 9``."""
-    ranked = sorted(said.items(), key=lambda item: (-item[1], item[0]))
+    ranked = sorted(predictions.items(), key=lambda item: (-item[1], item[0]))
     parts = [_class_name(outcomes, number) + (f" ×{times}" if times > 1 else "") for number, times in ranked[:3]]
     return ", ".join(parts) + (", …" if len(ranked) > 3 else "")
 
 
-def _explain(figure: Figure, outcomes: Outcomes, shown: Sequence[Example], size: float, listed: bool) -> None:
+def _explain(figure: Figure, outcomes: Outcomes, shown: Sequence[Example], epsilon: float, listed: bool) -> None:
     norms = " and ".join(dict.fromkeys(NORMS.get(outcomes.attacks[one.attack].norm, "") for one in shown))
     text = figure.suptitle(
-        f"Adversarial images: {readable(outcomes.title, outcomes.dataset)}, ε = {size:g} ({norms})",
+        f"Adversarial images: {readable(outcomes.title, outcomes.dataset)}, ε = {epsilon:g} ({norms})",
         fontsize=11,
         x=0.01,
         ha="left",
     )
     keys = dict.fromkeys(one.surrogate for one in shown if one.surrogate not in (None, IMPORTED))
-    attackers = [outcomes.attacker(key) for key in keys if key is not None]
-    made = "Crafted on " + "; or on ".join(f"{title_of(one)}, seed {one.seed}" for one in attackers) + "."
+    surrogates = [outcomes.record(key) for key in keys if key is not None]
+    made = "Crafted on " + "; or on ".join(f"{title_of(one)}, seed {one.seed}" for one in surrogates) + "."
     who = (
-        "Under each: what the other models say, by model card (×: how many of its seeds)."
+        "Under each: what the other models predict, by model card (×: how many of its seeds)."
         if listed
-        else ("Under each: how many of the other models are still right, and what they say most.")
+        else ("Under each: how many of the other models are still right, and what they predict most.")
     )
-    caption(figure, [*([made] if attackers else []), who, "Change: grey is none."])
+    caption(figure, [*([made] if surrogates else []), who, "Change: grey is none."])
     plain_text([text])

@@ -140,7 +140,7 @@ def _pictures(results: Results, outcomes: Outcomes) -> Iterator[Picture]:
     name, slug = outcomes.dataset, slug_of(outcomes.dataset)
     grids = [grid for grid in transfer_grids(outcomes) if len(grid.epsilons) > 1]
     alone = noise_attacks(outcomes) or imported_attacks(outcomes)
-    if any(grid.attackers.counted.any() for grid in grids) or alone:
+    if any(grid.pairs.counted.any() for grid in grids) or alone:
         alt = f"Accuracy against epsilon on {outcomes.title}, one panel per attack, one line per model card."
         yield Picture(f"{slug}-curves", "curves", alt, partial(plot_curves, results, dataset=name))
     for grid in grids:

@@ -48,7 +48,7 @@ def display_frame(summary: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFr
         strings of one line each, that no terminal obeys, under the headings of a table; columns that say the same in
         every row are left out.
     """
-    epsilons = sorted({float(size) for size in summary["epsilon"].dropna()})
+    epsilons = sorted({float(epsilon) for epsilon in summary["epsilon"].dropna()})
     one = f" at ε = {epsilons[0]:g}" if len(epsilons) == 1 else " at ε"
     noise = bool(summary["noise_accuracy"].notna().any())
     rows = []

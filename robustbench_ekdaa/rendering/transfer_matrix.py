@@ -55,9 +55,9 @@ def plot_transfer_matrix(
     """
     outcomes = one_dataset(results, dataset)
     grid, key = _find(outcomes, attack, norm)
-    size = finished_epsilon(grid, epsilon)
+    epsilon = finished_epsilon(grid, epsilon)
     scored = grid.scored if key is None else grid.scored_under(key)
-    accuracy = 100 * np.where(scored, grid.right(size, key).mean(-1), np.nan)
+    accuracy = 100 * np.where(scored, grid.right(epsilon, key).mean(-1), np.nan)
     rows, columns = accuracy.shape
     figure = new_figure(min(2.9 + 0.52 * columns, 12), min(2.3 + 0.42 * rows, 11))
     axes = figure.subplots()
@@ -71,7 +71,7 @@ def plot_transfer_matrix(
         what = worst if many > 1 else title_of(outcomes.attacks[grid.attacks[0]])
     else:
         what = title_of(outcomes.attacks[key])
-    title = f"{readable(outcomes.title, outcomes.dataset)}: {what}, ε = {size:g} ({NORMS.get(grid.norm, grid.norm)})"
+    title = f"{readable(outcomes.title, outcomes.dataset)}: {what}, ε = {epsilon:g} ({NORMS.get(grid.norm, grid.norm)})"
     text = figure.suptitle(shortened(title, int(figure.get_figwidth() * 11)), fontsize=10.5, x=0.01, ha="left")
     plain_text([text])
     caption(
@@ -93,10 +93,10 @@ def cell_precision(images: int) -> str:
 
 def finished_epsilon(grid: TransferGrid, epsilon: float | None) -> float:
     """Return the epsilon to draw; raises UsageError when none has all attacks yet."""
-    size = reference_epsilon(grid.epsilons, epsilon)
-    if not size > 0:
+    chosen = reference_epsilon(grid.epsilons, epsilon)
+    if not chosen > 0:
         raise UsageError(f"{grid.outcomes.dataset}: no epsilon has all attacks yet. Run the sweep again to finish it.")
-    return size
+    return chosen
 
 
 def _find(outcomes: Outcomes, attack: str | None, norm: str | None) -> tuple[TransferGrid, str | None]:
@@ -158,17 +158,17 @@ def _mark(axes: Axes, grid: TransferGrid, white_box: Bools) -> None:
 
 def _edges(grid: TransferGrid, keys: Sequence[str]) -> list[int]:
     """Return where one card's rows end and the next one's begin, with both ends."""
-    names = [grid.outcomes.attacker(key).name for key in keys]
+    names = [grid.outcomes.record(key).name for key in keys]
     inner = [place for place in range(1, len(names)) if names[place] != names[place - 1]]
     return [0, *inner, len(names)]
 
 
 def _name_groups(axes: Axes, grid: TransferGrid, styles: dict[str, Look]) -> None:
     """Label the seeds at the cells and the cards beside them."""
-    attacker = grid.outcomes.attacker
+    record = grid.outcomes.record
     for axis, keys, role in ((axes.yaxis, grid.surrogates, "crafted on"), (axes.xaxis, grid.targets, "scored on")):
         across = axis is axes.xaxis
-        seeds = [str(attacker(key).seed) if len(keys) <= MOST_SEEDS else "" for key in keys]
+        seeds = [str(record(key).seed) if len(keys) <= MOST_SEEDS else "" for key in keys]
         axis.set_ticks([place + 0.5 for place in range(len(keys))], seeds, fontsize=7.5, color=GREY)
         axis.set_tick_params(length=0, rotation=0)
         edges = _edges(grid, keys)
@@ -228,7 +228,7 @@ def plot_attack_matrices(
     """
     outcomes = one_dataset(results, dataset)
     grid, _ = _find(outcomes, None, norm)
-    size = finished_epsilon(grid, epsilon)
+    epsilon = finished_epsilon(grid, epsilon)
     columns = min(len(grid.attacks), 4)
     rows = -(-len(grid.attacks) // columns)
     tall = len(grid.surrogates) / len(grid.targets)
@@ -238,7 +238,7 @@ def plot_attack_matrices(
     lines = 2 if len(grid.cards) <= 6 else 1
     styles = looks(results)
     for place, (axes, key) in enumerate(zip(panels, grid.attacks, strict=False)):
-        _draw_small(axes, grid, 100 * np.where(grid.scored_under(key), grid.right(size, key).mean(-1), np.nan))
+        _draw_small(axes, grid, 100 * np.where(grid.scored_under(key), grid.right(epsilon, key).mean(-1), np.nan))
         plain_text([axes.set_title(shortened(title_of(outcomes.attacks[key]), 30), fontsize=9.5, loc="left")])
         axes.set(xticks=[], yticks=[])
         if place % columns == 0:
@@ -252,7 +252,7 @@ def plot_attack_matrices(
     shown = list(panels[: len(grid.attacks)])
     figure.colorbar(shown[0].images[0], ax=shown, fraction=0.03, pad=0.02, shrink=0.7, label="accuracy (%)")
     where = readable(outcomes.title, outcomes.dataset)
-    title = f"{where}: every attack, ε = {size:g} ({NORMS.get(grid.norm, grid.norm)})"
+    title = f"{where}: every attack, ε = {epsilon:g} ({NORMS.get(grid.norm, grid.norm)})"
     plain_text([figure.suptitle(shortened(title, int(figure.get_figwidth() * 11)), fontsize=10.5, x=0.01, ha="left")])
     caption(
         figure,

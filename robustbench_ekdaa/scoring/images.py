@@ -1,4 +1,4 @@
-"""The adversarial images that a sweep keeps in its run folder: one file per attack and attacker, all epsilons in it."""
+"""The adversarial images that a sweep keeps in its run folder: a file per attack and set of surrogates."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..crafting import AdversarialImages, load_adversarial, save_adversarial
 from ..errors import UsageError
 from ..files import shown_path, tidy
 from ..learning.checkpoint import tidy_checkpoints
-from .plan import Attacker, SweepPlan
+from .plan import SurrogateSet, SweepPlan
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """Where the images of one attack on one attacker's models are kept, and what is said about them there.
+    """Where the images of one attack on one set of surrogates are kept, and the facts that are written beside them.
 
     Attributes:
         path: the file, there or not; its name holds the hash of everything that decides the images but epsilon.
@@ -52,12 +52,12 @@ class ImageFile:
         return found
 
     def _are_mine(self, found: AdversarialImages) -> bool:
-        said, wanted = dict(found.facts), dict(self.facts)
-        if "digest" in said:
-            said, wanted = {"key": said.get("key")}, {"key": wanted["key"]}
+        written, wanted = dict(found.facts), dict(self.facts)
+        if "digest" in written:
+            written, wanted = {"key": written.get("key")}, {"key": wanted["key"]}
         else:  # a file of an early release, which has neither
             wanted.pop("key")
-        return said == wanted and found.norm == self.norm and torch.equal(found.indices, self.indices)
+        return written == wanted and found.norm == self.norm and torch.equal(found.indices, self.indices)
 
     def epsilons(self) -> tuple[float, ...]:
         """Return the epsilons whose images are in the file, none if it is not there; raises UsageError as `read`."""
@@ -75,31 +75,31 @@ class ImageFile:
         before = self.read()
         if before is not None:
             images = dict(zip(before.epsilons, before.images, strict=True)) | images
-        radii = tuple(sorted(images))
-        stacked = torch.stack([images[radius] for radius in radii])
-        save_adversarial(self.path, AdversarialImages(stacked, radii, self.norm, self.indices, self.facts))
+        epsilons = tuple(sorted(images))
+        stacked = torch.stack([images[epsilon] for epsilon in epsilons])
+        save_adversarial(self.path, AdversarialImages(stacked, epsilons, self.norm, self.indices, self.facts))
 
 
 def image_files(plan: SweepPlan, run: Path) -> dict[tuple[str, str], ImageFile]:
     """Return the file of every (surrogate, attack) of a sweep, by their keys."""
     files = {}
     for key, attack in plan.attacks:
-        for attacker in plan.attackers(attack):
-            digest = content_hash([plan.images.key, attacker.key, key])
+        for surrogates in plan.surrogate_sets(attack):
+            digest = content_hash([plan.images.key, surrogates.key, key])
             facts = {
                 "key": digest,
                 "attack": attack.name,
                 "attack_key": key,
                 "dataset": plan.dataset.name,
                 "fingerprint": plan.dataset.fingerprint,
-                "surrogate": attacker.key,
-                "members": [job.key for job in attacker.members],
-                "surrogate_name": attacker.label,
+                "surrogate": surrogates.key,
+                "members": [job.key for job in surrogates.members],
+                "surrogate_name": surrogates.label,
                 "seed": plan.spec.seed,
                 "precision": plan.spec.precision,
             }
-            path = run / "adversarial" / f"{attack.name}{_on(attacker)}-{digest}.safetensors"
-            files[attacker.key, key] = ImageFile(path, attack.norm, plan.images.indices, facts)
+            path = run / "adversarial" / f"{attack.name}{_on(surrogates)}-{digest}.safetensors"
+            files[surrogates.key, key] = ImageFile(path, attack.norm, plan.images.indices, facts)
     return files
 
 
@@ -109,9 +109,9 @@ def tidy_run(run: Path) -> None:
     tidy(run / "adversarial", r"\..+\.safetensors\.\d+\.tmp|\.tmp[A-Za-z0-9]{6}")
 
 
-def _on(attacker: Attacker) -> str:
+def _on(surrogates: SurrogateSet) -> str:
     """Say briefly what images were crafted on; the names of all members could be too long for a file's name."""
-    if not attacker.members:
+    if not surrogates.members:
         return ""
-    first = attacker.members[0]
-    return f"-on-{first.card.name if len(attacker.members) == 1 else 'ensemble'}-seed{first.seed}"
+    first = surrogates.members[0]
+    return f"-on-{first.card.name if len(surrogates.members) == 1 else 'ensemble'}-seed{first.seed}"

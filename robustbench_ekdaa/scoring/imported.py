@@ -100,7 +100,7 @@ def score_images(
     progress: Progress | None = None,
     command: str = "",
 ) -> Summary:
-    """Let models say what they see in images from a file, and store it; doing it again makes no model call.
+    """Let models predict the classes of images from a file, and store it; doing it again makes no model call.
 
     Where the file holds all images of the run's newest sweep, it is scored on exactly these, so that both stand in one
     table; else on all images it holds. If the file names the model or ensemble it was crafted on, and the run holds
@@ -168,19 +168,19 @@ class _Import:
         predict_clean(unseen, images, self.store, self.runner, device=self.device, batch_size=BATCH)
         work, trained = [], trained_models(self.store)
         for job in jobs:
-            missing = tuple(radius for radius in self._radii if (surrogate, key, radius, job.key) not in stored)
+            missing = tuple(epsilon for epsilon in self._epsilons if (surrogate, key, epsilon, job.key) not in stored)
             if missing:
                 work.append(ScoreFile(job, self.spec, key, images.indices, missing, trained, self.device))
-        for position, said in self.runner.run(work):
+        for position, predictions in self.runner.run(work):
             target = work[position].job.key
-            outcomes = [((surrogate, key, radius, target), classes) for radius, classes in said.items()]
+            outcomes = [((surrogate, key, epsilon, target), classes) for epsilon, classes in predictions.items()]
             self.store.add_outcomes(images.key, outcomes)
             summary.crafted += 1
         return summary
 
     @property
-    def _radii(self) -> list[float]:
-        return [radius for radius in self.found.epsilons if radius > 0]  # epsilon 0 is the clean pass
+    def _epsilons(self) -> list[float]:
+        return [epsilon for epsilon in self.found.epsilons if epsilon > 0]  # epsilon 0 is the clean pass
 
     def _images(self) -> ImageSet:
         """Choose the images: the newest sweep's if the file has them all, else the file's."""
@@ -233,7 +233,7 @@ class _Import:
         rows = rows_of(found, first)
         pictures = zip(found.epsilons, found.images[:, rows].numpy(), strict=True)
         self.store.add_outcomes(
-            images.key, (), [((surrogate, key, radius), {}, some) for radius, some in pictures if radius > 0]
+            images.key, (), [((surrogate, key, epsilon), {}, some) for epsilon, some in pictures if epsilon > 0]
         )
 
 
@@ -270,7 +270,7 @@ class ScoreFile:
         spec: the file and what it does not say of itself.
         key: what the file held when it was checked.
         indices: positions in the test split of the images to score.
-        epsilons: of which sizes.
+        epsilons: which of the file's epsilons to score.
         trained: the run's models.
         device: where to compute.
 
@@ -290,15 +290,15 @@ class ScoreFile:
         return f"scoring {self.job.label}"
 
     def __call__(self, progress: Progress) -> dict[float, NDArray[np.int64]]:
-        """Return, per epsilon, the class said of each image, (N,)."""
+        """Return, per epsilon, the class predicted for each image, (N,)."""
         found, key = self.spec.load()
         if key != self.key:
             raise WorkFailed(f"{shown_path(self.spec.file)} changed while it was scored. Run the same command again.")
         dataset = load_unchanged(self.job.source or self.job.dataset, self.job.fingerprint)
         network = self.trained.load(self.job, dataset, self.device)
         rows = rows_of(found, self.indices)
-        said = {}
-        for radius in self.epsilons:
-            batches = torch.split(found.images[found.epsilons.index(radius), rows], BATCH)
-            said[radius] = np.concatenate([predict(network, batch.to(self.device)) for batch in batches])
-        return said
+        predictions = {}
+        for epsilon in self.epsilons:
+            batches = torch.split(found.images[found.epsilons.index(epsilon), rows], BATCH)
+            predictions[epsilon] = np.concatenate([predict(network, batch.to(self.device)) for batch in batches])
+        return predictions

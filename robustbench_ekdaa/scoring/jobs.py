@@ -81,14 +81,14 @@ class TrainModel:
 
 @ordinary_torch(gradients=False)
 def predict(network: nn.Module, images: Tensor) -> NDArray[np.int64]:
-    """Return the class a network says of each image, shape (N,); NaN logits count as class K, never right.
+    """Return the class a network predicts for each image, shape (N,); NaN logits count as class K, never right.
 
     The network is shown a copy: its forward may write to it, and others are shown the same images.
     """
     with torch.inference_mode():
         logits = network(images.clone())
-        said = torch.where(torch.isfinite(logits).all(1), logits.argmax(1), logits.shape[1])
-    classes: NDArray[np.int64] = said.cpu().numpy()
+        predictions = torch.where(torch.isfinite(logits).all(1), logits.argmax(1), logits.shape[1])
+    classes: NDArray[np.int64] = predictions.cpu().numpy()
     return classes
 
 
@@ -131,7 +131,7 @@ class PredictClean:
         return f"the clean pass of {self.job.label}"
 
     def __call__(self, progress: Progress) -> NDArray[np.int64]:
-        """Return the class said of each image, (N,)."""
+        """Return the class predicted for each image, (N,)."""
         dataset = load_unchanged(self.job.source or self.job.dataset, self.job.fingerprint)
         network = self.trained.load(self.job, dataset, self.device)
         batches = torch.split(dataset.test.images[self.indices], self.batch_size)
@@ -144,7 +144,7 @@ class Crafting:
     """What crafting and scoring at one epsilon gave.
 
     Attributes:
-        predictions: per target key, the class said of each image, batch by batch; see `CraftAndScore`.
+        predictions: per target key, the class predicted for each image, batch by batch; see `CraftAndScore`.
         shown: the first few adversarial images.
         zero_gradients: of each image, whether its gradient was exactly zero at every step, batch by batch.
         queries: how many times each was shown to the surrogate, for attacks that only ask.
@@ -217,16 +217,16 @@ class CraftAndScore:
         return f"the crafting of {self.job.label}"
 
     def __call__(self, progress: Progress) -> dict[float, Crafting]:
-        """Return, per epsilon, what the targets said; the images, if wanted, are in their file by then.
+        """Return, per epsilon, what the targets predicted; the images, if wanted, are in their file by then.
 
         Raises:
-            PartlyDone: when the images cannot be saved; it holds what the targets said.
+            PartlyDone: when the images cannot be saved; it holds what the targets predicted.
 
         """
         job, bar = self.job, progress.task(self.job.label, len(self.indices))
         dataset = load_unchanged(self.dataset, self.fingerprint)
         networks = self._networks(dataset)
-        surrogates = [networks[member.key] for member in job.attacker.members]
+        surrogates = [networks[member.key] for member in job.surrogates.members]
         results = {epsilon: Crafting({target.key: [] for target in targets}) for epsilon, targets in job.wanted}
         saved = set(results) if self.file is None else set(self.file.epsilons())
         unsaved: dict[float, list[Tensor]] = {epsilon: [] for epsilon in results if epsilon not in saved}
@@ -246,7 +246,7 @@ class CraftAndScore:
 
     def _networks(self, dataset: Dataset) -> dict[str, nn.Module]:
         jobs = {target.key: target for _, targets in self.job.wanted for target in targets}
-        jobs |= {member.key: member for member in self.job.attacker.members}
+        jobs |= {member.key: member for member in self.job.surrogates.members}
         return {key: self.trained.load(job, dataset, self.device) for key, job in jobs.items()}
 
     def _one_batch(
@@ -263,8 +263,8 @@ class CraftAndScore:
         options: dict[str, Any] = {"seed": self.seed, "indices": indices, "pool": pool, "precision": self.precision}
         batches = craft(self.job.attack, surrogates, images, labels, list(results), **options)
         for (epsilon, result), one in zip(results.items(), batches, strict=True):
-            for key, said in result.predictions.items():
-                said.append(predict(networks[key], one.images))
+            for key, predictions in result.predictions.items():
+                predictions.append(predict(networks[key], one.images))
             result.note(one)
             if self.show and result.shown is None:
                 result.shown = one.images[:SHOWN_IMAGES].cpu().numpy()

@@ -211,16 +211,16 @@ class Outcomes:
             object.__setattr__(self, name, read_only(getattr(self, name)))
         object.__setattr__(self, "clean", {key: read_only(predictions) for key, predictions in self.clean.items()})
 
-    def attacker(self, surrogate: str) -> ModelRecord | Ensemble:
-        """Return what is known of a surrogate: a model or an ensemble, not `IMPORTED`."""
-        return self.ensembles[surrogate] if surrogate in self.ensembles else self.models[surrogate]
+    def record(self, key: str) -> ModelRecord | Ensemble:
+        """Return what is known of a model or an ensemble, not of `IMPORTED`."""
+        return self.ensembles[key] if key in self.ensembles else self.models[key]
 
     def members(self, surrogate: str) -> tuple[str, ...]:
-        """Return the keys of the models that an attacker on this surrogate holds: itself, or an ensemble's members."""
+        """Return the keys of a surrogate's models: itself, or an ensemble's members."""
         return self.ensembles[surrogate].members if surrogate in self.ensembles else (surrogate,)
 
     def relation(self, surrogate: str | None, target: str) -> Relation:
-        """How the attacker's models are related to the attacked one.
+        """How a surrogate is related to the target.
 
         "white-box" is the target itself, alone or in an ensemble. "same-start" is another card with the same training
         seed. All cards draw their first weights from the seed, so the two started as the same network; such pairs fool

@@ -42,15 +42,15 @@ class ImageSet:
 
 
 @dataclass(frozen=True)
-class Attacker:
-    """Whom images are crafted on: nobody (noise), one model, or several models of one training seed together."""
+class SurrogateSet:
+    """The models that images are crafted on together: none (noise), one, or several of one training seed."""
 
     members: tuple[TrainingJob, ...] = ()
 
     @staticmethod
-    def ensemble(jobs: Iterable[TrainingJob]) -> Attacker:
+    def ensemble(jobs: Iterable[TrainingJob]) -> SurrogateSet:
         """Put models together, in an order that does not depend on how the sweep names them."""
-        return Attacker(tuple(sorted(jobs, key=lambda job: job.key)))
+        return SurrogateSet(tuple(sorted(jobs, key=lambda job: job.key)))
 
     @property
     def key(self) -> str:
@@ -67,23 +67,23 @@ class Attacker:
 
 
 def ensemble_key(members: Sequence[str]) -> str:
-    """Return the key of an ensemble of models, given in the order of `Attacker.ensemble`."""
+    """Return the key of an ensemble of models, given in the order of `SurrogateSet.ensemble`."""
     return content_hash({"ensemble": list(members)})
 
 
 @dataclass(frozen=True)
 class CraftJob:
-    """Craft one attack on one attacker's models, and score the targets whose outcomes are missing.
+    """Craft one attack on one set of surrogates, and score the targets whose outcomes are missing.
 
     Attributes:
-        attacker: the models to attack on.
+        surrogates: the models to attack on.
         attack: the attack card.
         attack_key: hash of the card, the sweep's seed and precision.
         wanted: per epsilon, ascending, the targets to score; none where only the images are missing.
 
     """
 
-    attacker: Attacker
+    surrogates: SurrogateSet
     attack: AttackCard
     attack_key: str
     wanted: tuple[tuple[float, tuple[TrainingJob, ...]], ...]
@@ -91,7 +91,7 @@ class CraftJob:
     @property
     def label(self) -> str:
         """What progress bars call it."""
-        return f"{self.attack.name} on {self.attacker.label}" if self.attacker.members else self.attack.name
+        return f"{self.attack.name} on {self.surrogates.label}" if self.surrogates.members else self.attack.name
 
 
 @dataclass(frozen=True)
@@ -127,18 +127,18 @@ class SweepPlan:
         return [f"{card.name}: {doubt}" for card in cards for doubt in doubts((*card.input, *card.gradient), shape)]
 
     @property
-    def ensembles(self) -> tuple[Attacker, ...]:
+    def ensembles(self) -> tuple[SurrogateSet, ...]:
         """All surrogates of a training seed together, seed by seed; none if no attack of the sweep takes them so."""
         if not any(attack.uses_ensemble for _, attack in self.attacks):
             return ()
         seeds = range(self.spec.seeds)
-        return tuple(Attacker.ensemble(job for job in self.surrogates if job.seed == seed) for seed in seeds)
+        return tuple(SurrogateSet.ensemble(job for job in self.surrogates if job.seed == seed) for seed in seeds)
 
-    def attackers(self, attack: AttackCard) -> tuple[Attacker, ...]:
-        """Return whom an attack is crafted on, one after the other."""
+    def surrogate_sets(self, attack: AttackCard) -> tuple[SurrogateSet, ...]:
+        """Return the sets of surrogates that an attack is crafted on, one after the other."""
         if attack.uses_ensemble:
             return self.ensembles
-        return tuple(Attacker((job,)) for job in self.surrogates) if attack.uses_surrogate else (Attacker(),)
+        return tuple(SurrogateSet((job,)) for job in self.surrogates) if attack.uses_surrogate else (SurrogateSet(),)
 
     def craft_jobs(
         self,
@@ -148,8 +148,7 @@ class SweepPlan:
     ) -> list[CraftJob]:
         """Return what is still to craft and score.
 
-        An ensemble with a failed member is not attacked on: a smaller one would be another, weaker attacker under the
-        same name.
+        Nothing is crafted on an ensemble with a failed member: the attack would be weaker, under the same name.
 
         Args:
             stored: (surrogate, attack, epsilon, target) keys of the outcomes that exist.
@@ -160,17 +159,17 @@ class SweepPlan:
         targets = [job for job in self.targets if job.key not in failed]
         jobs = []
         for key, attack in self.attacks:
-            for attacker in self.attackers(attack):
-                if any(job.key in failed for job in attacker.members):
+            for surrogates in self.surrogate_sets(attack):
+                if any(job.key in failed for job in surrogates.members):
                     continue
                 wanted = []
                 for epsilon in self.spec.epsilons:
-                    missing = tuple(job for job in targets if (attacker.key, key, epsilon, job.key) not in stored)
-                    unsaved = saved is not None and epsilon not in saved[attacker.key, key]
+                    missing = tuple(job for job in targets if (surrogates.key, key, epsilon, job.key) not in stored)
+                    unsaved = saved is not None and epsilon not in saved[surrogates.key, key]
                     if epsilon > 0 and (missing or unsaved):
                         wanted.append((epsilon, missing))
                 if wanted:
-                    jobs.append(CraftJob(attacker, attack, key, tuple(wanted)))
+                    jobs.append(CraftJob(surrogates, attack, key, tuple(wanted)))
         return jobs
 
 

@@ -246,9 +246,9 @@ class _Driver:
                 trained,
                 self.device,
                 spec.batch_size,
-                show=job.attacker.key in pictured,
+                show=job.surrogates.key in pictured,
                 precision=spec.precision,
-                file=files.get((job.attacker.key, job.attack_key)),
+                file=files.get((job.surrogates.key, job.attack_key)),
             )
             for job in jobs
         ]
@@ -262,7 +262,7 @@ class _Driver:
         outcomes, craftings = [], []
         follows_gradients = job.attack.uses_surrogate and job.attack.adapter is None
         for epsilon, result in crafted.items():
-            place = (job.attacker.key, job.attack_key, epsilon)
+            place = (job.surrogates.key, job.attack_key, epsilon)
             craftings.append((place, result.facts(follows_gradients=follows_gradients), result.shown))
             for target, parts in result.predictions.items():
                 outcomes.append(((*place, target), np.concatenate(parts)))
@@ -275,8 +275,8 @@ def predict_clean(
     """Pass the clean images through models once; surrogates too: the transfer rate asks what fooled them."""
     trained = trained_models(store)
     work = [PredictClean(job, images.indices, trained, device, batch_size) for job in jobs]
-    for position, said in runner.run(work):
-        store.add_outcomes(images.key, [((*CLEAN, jobs[position].key), said)])
+    for position, predictions in runner.run(work):
+        store.add_outcomes(images.key, [((*CLEAN, jobs[position].key), predictions)])
 
 
 def trained_models(store: Store) -> Checkpoints:

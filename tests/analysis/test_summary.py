@@ -256,7 +256,7 @@ def test_an_epsilon_may_be_written_in_every_way(real, epsilon):
 
 def test_what_each_surrogate_card_leaves_averages_to_the_summary(real):
     (grid,) = transfer_grids(real)
-    assert grid.attackers.surrogate_cards == ("mlp", "linear")
+    assert grid.pairs.surrogate_cards == ("mlp", "linear")
     table = grid.by_surrogate_card(0.2)
     said = {(cell.surrogate, cell.target, cell.attack): cell.predictions for cell in real.cells if cell.epsilon == 0.2}
 
