@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..cards import content_hash
-from .metrics import Floats, share
+from .metrics import Floats, ratio
 
 DRAWS = 2000
 FEW_IMAGES = 100  # with fewer, a bootstrap over images is too narrow
@@ -46,7 +46,7 @@ def wilson_interval(count: ArrayLike, total: ArrayLike, confidence: float = 0.95
 
     square = float(ndtri(0.5 + confidence / 2)) ** 2
     trials = np.asarray(total, np.float64)
-    rate = share(count, trials)
+    rate = ratio(count, trials)
     with np.errstate(divide="ignore", invalid="ignore"):
         centre = (rate + square / (2 * trials)) / (1 + square / trials)
         inside = rate * (1 - rate) * square / trials + (square / (2 * trials)) ** 2

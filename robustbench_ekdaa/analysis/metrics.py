@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 
-def share(part: ArrayLike, whole: ArrayLike) -> Floats:
+def ratio(part: ArrayLike, whole: ArrayLike) -> Floats:
     """Return part / whole element by element, NaN where whole is 0.
 
-    >>> share([1, 0], [4, 0]).tolist()
+    >>> ratio([1, 0], [4, 0]).tolist()
     [0.25, nan]
     """
     above, below = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
@@ -38,7 +38,7 @@ def accuracy(predictions: ArrayLike, labels: ArrayLike) -> Floats:
     0.75
     """
     right = np.asarray(predictions) == np.asarray(labels)
-    return share(right.sum(-1), right.shape[-1])
+    return ratio(right.sum(-1), right.shape[-1])
 
 
 def error_rate(predictions: ArrayLike, labels: ArrayLike) -> Floats:
@@ -70,7 +70,7 @@ def robust_accuracy(clean: ArrayLike, attacked: ArrayLike, labels: ArrayLike) ->
     """
     truth = np.asarray(labels)
     survived = (np.asarray(attacked) == truth).all(axis=0) & (np.asarray(clean) == truth)
-    return share(survived.sum(-1), survived.shape[-1])
+    return ratio(survived.sum(-1), survived.shape[-1])
 
 
 def attack_success_rate(
@@ -98,7 +98,7 @@ def attack_success_rate(
     if among is not None:
         right = right & np.asarray(among, bool)
     fooled = right & (np.asarray(attacked) != truth)
-    return share(fooled.sum(-1), right.sum())
+    return ratio(fooled.sum(-1), right.sum())
 
 
 def common_images(clean: ArrayLike, labels: ArrayLike) -> NDArray[np.bool_]:
@@ -145,7 +145,7 @@ def transfer_rate(
     truth = np.asarray(labels)
     fooled_surrogate = (np.asarray(surrogate_clean) == truth) & (np.asarray(surrogate_attacked) != truth)
     counted = fooled_surrogate & (np.asarray(target_clean) == truth)
-    return share((counted & (np.asarray(target_attacked) != truth)).sum(-1), counted.sum(-1))
+    return ratio((counted & (np.asarray(target_attacked) != truth)).sum(-1), counted.sum(-1))
 
 
 def mistake_agreement(surrogate_attacked: ArrayLike, target_attacked: ArrayLike, labels: ArrayLike) -> Floats:
@@ -164,7 +164,7 @@ def mistake_agreement(surrogate_attacked: ArrayLike, target_attacked: ArrayLike,
     """
     surrogate, target, truth = (np.asarray(part) for part in (surrogate_attacked, target_attacked, labels))
     both = (surrogate != truth) & (target != truth)
-    return share((both & (surrogate == target)).sum(-1), both.sum(-1))
+    return ratio((both & (surrogate == target)).sum(-1), both.sum(-1))
 
 
 def area_under_curve(epsilons: ArrayLike, accuracies: ArrayLike, *, relative: bool = False) -> Floats:
@@ -184,8 +184,8 @@ def area_under_curve(epsilons: ArrayLike, accuracies: ArrayLike, *, relative: bo
     """
     grid, heights = np.asarray(epsilons, np.float64), np.asarray(accuracies, np.float64)
     area = ((heights[..., 1:] + heights[..., :-1]) / 2 * np.diff(grid)).sum(-1)
-    mean = share(area, grid[-1])
-    return share(mean, heights[..., 0]) if relative else mean
+    mean = ratio(area, grid[-1])
+    return ratio(mean, heights[..., 0]) if relative else mean
 
 
 def eps_50(epsilons: ArrayLike, accuracies: ArrayLike) -> float:

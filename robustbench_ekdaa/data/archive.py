@@ -28,7 +28,7 @@ KEYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 @dataclass(frozen=True)
-class Summary:
+class ArchiveSummary:
     """What an archive holds, told without reading its pixels.
 
     Attributes:
@@ -93,7 +93,7 @@ def read_members(path: Path) -> dict[str, NDArray[Any]]:
         return {name: _member(archive, name, where) for name in names}
 
 
-def summarise(path: Path, *, usual_classes: Sequence[str] = ()) -> Summary:
+def summarise(path: Path, *, usual_classes: Sequence[str] = ()) -> ArchiveSummary:
     """Say what an archive holds from its labels and the heads of its images; raises UsageError as reading does."""
     where = shown_path(path)
     with _opened(path) as archive:
@@ -102,7 +102,7 @@ def summarise(path: Path, *, usual_classes: Sequence[str] = ()) -> Summary:
         test = _pixels(archive, "test_images", where)[0]
         halves = [checked_labels(_member(archive, key, where), f"{where}: {key}") for key in KEYS if "labels" in key]
         classes = class_names(where, np.concatenate(halves), _names(archive, where), tuple(usual_classes))
-        return Summary(_title(archive, where), train, test, (channels, height, width), len(classes))
+        return ArchiveSummary(_title(archive, where), train, test, (channels, height, width), len(classes))
 
 
 def write_archive(path: Path, arrays: Arrays) -> None:

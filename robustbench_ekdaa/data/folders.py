@@ -24,7 +24,7 @@ from .arrays import PLAIN_TEXT, Arrays, Pair, assemble, is_plain_text
 if TYPE_CHECKING:
     from PIL import Image
 
-FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP", "GIF")
+PICTURE_FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP", "GIF")
 SYSTEM_FILES = {"Thumbs.db", "desktop.ini"}
 
 
@@ -160,7 +160,7 @@ def _picture(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     if not path.is_file():
         raise UsageError(f"{where}: is not a file; images must lie in the class folder itself")
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        with Image.open(path, formats=PICTURE_FORMATS) as picture:
             plain = _eight_bits(picture, where)
             if size is not None and plain.size != (size[1], size[0]):
                 plain = plain.resize((size[1], size[0]), Image.Resampling.BILINEAR)

@@ -10,7 +10,7 @@ from ..errors import UsageError, shown
 from ..files import shown_path
 
 VARIABLE = "ROBUSTBENCH_EKDAA_DATA"
-LONGEST_NAME = 100
+LONGEST_DATASET_NAME = 100
 
 
 def data_folder() -> Path:
@@ -38,13 +38,13 @@ def check_name(name: object) -> None:
     if not isinstance(name, str) or not is_plain(name):
         raise UsageError(
             f"data set name {shown(name)}: must be letters, digits, '_', '-', '+' or '.', starting with a letter or "
-            f"digit, {LONGEST_NAME} at most"
+            f"digit, {LONGEST_DATASET_NAME} at most"
         )
 
 
 def is_plain(name: str) -> bool:
     """Whether an archive can have this name."""
-    return len(name) <= LONGEST_NAME and NAME.fullmatch(name) is not None
+    return len(name) <= LONGEST_DATASET_NAME and NAME.fullmatch(name) is not None
 
 
 def imported_names() -> list[str]:

@@ -13,7 +13,7 @@ from ..names import as_spelled
 from .fonts import plain_text, readable
 from .labels import LABEL_GAP, label_line, place_labels
 from .style import GREY, Look, caption, clean_axes, new_figure, shortened, title_of
-from .training_curves import axis_height, epoch_axis, line_with_band, on_one_dataset, plain_log_scale, spread
+from .training_curves import axis_height, epoch_axis, line_with_band, on_one_dataset, plain_log_scale, seeds_sentence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,7 +133,10 @@ def _labelled(names: list[str]) -> list[str]:
 
 
 def _sentences(frame: pd.DataFrame, panels: list[Panel], styles: dict[str, Look]) -> list[str]:
-    sentences = [spread(frame), f"Measured on the same {PROBE_IMAGES} training images (at most) after each epoch"]
+    sentences = [
+        seeds_sentence(frame),
+        f"Measured on the same {PROBE_IMAGES} training images (at most) after each epoch",
+    ]
     sentences[-1] += "; epoch 0: before training." if (frame["epoch"] == 0).any() else "."
     if any(panel.is_angle for panel in panels):
         sentences.append("0 degrees: backprop's own direction.")

@@ -14,7 +14,7 @@ from ..errors import UsageError
 from ..scoring.outcomes import Outcomes
 from .fonts import plain_text, readable
 from .labels import card_gap, card_label, card_legend, label_line, place_labels
-from .style import GREY, NORMS, Look, caption, clean_axes, looks, new_figure, one_dataset, shortened, title_of
+from .style import GREY, NORM_SIGNS, Look, caption, clean_axes, looks, new_figure, one_dataset, shortened, title_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ def plot_curves(results: Results | Outcomes, *, dataset: str | None = None) -> F
         _draw_panel(axes, part, styles, title)
         _draw_bands(axes, part, styles, len(outcomes.labels))
         if place + columns >= len(panels):
-            axes.set_xlabel(f"ε ({NORMS.get(norm, norm)}, pixels in [0, 1])", fontsize=8.5, color=GREY)
+            axes.set_xlabel(f"ε ({NORM_SIGNS.get(norm, norm)}, pixels in [0, 1])", fontsize=8.5, color=GREY)
             axes.xaxis.label.set_visible(True)  # Matplotlib hides it above an empty place too
             axes.tick_params(labelbottom=True)
         if place % columns == 0:
@@ -81,7 +81,7 @@ def _panels(outcomes: Outcomes, frame: pd.DataFrame) -> list[tuple[str, str, str
     drawn = set(zip(frame["norm"], frame["attack"], strict=True))
     marked = [
         # Many a card's title tells its norm already.
-        (norm, name, f"{title} ({NORMS.get(norm, norm)})" if several and norm not in title.lower() else title)
+        (norm, name, f"{title} ({NORM_SIGNS.get(norm, norm)})" if several and norm not in title.lower() else title)
         for norm, name, title in panels
     ]
     return [panel for panel in marked if panel[:2] in drawn]

@@ -15,7 +15,7 @@ from ..analysis.summary import reference_epsilon
 from ..errors import UsageError
 from ..scoring.outcomes import IMPORTED, Example, Outcomes
 from .fonts import plain_text, readable
-from .style import GREY, NORMS, Look, caption, looks, new_figure, one_dataset, shortened, title_of
+from .style import GREY, NORM_SIGNS, Look, caption, looks, new_figure, one_dataset, shortened, title_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -194,7 +194,7 @@ def _tally(outcomes: Outcomes, predictions: Counter[int]) -> str:
 
 
 def _explain(figure: Figure, outcomes: Outcomes, shown: Sequence[Example], epsilon: float, listed: bool) -> None:
-    norms = " and ".join(dict.fromkeys(NORMS.get(outcomes.attacks[one.attack].norm, "") for one in shown))
+    norms = " and ".join(dict.fromkeys(NORM_SIGNS.get(outcomes.attacks[one.attack].norm, "") for one in shown))
     text = figure.suptitle(
         f"Adversarial images: {readable(outcomes.title, outcomes.dataset)}, ε = {epsilon:g} ({norms})",
         fontsize=11,

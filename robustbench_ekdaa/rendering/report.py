@@ -29,7 +29,7 @@ from .curves import plot_curves
 from .examples import plot_examples
 from .export import export_frame
 from .pictures import Picture, slug_of
-from .style import NORMS, looks, save_figure
+from .style import NORM_SIGNS, looks, save_figure
 from .tables import definitions, display_frame, latex_table, markdown_table, percent
 from .training_section import shown_trainings, training_facts, training_looks, training_pictures
 from .transfer_matrix import plot_attack_matrices, plot_transfer_matrix
@@ -149,14 +149,14 @@ def _pictures(results: Results, outcomes: Outcomes) -> Iterator[Picture]:
         yield Picture(
             f"{slug}-transfer{suffix}",
             "matrix",
-            f"{alt}, worst case over attacks ({NORMS.get(norm, norm)}).",
+            f"{alt}, worst case over attacks ({NORM_SIGNS.get(norm, norm)}).",
             partial(plot_transfer_matrix, results, norm=norm, dataset=name),
         )
         if len(grid.attacks) > 1:
             yield Picture(
                 f"{slug}-attacks{suffix}",
                 "attack matrix",
-                f"{alt}, one panel per attack ({NORMS.get(norm, norm)}).",
+                f"{alt}, one panel per attack ({NORM_SIGNS.get(norm, norm)}).",
                 partial(plot_attack_matrices, results, norm=norm, dataset=name),
             )
     if len(outcomes.images) and any(len(example.images) for example in outcomes.examples):

@@ -24,8 +24,8 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#b8860b", "#7
 DASHES = ("", (4, 1.5), (1, 1), (6, 1.5, 1, 1.5))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 # These are in nearly every report: their colours do not depend on what else is in it.
-KEPT = {"backprop": "#0072b2", "ekdaa": "#d55e00", "frozen": "#7f7f7f"}
-NORMS = {"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1"}
+KEPT_COLOURS = {"backprop": "#0072b2", "ekdaa": "#d55e00", "frozen": "#7f7f7f"}
+NORM_SIGNS = {"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1"}
 FILLER = "\0"
 GREY, FAINT = "#555555", "#d9d9d9"
 
@@ -60,12 +60,14 @@ def card_looks(models: Iterable[ModelRecord]) -> dict[str, Look]:
     titles: dict[str, str] = {}
     for model in models:
         titles.setdefault(model.name, title_of(model).lstrip("_") or model.name)
-    free = [colour for colour in COLOURS if colour not in {KEPT[name] for name in titles if name in KEPT}]
-    others = [name for name in titles if name not in KEPT]
+    free = [
+        colour for colour in COLOURS if colour not in {KEPT_COLOURS[name] for name in titles if name in KEPT_COLOURS}
+    ]
+    others = [name for name in titles if name not in KEPT_COLOURS]
     found = {}
     for place, (name, title) in enumerate(titles.items()):
         twin = sum(other == title for other in titles.values()) > 1
-        turn, colour = (0, KEPT[name]) if name in KEPT else divmod(others.index(name), len(free))
+        turn, colour = (0, KEPT_COLOURS[name]) if name in KEPT_COLOURS else divmod(others.index(name), len(free))
         found[name] = Look(
             f"{title} ({name})" if twin else title,
             colour if isinstance(colour, str) else free[colour],

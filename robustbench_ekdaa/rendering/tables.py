@@ -13,7 +13,7 @@ import pandas as pd
 from ..analysis.standing import NOT_RANKED
 from ..analysis.summary import FOOLED
 from ..text import one_line
-from .style import NORMS
+from .style import NORM_SIGNS
 
 NOTHING = "–"
 
@@ -53,7 +53,7 @@ def display_frame(summary: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFr
     noise = bool(summary["noise_accuracy"].notna().any())
     rows = []
     for row in summary.to_dict("records"):
-        norm = "" if pd.isna(row["norm"]) else NORMS.get(row["norm"], row["norm"])
+        norm = "" if pd.isna(row["norm"]) else NORM_SIGNS.get(row["norm"], row["norm"])
         cells = {
             "data set": titles.get(row["dataset"], row["dataset"]),
             "norm": norm,

@@ -59,7 +59,10 @@ def plot_training(
     heading = f"Training on {readable(chosen.title(dataset), dataset)}"
     plain_text([figure.suptitle(heading, fontsize=11, x=0.01, ha="left")])
     images = "the images that were not held out" if all(map(held_out, chosen.models.values())) else "training images"
-    caption(figure, [f"Each point: mean over one epoch's steps, on {images}, while the weights move.", spread(frame)])
+    caption(
+        figure,
+        [f"Each point: mean over one epoch's steps, on {images}, while the weights move.", seeds_sentence(frame)],
+    )
     return figure
 
 
@@ -97,7 +100,7 @@ def line_with_band(axes: Axes, part: pd.DataFrame, column: str, look: Look) -> N
         axes.fill_between(low.index, low, high, color=look.colour, alpha=0.15, linewidth=0)
 
 
-def spread(frame: pd.DataFrame) -> str:
+def seeds_sentence(frame: pd.DataFrame) -> str:
     """Say how lines and bands come from training seeds."""
     counts = frame.groupby("model")["seed"].nunique()
     if counts.max() == 1:

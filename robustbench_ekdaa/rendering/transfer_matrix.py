@@ -17,7 +17,7 @@ from ..errors import UsageError, unknown_name
 from ..names import as_spelled
 from ..scoring.outcomes import Outcomes
 from .fonts import plain_text, readable
-from .style import GREY, NORMS, Look, caption, looks, new_figure, one_dataset, shortened, title_of
+from .style import GREY, NORM_SIGNS, Look, caption, looks, new_figure, one_dataset, shortened, title_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_ANNOTATED = 14  # rows or columns up to which every cell says its number
-MOST_SEEDS = 40  # rows or columns up to which every one says its seed
+MOST_SEED_LABELS = 40  # rows or columns up to which every one says its seed
 
 LETTERS = 6  # characters of a label that are as wide as one cell
 
@@ -71,7 +71,8 @@ def plot_transfer_matrix(
         what = worst if many > 1 else title_of(outcomes.attacks[grid.attacks[0]])
     else:
         what = title_of(outcomes.attacks[key])
-    title = f"{readable(outcomes.title, outcomes.dataset)}: {what}, ε = {epsilon:g} ({NORMS.get(grid.norm, grid.norm)})"
+    where = readable(outcomes.title, outcomes.dataset)
+    title = f"{where}: {what}, ε = {epsilon:g} ({NORM_SIGNS.get(grid.norm, grid.norm)})"
     text = figure.suptitle(shortened(title, int(figure.get_figwidth() * 11)), fontsize=10.5, x=0.01, ha="left")
     plain_text([text])
     caption(
@@ -168,7 +169,7 @@ def _name_groups(axes: Axes, grid: TransferGrid, styles: dict[str, Look]) -> Non
     record = grid.outcomes.record
     for axis, keys, role in ((axes.yaxis, grid.surrogates, "crafted on"), (axes.xaxis, grid.targets, "scored on")):
         across = axis is axes.xaxis
-        seeds = [str(record(key).seed) if len(keys) <= MOST_SEEDS else "" for key in keys]
+        seeds = [str(record(key).seed) if len(keys) <= MOST_SEED_LABELS else "" for key in keys]
         axis.set_ticks([place + 0.5 for place in range(len(keys))], seeds, fontsize=7.5, color=GREY)
         axis.set_tick_params(length=0, rotation=0)
         edges = _edges(grid, keys)
@@ -252,7 +253,7 @@ def plot_attack_matrices(
     shown = list(panels[: len(grid.attacks)])
     figure.colorbar(shown[0].images[0], ax=shown, fraction=0.03, pad=0.02, shrink=0.7, label="accuracy (%)")
     where = readable(outcomes.title, outcomes.dataset)
-    title = f"{where}: every attack, ε = {epsilon:g} ({NORMS.get(grid.norm, grid.norm)})"
+    title = f"{where}: every attack, ε = {epsilon:g} ({NORM_SIGNS.get(grid.norm, grid.norm)})"
     plain_text([figure.suptitle(shortened(title, int(figure.get_figwidth() * 11)), fontsize=10.5, x=0.01, ha="left")])
     caption(
         figure,

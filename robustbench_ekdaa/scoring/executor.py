@@ -52,7 +52,7 @@ def executor(workers: int | None, progress: Progress, device: str = "cpu") -> It
     Jobs for worker processes must be picklable. What a script or a module registers by a decorator is known in them
     too: they import that module, or run that script once more, as multiprocessing does.
     """
-    from .workers import Workers
+    from .workers import WorkerPool
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -60,7 +60,7 @@ def executor(workers: int | None, progress: Progress, device: str = "cpu") -> It
         if workers == 1:
             yield _Here(progress)
         else:
-            crew = Workers(workers or (usable_cores() if device == "cpu" else 1), progress)
+            crew = WorkerPool(workers or (usable_cores() if device == "cpu" else 1), progress)
             try:
                 yield crew
             finally:

@@ -28,7 +28,7 @@ from .jobs import SHOWN_IMAGES, Checkpoints, load_unchanged, predict
 from .outcomes import IMPORTED, AttackRecord
 from .plan import CLEAN, ImageSet, ensemble_key, refuse_twins, training_jobs
 from .store import Store, writing
-from .sweep import Summary, check_workers, choose_device, predict_clean, train_models, trained_models
+from .sweep import WorkDone, check_workers, choose_device, predict_clean, train_models, trained_models
 
 BATCH = 250  # images scored at a time
 
@@ -99,7 +99,7 @@ def score_images(
     workers: int | None = 1,
     progress: Progress | None = None,
     command: str = "",
-) -> Summary:
+) -> WorkDone:
     """Let models predict the classes of images from a file, and store it; doing it again makes no model call.
 
     Where the file holds all images of the run's newest sweep, it is scored on exactly these, so that both stand in one
@@ -156,13 +156,13 @@ class _Import:
     device: str
     progress: Progress
 
-    def run(self, facts: dict[str, Any], command: str) -> Summary:
+    def run(self, facts: dict[str, Any], command: str) -> WorkDone:
         """Record, train, predict and score what is missing."""
-        images, key, (surrogate, members), summary = self._images(), self.key, self._crafted_on(), Summary()
+        images, key, (surrogate, members), done = self._images(), self.key, self._crafted_on(), WorkDone()
         self._record(images, surrogate, members, facts, command)
         stored = self.store.stored(images.key)
-        records = train_models(self.jobs, self.store, device=self.device, runner=self.runner, on_trained=summary.count)
-        summary.failed += [record for record in records if record.status == "failed"]
+        records = train_models(self.jobs, self.store, device=self.device, runner=self.runner, on_trained=done.count)
+        done.failed += [record for record in records if record.status == "failed"]
         jobs = [job for job, record in zip(self.jobs, records, strict=True) if record.status == "trained"]
         unseen = [job for job in jobs if (*CLEAN, job.key) not in stored]
         predict_clean(unseen, images, self.store, self.runner, device=self.device, batch_size=BATCH)
@@ -175,8 +175,8 @@ class _Import:
             target = work[position].job.key
             outcomes = [((surrogate, key, epsilon, target), classes) for epsilon, classes in predictions.items()]
             self.store.add_outcomes(images.key, outcomes)
-            summary.crafted += 1
-        return summary
+            done.crafted += 1
+        return done
 
     @property
     def _epsilons(self) -> list[float]:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from ..names import folded
 
-Number = TypeVar("Number", bound=np.generic)
+Element = TypeVar("Element", bound=np.generic)
 
 
-def read_only(array: NDArray[Number]) -> NDArray[Number]:
+def read_only(array: NDArray[Element]) -> NDArray[Element]:
     """Return a view that nobody can write through: one slip would be in every table and figure after it."""
     view = array.view()
     view.flags.writeable = False

@@ -36,12 +36,12 @@ class Roles(BaseModel):
     imports: dict[str, str] | None = None
 
 
-ROLES = TypeAdapter(Roles)
-FACTS = TypeAdapter(dict[str, float])
-PLAIN = TypeAdapter(dict[str, Any])
-NAMES: TypeAdapter[list[str]] = TypeAdapter(list[str])
-Length = Annotated[int, Field(ge=1, le=10_000)]
-SHAPE = TypeAdapter(tuple[Length, Length, Length])
+ROLES_FORM = TypeAdapter(Roles)
+FACTS_FORM = TypeAdapter(dict[str, float])
+PLAIN_FORM = TypeAdapter(dict[str, Any])
+NAMES_FORM: TypeAdapter[list[str]] = TypeAdapter(list[str])
+Side = Annotated[int, Field(ge=1, le=10_000)]
+SHAPE_FORM = TypeAdapter(tuple[Side, Side, Side])
 
 
 def pack_json(facts: Any) -> str:

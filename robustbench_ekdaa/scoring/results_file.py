@@ -23,7 +23,7 @@ from ..errors import UsageError, WorkFailed
 from ..files import shown_path, tidy, whole_file
 from ..progress import Progress
 from ..text import one_line
-from .packing import ROLES, SHAPE, unpack_classes, unpack_images, unpack_indices, unpack_json
+from .packing import ROLES_FORM, SHAPE_FORM, unpack_classes, unpack_images, unpack_indices, unpack_json
 from .sealed import Damaged, SealedTables, Table, Value
 
 APPLICATION = 0x52424B45  # "RBKE", in the header of every store
@@ -84,7 +84,7 @@ def opened_to_read(run: Path) -> Iterator[SealedTables]:
         UsageError: when there are none, or they cannot be read.
     """
     path = run / "results.sqlite"
-    with clear_errors(path):
+    with clear_store_errors(path):
         if not path.is_file() or (database := _snapshot(_real(path))) is None:
             raise UsageError(
                 f"{shown_path(run)}: no results here. Give the folder that `robustbench-ekdaa sweep --run` wrote."
@@ -117,7 +117,7 @@ def opened_to_write(run: Path, progress: Progress, check: Callable[[SealedTables
             raise WorkFailed(f"{message} Free some space and run the same command again.") from None
         raise UsageError(f"{message} Choose another --run folder.") from None
     try:
-        with clear_errors(path, writing=True):
+        with clear_store_errors(path, writing=True):
             database = _writable(path, check)
         with closing(database):
             try:
@@ -137,7 +137,7 @@ def _wait_for(lock: FileLock, run: Path, progress: Progress) -> None:
 
 
 @contextmanager
-def clear_errors(path: Path, *, writing: bool = False) -> Iterator[None]:
+def clear_store_errors(path: Path, *, writing: bool = False) -> Iterator[None]:
     """Turn what reading and writing can raise into one line that names the file."""
     where = shown_path(path)
     try:
@@ -380,7 +380,7 @@ def _first_rows(database: sqlite3.Connection, name: str) -> Iterator[tuple[Value
     trained_on = _trained_on(database) if name == "models" else {}
     images = database.execute("SELECT key, labels, shape FROM first_image_sets").fetchall()
     sizes = {
-        key: (len(unpack_indices(labels, "labels")), unpack_json(SHAPE, shape, "shape"))
+        key: (len(unpack_indices(labels, "labels")), unpack_json(SHAPE_FORM, shape, "shape"))
         for key, labels, shape in images
     }
     for row in database.execute(f"SELECT {', '.join(known)} FROM first_{name} ORDER BY rowid"):
@@ -397,6 +397,6 @@ def _trained_on(database: sqlite3.Connection) -> dict[str, str]:
     """Return the fingerprint of the data that models were trained on, as far as sweeps of the first release tell."""
     found = {}
     for fingerprint, text in database.execute("SELECT fingerprint, roles FROM first_sweeps"):
-        roles = unpack_json(ROLES, text, "roles")
+        roles = unpack_json(ROLES_FORM, text, "roles")
         found.update(dict.fromkeys((*roles.surrogates, *roles.targets), fingerprint))
     return found

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 Value = str | int | float | bytes | None
-KINDS = {"TEXT": str, "INTEGER": int, "REAL": float, "BLOB": bytes}
+PYTHON_TYPES = {"TEXT": str, "INTEGER": int, "REAL": float, "BLOB": bytes}
 LEDGER = "CREATE TABLE ledger (number INTEGER PRIMARY KEY, tallies TEXT, digest BLOB)"
 _TALLIES = TypeAdapter(dict[str, tuple[int, int]])
 
@@ -52,7 +52,8 @@ class Table:
     def kinds(self) -> tuple[tuple[type, ...], ...]:
         """The Python types that each column's values may have."""
         return tuple(
-            (KINDS[column.split()[1]], *((type(None),) if column.endswith(" NULL") else ())) for column in self.columns
+            (PYTHON_TYPES[column.split()[1]], *((type(None),) if column.endswith(" NULL") else ()))
+            for column in self.columns
         )
 
     def sql(self, name: str) -> str:

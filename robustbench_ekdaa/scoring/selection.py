@@ -23,7 +23,7 @@ class Recorded:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownImages:
     """A set of images whose outcomes are shown; of sweeps and imports, or of imports alone."""
 
     image_set: str
@@ -47,7 +47,9 @@ def newest_data(sweeps: Sequence[Recorded], data: Data) -> dict[str, str]:
     return newest
 
 
-def shown_images(sweeps: Sequence[Recorded], fingerprint: str, attacks: Mapping[str, AttackRecord]) -> list[Shown]:
+def shown_images(
+    sweeps: Sequence[Recorded], fingerprint: str, attacks: Mapping[str, AttackRecord]
+) -> list[ShownImages]:
     """Choose the images to show of one data set: the newest sweep's, then those that only imports have.
 
     Args:
@@ -55,19 +57,19 @@ def shown_images(sweeps: Sequence[Recorded], fingerprint: str, attacks: Mapping[
         fingerprint: the data set.
         attacks: all attacks by key.
     """
-    swept: list[Shown] = []
-    aside: dict[str, Shown] = {}
+    swept: list[ShownImages] = []
+    aside: dict[str, ShownImages] = {}
     told: set[str] = set()
     for sweep in sweeps:
         if sweep.fingerprint != fingerprint:
             continue
         if sweep.roles.imports is None:
-            swept = swept or [Shown(sweep.image_set)]
+            swept = swept or [ShownImages(sweep.image_set)]
             continue
         names = {known(attacks, key, "attack").name for key in sweep.roles.imports}
         if not told.issuperset(names):  # what has one name is shown once, on the newest images
             told |= names
-            aside[sweep.image_set] = Shown(sweep.image_set, imports_only=True)
+            aside[sweep.image_set] = ShownImages(sweep.image_set, imports_only=True)
     return [*swept, *(one for one in aside.values() if one.image_set not in {shown.image_set for shown in swept})]
 
 
@@ -115,7 +117,10 @@ class Joined:
 
 
 def join_roles(
-    sweeps: Sequence[Recorded], shown: Shown, models: Mapping[str, ModelRecord], attacks: Mapping[str, AttackRecord]
+    sweeps: Sequence[Recorded],
+    shown: ShownImages,
+    models: Mapping[str, ModelRecord],
+    attacks: Mapping[str, AttackRecord],
 ) -> Joined:
     """Join the roles of all sweeps on these images; of a card that was changed only the newest form counts.
 

@@ -21,11 +21,11 @@ from ..errors import UsageError
 from ..progress import Progress, Silent
 from .outcomes import AttackRecord, Cell, Ensemble, Example, ModelRecord, Outcomes
 from .packing import (
-    FACTS,
-    NAMES,
-    PLAIN,
-    ROLES,
-    SHAPE,
+    FACTS_FORM,
+    NAMES_FORM,
+    PLAIN_FORM,
+    ROLES_FORM,
+    SHAPE_FORM,
     pack_classes,
     pack_images,
     pack_indices,
@@ -36,9 +36,9 @@ from .packing import (
     unpack_indices,
     unpack_json,
 )
-from .results_file import clear_errors, keep_in_one_file, opened_to_read, opened_to_write
+from .results_file import clear_store_errors, keep_in_one_file, opened_to_read, opened_to_write
 from .sealed import Damaged, SealedTables
-from .selection import Joined, Recorded, Shown, join_roles, known, newest_data, shown_images
+from .selection import Joined, Recorded, ShownImages, join_roles, known, newest_data, shown_images
 
 Key = tuple[str, str, float, str]
 
@@ -123,7 +123,7 @@ class Store:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        with clear_errors(self._path, writing=True), self._tables.transaction():
+        with clear_store_errors(self._path, writing=True), self._tables.transaction():
             yield
 
     def _renew(self, table: str, *wanted: tuple[Any, ...]) -> None:
@@ -141,38 +141,38 @@ class Store:
 
     def stored(self, image_set: str) -> set[Key]:
         """Return the (surrogate, attack, epsilon, target) of all outcomes on these images."""
-        with clear_errors(self._path):
+        with clear_store_errors(self._path):
             return {(row[1], row[2], row[3], row[4]) for row in self._tables.keys("outcomes", image_set)}
 
     def has_outcomes(self, model: str) -> bool:
         """Whether there is anything that a model predicted."""
-        with clear_errors(self._path):
+        with clear_store_errors(self._path):
             return any(row[4] == model for row in self._tables.keys("outcomes"))
 
     def models(self) -> dict[str, ModelRecord]:
         """Return all models by key, in the order they were recorded."""
-        with clear_errors(self._path):
+        with clear_store_errors(self._path):
             return self._models()
 
     def attacks(self) -> dict[str, AttackRecord]:
         """Return all attacks by key."""
-        with clear_errors(self._path):
+        with clear_store_errors(self._path):
             return self._attacks()
 
     def titles(self) -> dict[str, str]:
         """Return what figures call the data sets of the sweeps, by name."""
-        with clear_errors(self._path):
+        with clear_store_errors(self._path):
             data = self._data()
             return {name: data[fingerprint][1] for name, fingerprint in newest_data(self._sweeps(), data).items()}
 
     def commands(self) -> list[str]:
         """Return the commands of all sweeps, oldest first, each once."""
-        with clear_errors(self._path):
+        with clear_store_errors(self._path):
             return list(dict.fromkeys(sweep.command for sweep in reversed(self._sweeps())))
 
     def swept_images(self, fingerprint: str) -> tuple[str, NDArray[np.int64]] | None:
         """Return key and indices of the newest sweep's images of a data set; None if there was no sweep."""
-        with clear_errors(self._path):
+        with clear_store_errors(self._path):
             shown = shown_images(self._sweeps(), fingerprint, self._attacks())
             if not shown or shown[0].imports_only:
                 return None
@@ -186,7 +186,7 @@ class Store:
         cannot stand in one table with these; they come after, by themselves. Of data that were replaced under one
         name, only the newest are shown.
         """
-        with clear_errors(self._path):
+        with clear_store_errors(self._path):
             all_of_it = _Everything(self._data(), self._image_sets(), self._models(), self._attacks(), self._sweeps())
             newest = newest_data(all_of_it.sweeps, all_of_it.data)
             return [
@@ -195,13 +195,13 @@ class Store:
                 for place, shown in enumerate(shown_images(all_of_it.sweeps, fingerprint, all_of_it.attacks))
             ]
 
-    # -- what the rows say, inside `clear_errors` ----------------------------------------------------------------------
+    # -- what the rows say, inside `clear_store_errors` ----------------------------------------------------------------
 
     def _data(self) -> dict[str, tuple[str, str, tuple[str, ...]]]:
         """Return name, title and classes of all data, by fingerprint."""
         found = {}
         for fingerprint, name, title, text in self._tables.rows("datasets"):
-            classes = unpack_json(NAMES, text, "classes")
+            classes = unpack_json(NAMES_FORM, text, "classes")
             found[fingerprint] = (name, title, tuple(classes))
         return found
 
@@ -210,13 +210,13 @@ class Store:
         for key, name, title, rule, dataset, seed, status, error, metrics, fingerprint in self._tables.rows("models"):
             if status not in ("trained", "failed"):
                 raise Damaged(f"a model is {status[:40]!r}")
-            facts = unpack_json(PLAIN, metrics, "metrics")
+            facts = unpack_json(PLAIN_FORM, metrics, "metrics")
             found[key] = ModelRecord(key, name, title, rule, dataset, seed, status, error, facts, fingerprint)
         return found
 
     def _attacks(self) -> dict[str, AttackRecord]:
         return {
-            key: AttackRecord(key, name, title, norm, unpack_json(PLAIN, card, "attack"))
+            key: AttackRecord(key, name, title, norm, unpack_json(PLAIN_FORM, card, "attack"))
             for key, name, title, norm, card in self._tables.rows("attacks")
         }
 
@@ -224,19 +224,21 @@ class Store:
         """Return all sweeps and imports, the newest first."""
         rows = [*self._tables.rows("sweeps")]
         return [
-            Recorded(data, images, unpack_json(PLAIN, spec, "sweep"), unpack_json(ROLES, roles, "roles"), command)
+            Recorded(
+                data, images, unpack_json(PLAIN_FORM, spec, "sweep"), unpack_json(ROLES_FORM, roles, "roles"), command
+            )
             for data, images, spec, roles, command in reversed(rows)
         ]
 
     def _image_sets(self) -> dict[str, _Images]:
         found = {}
         for key, fingerprint, indices, labels, shape, images in self._tables.rows("image_sets"):
-            positions, size = unpack_indices(indices, "indices"), unpack_json(SHAPE, shape, "shape")
+            positions, size = unpack_indices(indices, "indices"), unpack_json(SHAPE_FORM, shape, "shape")
             clean = unpack_images(images, size, len(positions))
             found[key] = _Images(fingerprint, positions, unpack_indices(labels, "labels"), clean)
         return found
 
-    def _outcomes(self, fingerprint: str, shown: Shown, everything: _Everything, *, aside: bool) -> Outcomes:
+    def _outcomes(self, fingerprint: str, shown: ShownImages, everything: _Everything, *, aside: bool) -> Outcomes:
         attacks, images = everything.attacks, everything.images(shown, fingerprint)
         name, title, classes = everything.data[fingerprint]
         joined = join_roles(everything.sweeps, shown, everything.models, attacks)
@@ -295,7 +297,7 @@ class Store:
 
     def _craftings(self, image_set: str, joined: Joined) -> dict[tuple[str | None, str, float], dict[str, float]]:
         return {
-            (surrogate or None, attack, epsilon): unpack_json(FACTS, facts, "crafting")
+            (surrogate or None, attack, epsilon): unpack_json(FACTS_FORM, facts, "crafting")
             for _, surrogate, attack, epsilon, facts, _ in self._tables.rows("craftings", image_set)
             if joined.play(surrogate, attack, epsilon)
         }
@@ -330,7 +332,7 @@ class _Everything:
     attacks: dict[str, AttackRecord]
     sweeps: list[Recorded]
 
-    def images(self, shown: Shown, fingerprint: str) -> _Images:
+    def images(self, shown: ShownImages, fingerprint: str) -> _Images:
         """Return a set of images of some data; raises Damaged for one that is not there or of others."""
         found: _Images = known(self.image_sets, shown.image_set, "set of images")
         if found.fingerprint != fingerprint:

@@ -50,7 +50,7 @@ def check_workers(workers: int | None) -> int | None:
 
 
 @dataclass
-class Summary:
+class WorkDone:
     """What a sweep did.
 
     Attributes:
@@ -141,7 +141,7 @@ def run_sweep(
     workers: int | None = 1,
     progress: Progress | None = None,
     command: str = "",
-) -> Summary:
+) -> WorkDone:
     """Do what is missing of a sweep and store it; doing it again when nothing is missing makes no model call.
 
     Args:
@@ -163,11 +163,11 @@ def run_sweep(
     for plan in plans:
         for job in plan.models:
             check_job(job, plan.dataset, device)
-    summary = Summary()
+    done = WorkDone()
     with writing(run, progress) as store, executor(workers, progress, device) as runner:
         for plan in plans:
-            _Driver(plan, store, runner, device, progress, summary).run(command)
-    return summary
+            _Driver(plan, store, runner, device, progress, done).run(command)
+    return done
 
 
 @dataclass
@@ -179,7 +179,7 @@ class _Driver:
     runner: Executor
     device: str
     progress: Progress
-    summary: Summary
+    done: WorkDone
 
     def run(self, command: str) -> None:
         """Train, predict, craft and score what is missing."""
@@ -215,10 +215,10 @@ class _Driver:
             self.store,
             device=self.device,
             runner=self.runner,
-            on_trained=self.summary.count,
+            on_trained=self.done.count,
         )
         failed = [record for record in records if record.status == "failed"]
-        self.summary.failed += failed
+        self.done.failed += failed
         return {record.key for record in failed}
 
     def _predict_clean(self, stored: set[Key], failed: set[str]) -> None:
@@ -254,7 +254,7 @@ class _Driver:
         ]
         for position, crafted in self.runner.run(work):
             self._store(jobs[position], crafted)
-            self.summary.crafted += 1
+            self.done.crafted += 1
             bar.advance()
 
     def _store(self, job: CraftJob, crafted: dict[float, Crafting]) -> None:

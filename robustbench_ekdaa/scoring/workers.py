@@ -31,7 +31,7 @@ from .worker import meaning, receive, send
 START = "import sys; sys.path[:] = sys.argv[1:]; from robustbench_ekdaa.scoring.worker import main; main()"
 
 
-class Workers:
+class WorkerPool:
     """An `Executor` whose jobs run in so many processes, each started when there is a job for it."""
 
     def __init__(self, count: int, progress: Progress) -> None:

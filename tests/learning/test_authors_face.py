@@ -6,12 +6,12 @@ import torch
 from robustbench_ekdaa import rules
 from robustbench_ekdaa.cards import BlockSpec, NetworkSpec
 from robustbench_ekdaa.learning.contract import run_test
-from robustbench_ekdaa.learning.contract.bench import NETWORKS, PLAIN, bind, fresh_network, train
+from robustbench_ekdaa.learning.contract.bench import BENCH_NETWORKS, PLAIN_RECIPE, bind, fresh_network, train
 from robustbench_ekdaa.learning.rules.backprop import Backprop
 from robustbench_ekdaa.learning.rules.direct_feedback_alignment import DirectFeedbackAlignment
 from robustbench_ekdaa.randomness import keyed_generator
 
-POOLED = NETWORKS["two pooled convolutions"]
+POOLED = BENCH_NETWORKS["two pooled convolutions"]
 FLAT = NetworkSpec(blocks=(BlockSpec(layer="linear", width=20), BlockSpec(layer="linear", width=12)))
 
 
@@ -34,11 +34,11 @@ def test_every_name_of_the_face_is_there_and_documented():
         assert getattr(getattr(rules, name), "__doc__", None), name
 
 
-@pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"signum"}))
+@pytest.mark.parametrize("name", sorted(set(BENCH_NETWORKS) - {"signum"}))
 def test_a_rule_of_six_lines_is_direct_feedback_alignment_to_the_bit(digits, name):
     pairs = zip(
-        gradients(Direct, NETWORKS[name], digits),
-        gradients(DirectFeedbackAlignment, NETWORKS[name], digits),
+        gradients(Direct, BENCH_NETWORKS[name], digits),
+        gradients(DirectFeedbackAlignment, BENCH_NETWORKS[name], digits),
         strict=True,
     )
     assert all(torch.equal(mine, builtin) for mine, builtin in pairs)
@@ -122,7 +122,7 @@ def test_the_optimiser_learns_a_rules_parameters_and_nothing_of_the_network_twic
     rule = bind(Keeper, FLAT, digits, dtype=torch.float32)
     learned = {id(parameter) for parameter in rule.feedback_parameters()}
     assert learned == {id(rule.learned), id(rule.module.weight), id(rule.module.bias)}
-    train(rule, digits, PLAIN, steps=2)  # torch refuses a parameter that is in two groups
+    train(rule, digits, PLAIN_RECIPE, steps=2)  # torch refuses a parameter that is in two groups
 
 
 def test_the_state_of_another_rule_is_refused_by_name(digits):

@@ -11,7 +11,7 @@ import robustbench_ekdaa.template
 from robustbench_ekdaa.cli import main
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.learning.contract import TESTS, check_rule, rule_maker, run_test
-from robustbench_ekdaa.learning.contract.bench import NETWORKS, accepted
+from robustbench_ekdaa.learning.contract.bench import BENCH_NETWORKS, accepted
 from robustbench_ekdaa.learning.contract.promises import deviation
 from robustbench_ekdaa.learning.rule import Agreement
 from robustbench_ekdaa.learning.rules.backprop import Backprop
@@ -47,8 +47,8 @@ def test_every_rule_keeps_its_contract_or_says_why_it_cannot(digits, variant, te
 
 # Which of the describable networks each rule takes; all that need a derivative refuse signum.
 TAKES = {
-    **{name: set(NETWORKS) - {"signum"} for name in RULES},
-    **{name: set(NETWORKS) for name in ("ekdaa", "ekdaa_release", "frozen", "straight_through")},
+    **{name: set(BENCH_NETWORKS) - {"signum"} for name in RULES},
+    **{name: set(BENCH_NETWORKS) for name in ("ekdaa", "ekdaa_release", "frozen", "straight_through")},
     "pepita": {"one hidden layer", "readout only"},
 }
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from robustbench_ekdaa.errors import UsageError
-from robustbench_ekdaa.learning.contract.bench import NETWORKS, all_parameters, batch, fresh_network
+from robustbench_ekdaa.learning.contract.bench import BENCH_NETWORKS, all_parameters, batch, fresh_network
 from robustbench_ekdaa.networks.memory_format import put_at, values_at
 from robustbench_ekdaa.randomness import keyed_generator
 from robustbench_ekdaa.registry import RULES
@@ -25,11 +25,11 @@ def gradients(make, spec, digits, memory_format):
     return {name: parameter.grad for name, parameter in all_parameters(rule).items() if parameter.grad is not None}
 
 
-@pytest.mark.parametrize("network", [name for name, spec in NETWORKS.items() if len(spec.blocks) > 1])
+@pytest.mark.parametrize("network", [name for name, spec in BENCH_NETWORKS.items() if len(spec.blocks) > 1])
 @pytest.mark.parametrize("name", RULES.names())
 def test_a_rule_computes_the_same_with_channels_last(digits, name, network):
     try:
-        usual, last = (gradients(RULES.get(name), NETWORKS[network], digits, one) for one in FORMATS)
+        usual, last = (gradients(RULES.get(name), BENCH_NETWORKS[network], digits, one) for one in FORMATS)
     except UsageError as refusal:
         pytest.skip(str(refusal))
     assert usual.keys() == last.keys()

@@ -18,7 +18,7 @@ from ..rule import LearningRule
 Make = Callable[[], LearningRule]
 
 # Kinds of networks that cards can describe, each as small as it can be.
-NETWORKS = {
+BENCH_NETWORKS = {
     "two pooled convolutions": NetworkSpec(
         blocks=(
             BlockSpec(layer="conv", width=4, pool="max"),
@@ -65,7 +65,7 @@ RECIPES = (
     Recipe(epochs=5, batch_size=32, learning_rate=1e-3, optimizer_options={"momentum": 0.9}),
 )
 # An optimiser without a memory of its own, so that the rule's state is all there is.
-PLAIN = Recipe(epochs=1, batch_size=32, learning_rate=0.05, optimizer_options={"weight_decay": 1e-2})
+PLAIN_RECIPE = Recipe(epochs=1, batch_size=32, learning_rate=0.05, optimizer_options={"weight_decay": 1e-2})
 
 
 class Broken(Exception):
@@ -94,7 +94,7 @@ def fresh_network(spec: NetworkSpec, dataset: Dataset, seed: int = 0) -> Network
 def accepted(make: Make, dataset: Dataset) -> dict[str, NetworkSpec]:
     """Return the networks that the rule takes; those it refuses with a UsageError are left out."""
     taken = {}
-    for name, spec in NETWORKS.items():
+    for name, spec in BENCH_NETWORKS.items():
         try:
             bind(make, spec, dataset, dtype=torch.float32)
         except UsageError:

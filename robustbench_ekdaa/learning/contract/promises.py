@@ -20,8 +20,8 @@ from ..rule import LearningRule, cross_entropy, softmax_error
 from ..rules.backprop import Backprop
 from ..rules.frozen import FrozenConvolutions
 from .bench import (
-    NETWORKS,
-    PLAIN,
+    BENCH_NETWORKS,
+    PLAIN_RECIPE,
     RECIPES,
     Broken,
     Exempt,
@@ -46,7 +46,7 @@ MARGIN = 0.04
 def any_network(make: Make, dataset: Dataset) -> str:
     """A rule learns on any network that a card can describe, or refuses it with a UsageError before training."""
     refused: dict[str, str] = {}
-    for name, spec in NETWORKS.items():
+    for name, spec in BENCH_NETWORKS.items():
         try:
             rule = bind(make, spec, dataset, dtype=torch.float32)
         except UsageError as error:
@@ -60,9 +60,9 @@ def any_network(make: Make, dataset: Dataset) -> str:
                 raise Broken(f"{name}: the gradient of {key} is not finite or not of its shape")
         if rule.network.block_list[-1].layer.weight.grad is None:
             raise Broken(f"{name}: the readout gets no gradient")
-    if len(refused) == len(NETWORKS):
+    if len(refused) == len(BENCH_NETWORKS):
         raise Broken(f"refuses every network: {next(iter(refused.values()))}")
-    found = f"learns on {len(NETWORKS) - len(refused)} of {len(NETWORKS)} kinds of networks"
+    found = f"learns on {len(BENCH_NETWORKS) - len(refused)} of {len(BENCH_NETWORKS)} kinds of networks"
     return found + (f"; refuses {', '.join(refused)}: {next(iter(refused.values()))}" if refused else "")
 
 
@@ -74,7 +74,7 @@ def every_layer(make: Make, dataset: Dataset) -> str:
         rule.compute_gradients(*batch(dataset))
         idle = _idle_layers(rule)
         if idle:  # local classifiers that start at zero say nothing before they have learned something themselves
-            train(rule, dataset, PLAIN, steps=3)
+            train(rule, dataset, PLAIN_RECIPE, steps=3)
             idle &= _idle_layers(rule)
         if idle:
             raise Broken(f"{name}: {', '.join(sorted(idle))} not taught; refuse such a network, or be exempt")
@@ -228,13 +228,13 @@ def state_round_trip(make: Make, dataset: Dataset) -> str:
 
     spec = main_network(make, dataset)
     first = bind(make, spec, dataset, dtype=torch.float32)
-    train(first, dataset, PLAIN, steps=3)
+    train(first, dataset, PLAIN_RECIPE, steps=3)
     network, state = (load(save(storable(one.state_dict()))) for one in (first.network, first))
     second = bind(make, spec, dataset, dtype=torch.float32)
     second.network.load_state_dict(network)
     second.load_state_dict(state)
     for rule in (first, second):
-        train(rule, dataset, PLAIN, steps=3)
+        train(rule, dataset, PLAIN_RECIPE, steps=3)
     for key, value in all_parameters(first).items():
         if not torch.equal(value, all_parameters(second)[key]):
             raise Broken(f"{key} differs after going on from a stored state")
@@ -274,7 +274,7 @@ def _finite_difference_error(loss: Callable[[Tensor], Tensor], images: Tensor, g
 def beats_frozen(make: Make, dataset: Dataset) -> str:
     """With one of three recipes the rule beats the control, which trains the readout alone, with its best of them."""
     spec = main_network(make, dataset)
-    control = _frozen_accuracy(next(name for name in NETWORKS if NETWORKS[name] is spec), dataset)
+    control = _frozen_accuracy(next(name for name in BENCH_NETWORKS if BENCH_NETWORKS[name] is spec), dataset)
     best = 0.0
     for recipe in RECIPES:
         best = max(best, _trained_accuracy(make, spec, dataset, recipe))
@@ -298,7 +298,9 @@ _FROZEN: dict[tuple[str, str], float] = {}
 def _frozen_accuracy(name: str, dataset: Dataset) -> float:
     key = (name, dataset.fingerprint)
     if key not in _FROZEN:
-        _FROZEN[key] = max(_trained_accuracy(FrozenConvolutions, NETWORKS[name], dataset, recipe) for recipe in RECIPES)
+        _FROZEN[key] = max(
+            _trained_accuracy(FrozenConvolutions, BENCH_NETWORKS[name], dataset, recipe) for recipe in RECIPES
+        )
     return _FROZEN[key]
 
 
