@@ -8,8 +8,10 @@ import pytest
 from hypothesis import settings
 
 from robustbench_ekdaa.data import Dataset, dataset_status, load_dataset
+from robustbench_ekdaa.scoring.outcomes import Outcomes
 
-from .trained_run import train, write_cards
+from .support.made_outcomes import digits_outcomes
+from .support.trained_run import train, write_cards
 
 # Times tell nothing on a shared machine.
 settings.register_profile("no deadline", deadline=None)
@@ -54,3 +56,9 @@ def trained(tmp_path_factory) -> Path:
     train(workspace, folder / "run", ["quick_fa"], seeds=2)
     train(workspace, folder / "run", ["quick_bp", "quick_frozen", "quick_mine", "wild"])
     return folder
+
+
+@pytest.fixture(scope="session")
+def real() -> Outcomes:
+    """Real outcomes: FGSM, five steps of it, and noise, on and against three networks trained on the digits."""
+    return digits_outcomes()

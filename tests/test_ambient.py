@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,25 +21,7 @@ from robustbench_ekdaa.randomness import ImageDraws, keyed_generator
 from robustbench_ekdaa.registry import NETWORKS, RULES
 from robustbench_ekdaa.scoring.jobs import predict
 
-
-@contextmanager
-def default_dtype() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-@contextmanager
-def default_device() -> Iterator[None]:
-    torch.set_default_device("meta")
-    try:
-        yield
-    finally:
-        torch.set_default_device(None)
-
+from .support.torch_settings import default_device, default_dtype
 
 AMBIENTS: dict[str, Callable[[], object]] = {
     "default type float64": default_dtype,

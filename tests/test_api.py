@@ -11,7 +11,7 @@ from torch import nn
 import robustbench_ekdaa as rb
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 
-from .scoring.conftest import write_card
+from .support.quick_models import write_card
 
 
 def test_importing_the_package_imports_nothing_heavy():

@@ -15,7 +15,7 @@ from robustbench_ekdaa.data import import_dataset, load_dataset
 from robustbench_ekdaa.errors import UsageError, shown
 from robustbench_ekdaa.learning import TrainingJob
 
-from .learning.test_training import card
+from .support.training_jobs import card
 
 ONES = [1, np.int64(1), np.uint8(1), np.array(1), torch.tensor(1), torch.tensor(1, dtype=torch.int32)]
 NO_SEEDS = [

@@ -14,7 +14,7 @@ from robustbench_ekdaa.data import Dataset, Split
 from robustbench_ekdaa.data.loading import _load
 from robustbench_ekdaa.registry import DATASETS
 
-from .trained_run import write_card
+from .support.trained_run import write_card
 
 
 @pytest.mark.parametrize("limit", [None, 10, 10_000])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import stat
 import subprocess
@@ -20,16 +19,7 @@ from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.files import FACTS, output_file, read_tensors, tidy, whole_file, whole_folder, write_tensors
 from robustbench_ekdaa.files import writing as files
 
-
-@contextmanager
-def no_file_larger_than(size):
-    """Make writes fail as on a full disk, for this process."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+from .support.full_disk import no_file_larger_than
 
 
 @contextmanager

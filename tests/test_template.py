@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import resource
-from contextlib import contextmanager
-
 import pytest
 
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.template import FILES, create_workspace
 
-
-@contextmanager
-def no_file_larger_than(size):
-    """Make writes fail as on a full disk, for this process."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+from .support.full_disk import no_file_larger_than
 
 
 def content(folder):

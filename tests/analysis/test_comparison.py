@@ -12,7 +12,7 @@ from robustbench_ekdaa.analysis.comparison import holm, mcnemar, transfer_differ
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.errors import UsageError
 
-from ..made_outcomes import make_outcomes, random_outcomes
+from ..support.made_outcomes import make_outcomes, random_outcomes
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))

@@ -9,17 +9,11 @@ from robustbench_ekdaa.analysis.results import WORST_CASE, Results
 from robustbench_ekdaa.analysis.transfer import transfer_grids
 from robustbench_ekdaa.scoring.outcomes import Ensemble
 
-from ..made_outcomes import make_outcomes, random_outcomes, with_ensembles
+from ..support.four_images import LABELS, RIGHT, wrong_on
+from ..support.made_outcomes import make_outcomes, random_outcomes, with_ensembles
 
-LABELS = np.zeros(4, int)
-RIGHT = np.zeros(4, int)
 MODELS = [(name, seed) for name in "abc" for seed in (0, 1)]
 KEYS = [f"{name}{seed}" for name, seed in MODELS]
-
-
-def wrong_on(*images):
-    """Answers that are wrong on some of the four images."""
-    return [1 if image in images else 0 for image in range(4)]
 
 
 def ensembles_of(outcomes, names, seeds):

@@ -9,7 +9,7 @@ import pytest
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.errors import UsageError
 
-from ..made_outcomes import make_outcomes, random_outcomes, without
+from ..support.made_outcomes import make_outcomes, random_outcomes, without
 
 COLUMNS = [
     "dataset",

@@ -11,7 +11,7 @@ from robustbench_ekdaa.analysis.intervals import lower_bound
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.analysis.standing import chance_level, compared_targets, standings
 
-from ..made_outcomes import make_outcomes, with_constant
+from ..support.made_outcomes import make_outcomes, with_constant
 
 
 def accuracies_of(names, images, accuracies, draw, **fields):

@@ -12,15 +12,8 @@ from robustbench_ekdaa.analysis.results import WORST_CASE, Results
 from robustbench_ekdaa.analysis.transfer import TransferGrid, mean_of_defined, transfer_grids
 from robustbench_ekdaa.errors import UsageError
 
-from ..made_outcomes import make_outcomes, random_outcomes, without
-
-LABELS = np.zeros(4, int)
-RIGHT = np.zeros(4, int)
-
-
-def wrong_on(*images):
-    """Answers that are wrong on some of the four images."""
-    return [1 if image in images else 0 for image in range(4)]
+from ..support.four_images import LABELS, RIGHT, wrong_on
+from ..support.made_outcomes import make_outcomes, random_outcomes, without
 
 
 def summary_of(outcomes, epsilon=None):

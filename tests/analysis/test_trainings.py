@@ -10,7 +10,7 @@ from robustbench_ekdaa.analysis.trainings import exemptions, held_out, read_trai
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.scoring.outcomes import ModelRecord
 
-from ..trained_run import EVIL, train, write_card, write_cards
+from ..support.trained_run import EVIL, train, write_card, write_cards
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from robustbench_ekdaa.cards import AttackCard, SweepSpec, Workspace, check, con
 from robustbench_ekdaa.cli.parsing import parse_epsilons
 from robustbench_ekdaa.errors import UsageError
 
-from .made import MODEL, write
+from ..support.right_cards import MODEL, write
 
 
 @pytest.mark.parametrize(

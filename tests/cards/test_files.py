@@ -12,7 +12,7 @@ import pytest
 from robustbench_ekdaa.cards import Workspace, read_card, read_sweep
 from robustbench_ekdaa.errors import UsageError
 
-from .made import ATTACK, MODEL, SWEEP, write
+from ..support.right_cards import ATTACK, MODEL, SWEEP, write
 
 
 def a_folder(path):

@@ -25,7 +25,7 @@ from robustbench_ekdaa.cards.reading import line_of, parse_toml
 from robustbench_ekdaa.cards.workspace import KINDS
 from robustbench_ekdaa.errors import UsageError
 
-from .made import ATTACK, MODEL, SWEEP, write
+from ..support.right_cards import ATTACK, MODEL, SWEEP, write
 
 BLOCKS = MODEL.replace('preset = "small_cnn"', 'blocks = [{ layer = "conv", width = 4 }]')
 MANY = "[" + "0, " * 2000 + "]"

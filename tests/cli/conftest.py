@@ -6,13 +6,8 @@ import pytest
 
 from robustbench_ekdaa.cli import main
 
-from ..scoring.conftest import write_card
-
-PROGRAM = [sys.executable, "-c", "from robustbench_ekdaa.cli import main; main()"]
-SWEEP = (
-    "sweep --dataset digits --models quick_bp,quick_ekdaa --attacks fgsm,noise --epsilons 0:0.2:0.1 "
-    "--images 40 --seeds 2"
-)
+from ..support.command_line import SWEEP
+from ..support.quick_models import write_card
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ..cards.made import ATTACK, MODEL, SWEEP, write
+from ..support.right_cards import ATTACK, MODEL, SWEEP, write
 
 PART = '[[{}]]\ncomponent = "{}"\n{}\n'
 TRAIN = "train mine --dataset digits --seeds 1 --run r --workers 1"

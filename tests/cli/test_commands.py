@@ -13,8 +13,9 @@ import pytest
 
 from robustbench_ekdaa.cards import builtin_workspace
 
-from ..scoring.conftest import stored, wait_until_stored, write_card
-from .conftest import SWEEP
+from ..support.command_line import SWEEP
+from ..support.quick_models import write_card
+from ..support.stored_runs import stored, wait_until_stored
 
 
 def test_help_imports_nothing_slow_and_every_command_shows_an_example(cli):

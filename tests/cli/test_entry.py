@@ -8,8 +8,8 @@ import warnings
 
 import pytest
 
-from ..scoring.conftest import write_card
-from .conftest import PROGRAM, SWEEP
+from ..support.command_line import PROGRAM, SWEEP
+from ..support.quick_models import write_card
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import PROGRAM
+from ..support.command_line import PROGRAM
 
 RELEASE = Path(__file__).parents[1] / "scoring" / "first_release"
 

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from ..scoring.conftest import write_card
-from .conftest import PROGRAM, SWEEP
+from ..support.command_line import PROGRAM, SWEEP
+from ..support.quick_models import write_card
 
 HOSTILE = "Mine [/v2] [bold]x \x1b[31mred \x9b0m \u202eabc :smile:\u2028 手写"
 WRITTEN = "Mine [/v2] [bold]x \\x1b[31mred \\x9b0m \\u202eabc :smile: 手写"

@@ -6,7 +6,6 @@ import json
 import pytest
 import torch
 
-from robustbench_ekdaa.cards import ModelCard, Workspace
 from robustbench_ekdaa.errors import TrainingDiverged, UsageError
 from robustbench_ekdaa.files import read_tensors
 from robustbench_ekdaa.learning import TrainingJob, load_network, train, training
@@ -14,17 +13,7 @@ from robustbench_ekdaa.learning.checking import check_job
 from robustbench_ekdaa.learning.optimisers import optimiser_names, refuse_other_types, schedule_names
 from robustbench_ekdaa.progress import Silent
 
-
-def card(name="ekdaa", **changes):
-    whole = Workspace().models[name].model_dump()
-    recipe = whole["training"]["digits"]
-    recipe.update(epochs=3, **changes)
-    whole["training"] = {"default": recipe}
-    return ModelCard.model_validate(whole)
-
-
-def job(digits, name="ekdaa", seed=0, **changes):
-    return TrainingJob(card(name, **changes), "digits", digits.fingerprint, seed)
+from ..support.training_jobs import card, job
 
 
 @pytest.mark.parametrize("name", ["backprop", "ekdaa", "frozen"])

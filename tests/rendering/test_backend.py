@@ -16,7 +16,7 @@ from robustbench_ekdaa.rendering import (
     write_report,
 )
 
-from ..made_outcomes import random_outcomes
+from ..support.made_outcomes import random_outcomes
 
 REPORT = "from robustbench_ekdaa.cli import main; main()"
 

@@ -10,7 +10,7 @@ from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.rendering import summary_table
 
-from ..made_outcomes import random_outcomes, without
+from ..support.made_outcomes import random_outcomes, without
 
 
 def printed(results, width=100, epsilon=None):

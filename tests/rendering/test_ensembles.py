@@ -10,8 +10,8 @@ from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.rendering import plot_attack_matrices, plot_curves, plot_examples, plot_transfer_matrix
 from robustbench_ekdaa.scoring.outcomes import IMPORTED, AttackRecord
 
-from ..made_outcomes import random_outcomes, with_ensembles, without
-from .test_figures import texts
+from ..support.figures import texts
+from ..support.made_outcomes import random_outcomes, with_ensembles, without
 
 
 def warnings(outcomes):

@@ -1,8 +1,6 @@
 """Exports read back to the same numbers, and a failure loses nothing."""
 
 import json
-import resource
-from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -12,16 +10,7 @@ from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.rendering.export import export_frame
 
-
-@contextmanager
-def no_file_larger_than(size):
-    """Make writes fail as on a full disk, for this process."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+from ..support.full_disk import no_file_larger_than
 
 
 @pytest.fixture

@@ -18,18 +18,10 @@ from robustbench_ekdaa.rendering.curves import place_labels
 from robustbench_ekdaa.rendering.examples import amplification
 from robustbench_ekdaa.rendering.style import looks, save_figure, shortened
 
-from ..made_outcomes import make_outcomes, random_outcomes
+from ..support.figures import LONG, panel, texts
+from ..support.made_outcomes import make_outcomes, random_outcomes
 
-LONG = "$5_{ or $6: a learning rule whose title somebody made very long indeed"  # would be broken mathematics
 DRAWERS = [plot_curves, plot_transfer_matrix, plot_attack_matrices, plot_examples]
-
-
-def texts(figure):
-    return [text.get_text() for text in figure.findobj(lambda one: hasattr(one, "get_text"))]
-
-
-def panel(figure, title):
-    return next(axes for axes in figure.axes if axes.get_title(loc="left") == title)
 
 
 def test_the_lines_are_the_means_over_seeds_and_the_bands_their_range_or_wilsons_interval(real):

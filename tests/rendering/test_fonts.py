@@ -12,7 +12,7 @@ from PIL import Image
 from robustbench_ekdaa.rendering import fonts, plot_attack_matrices, plot_curves, plot_examples, plot_transfer_matrix
 from robustbench_ekdaa.rendering.style import looks, save_figure, shortened, wrapped
 
-from ..made_outcomes import random_outcomes
+from ..support.made_outcomes import random_outcomes
 
 DRAWERS = [plot_curves, plot_transfer_matrix, plot_attack_matrices, plot_examples]
 TITLES = {"ekdaa": "手写数字的学习规则", "backprop": "Rückwärts ε"}

@@ -2,14 +2,11 @@
 
 import os
 import re
-import resource
 import shutil
 import subprocess
 import unicodedata
-from contextlib import contextmanager
 from dataclasses import replace
 from html import escape
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -23,40 +20,12 @@ from robustbench_ekdaa.rendering import write_report
 from robustbench_ekdaa.rendering.report import MARKER
 from robustbench_ekdaa.rendering.tables import display_frame, latex_table
 
-from ..made_outcomes import make_outcomes, random_outcomes, with_constant, without
+from ..support.full_disk import no_file_larger_than
+from ..support.made_outcomes import make_outcomes, random_outcomes, with_constant, without
+from ..support.pages import Page
+from ..support.trained_run import EVIL
 
-EVIL = '<script>alert("x")</script>'
 OBEYED = "[5mm] \x1b[31mred\x9b \u202eabc\x85\u2028"  # by LaTeX, by terminals, by whatever lays out text
-
-
-class Page(HTMLParser):
-    """Collects a page's tags, links and text."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.tags, self.links, self.anchors, self.alts, self.words = [], [], [], [], []
-        self.feed(path.read_text(encoding="utf-8"))
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
-        self.tags.append(tag)
-        self.links += [found[name] for name in ("href", "src") if name in found]
-        self.anchors += [found["id"]] if "id" in found else []
-        self.alts += [found.get("alt")] if tag == "img" else []
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-
-@contextmanager
-def no_file_larger_than(size):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from robustbench_ekdaa.rendering import plot_alignment, plot_training
 from robustbench_ekdaa.rendering.style import save_figure
 from robustbench_ekdaa.scoring.outcomes import ModelRecord
 
-from .test_figures import LONG, panel
+from ..support.figures import LONG, panel
 
 UPDATE, FEEDBACK = "Angle of update to true gradient (degrees)", "Angle of feedback to weight (degrees)"
 

@@ -23,9 +23,9 @@ from robustbench_ekdaa.rendering.training_section import (
 from robustbench_ekdaa.scoring.store import open_run, writing
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
-from ..made_outcomes import make_outcomes
-from ..trained_run import EVIL, train, write_cards
-from .test_report import Page
+from ..support.made_outcomes import make_outcomes
+from ..support.pages import Page
+from ..support.trained_run import EVIL, train, write_cards
 
 
 def command(monkeypatch, *words):

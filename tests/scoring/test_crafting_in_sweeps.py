@@ -14,8 +14,9 @@ from robustbench_ekdaa.scoring.plan import plan_sweep
 from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
-from .conftest import write_card
-from .test_sweep import Lines, facts
+from ..support.kept_lines import Lines
+from ..support.quick_models import write_card
+from ..support.stored_runs import facts
 
 
 def test_admix_and_its_kind_give_the_same_answers_in_batches_of_any_size(tmp_path, workspace, spec):

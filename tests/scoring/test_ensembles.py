@@ -14,8 +14,9 @@ from robustbench_ekdaa.learning import TrainingJob, load_network
 from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
-from .conftest import write_card
-from .test_sweep import CountCalls, facts
+from ..support.forward_passes import CountCalls
+from ..support.quick_models import write_card
+from ..support.stored_runs import facts
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from robustbench_ekdaa.scoring.images import ImageFile
 from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
-from .test_sweep import CountCalls, facts
+from ..support.forward_passes import CountCalls
+from ..support.stored_runs import facts
 
 
 @pytest.fixture

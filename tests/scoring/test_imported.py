@@ -23,8 +23,9 @@ from robustbench_ekdaa.scoring.outcomes import IMPORTED
 from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
-from .conftest import write_card
-from .test_sweep import CountCalls, Lines
+from ..support.forward_passes import CountCalls
+from ..support.kept_lines import Lines
+from ..support.quick_models import write_card
 
 MODELS = ("quick_bp", "quick_ekdaa")
 

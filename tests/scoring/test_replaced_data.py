@@ -12,7 +12,7 @@ from robustbench_ekdaa.data import import_dataset, load_dataset
 from robustbench_ekdaa.rendering import write_report
 from robustbench_ekdaa.scoring.store import reading
 
-from .conftest import write_card
+from ..support.quick_models import write_card
 
 SPEC = SweepSpec(
     datasets=("mine",),

@@ -12,8 +12,8 @@ from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
-from .conftest import RELEASED, RELEASED_SPEC
-from .test_sweep import CountCalls
+from ..support.first_release import RELEASED, RELEASED_SPEC
+from ..support.forward_passes import CountCalls
 
 
 def test_a_run_of_the_first_release_has_the_numbers_that_it_had_there(released):

@@ -15,7 +15,7 @@ from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.scoring.results_file import TABLES
 from robustbench_ekdaa.scoring.store import reading, writing
 
-from .conftest import RELEASED, RELEASED_SPEC
+from ..support.first_release import RELEASED, RELEASED_SPEC
 
 
 @pytest.fixture

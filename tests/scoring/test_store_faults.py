@@ -23,7 +23,7 @@ from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.scoring.outcomes import ModelRecord
 from robustbench_ekdaa.scoring.store import open_run, reading, writing
 
-from .test_sweep import Lines
+from ..support.kept_lines import Lines
 
 FINGERPRINT = "f" * 64
 

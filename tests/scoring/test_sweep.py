@@ -1,6 +1,5 @@
 """Sweeps: what is stored is true, nothing is done twice, nothing is lost."""
 
-import gc
 import os
 import shutil
 import signal
@@ -11,60 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch.nn.modules.module import register_module_forward_pre_hook
 
 from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.crafting import craft
 from robustbench_ekdaa.data import load_dataset
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.learning import TrainingJob, load_network
-from robustbench_ekdaa.networks import Network
-from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.scoring.store import open_run, reading, writing
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
-from .conftest import stored, wait_until_all_are_gone, wait_until_stored, write_card
-
-
-class CountCalls:
-    """Counts forward passes of whole networks, and the image batches of one shape alive when one of them passes."""
-
-    def __init__(self, shape=None):
-        self.calls, self.alive, self.shape = 0, [], shape
-
-    def __enter__(self):
-        self.handle = register_module_forward_pre_hook(self.see)
-        return self
-
-    def __exit__(self, *_):
-        self.handle.remove()
-
-    def see(self, module, inputs):
-        if isinstance(module, Network):
-            self.calls += 1
-            if tuple(inputs[0].shape) == self.shape:  # looking through all objects takes a while
-                tensors = [thing for thing in gc.get_objects() if type(thing) is torch.Tensor]
-                self.alive.append(sum(tuple(tensor.shape) == self.shape for tensor in tensors))
-
-
-class Lines(Silent):
-    """Keeps the lines."""
-
-    def __init__(self):
-        self.lines = []
-
-    def line(self, text):
-        self.lines.append(text)
-
-
-def facts(run):
-    """All outcomes of a run as comparable data."""
-    (outcomes,) = open_run(run)
-    cells = {
-        (cell.surrogate, cell.target, cell.attack, cell.epsilon): cell.predictions.tolist() for cell in outcomes.cells
-    }
-    return cells, {key: said.tolist() for key, said in outcomes.clean.items()}
+from ..support.forward_passes import CountCalls
+from ..support.kept_lines import Lines
+from ..support.processes import wait_until_all_are_gone
+from ..support.quick_models import write_card
+from ..support.stored_runs import facts, stored, wait_until_stored
 
 
 def test_stored_outcomes_are_what_the_models_say_when_asked_by_hand(tmp_path, workspace, spec):
