@@ -16,7 +16,7 @@ from robustbench_ekdaa.networks import network_blocks
 from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.registry import COMPONENTS, NETWORKS, RULES
 
-from .made import ATTACK, MODEL, write
+from ..support.right_cards import ATTACK, MODEL, write
 
 RELEASED = Path(__file__).parent / "first_release"  # a run on the card kolen-pollack, and what the release exported
 TABLE = {

@@ -5,7 +5,7 @@ import pytest
 from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.errors import UsageError
 
-from .made import ATTACK, write
+from ..support.right_cards import ATTACK, write
 
 ROOM = "attacks/suites"
 

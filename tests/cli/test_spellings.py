@@ -2,7 +2,7 @@
 
 import robustbench_ekdaa as rb
 
-from ..cards.made import MODEL, write
+from ..support.right_cards import MODEL, write
 
 
 def test_a_command_tells_the_right_spelling_once_and_prints_it(cli, tmp_path):
