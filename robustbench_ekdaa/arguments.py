@@ -1,4 +1,4 @@
-"""Single arguments of the Python interface, held to what the command line takes."""
+"""Checking single arguments of the Python interface as strictly as those of the command line."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from typing import Any
 from .errors import UsageError, shown
 
 Place = str | os.PathLike[str]
-LARGEST = 2**63 - 1  # what the results store can hold
-# Bits of the significand: what a number of such a type can tell apart.
+LARGEST = 2**63 - 1  # the largest integer of the results store
+# Bits of the significand.
 NARROW = {"float32": 24, "float16": 11, "bfloat16": 8}
 
 
 def whole(what: str, value: object, *, least: int = 0, most: int = LARGEST) -> int:
-    """Return a whole number of any integer type as Python's; True, 1.0 and "1" are none.
+    """Return a whole number of any integer type as an int; True, 1.0 and "1" are refused.
 
     Args:
         what: what the number is, for the error message.
         value: an int, a NumPy integer, or an integer array or tensor without dimensions.
-        least: the smallest that is right.
-        most: the largest that is right.
+        least: the smallest number allowed.
+        most: the largest number allowed.
 
     Raises:
         UsageError: for anything else.
@@ -50,14 +50,14 @@ def whole_numbers(what: str, values: object) -> tuple[int, ...]:
 
 
 def a_path(what: str, place: Place) -> Path:
-    """Return a path; raises UsageError for what is none, and for "", which would be the current folder."""
+    """Return a path; raises UsageError for anything else, and for "", which would mean the current folder."""
     if not isinstance(place, (str, os.PathLike)) or not str(place).strip() or "\0" in str(place):
         raise UsageError(f"{what}: must be a path (got {shown(place)})")
     return Path(place)
 
 
 def share(what: str, value: object, *, most: float) -> float:
-    """Return a share from 0 to ``most``, of any real type, as Python's float; raises UsageError for anything else."""
+    """Return a share from 0 to ``most``, of any real type, as a float; raises UsageError for anything else."""
     number = real(value)
     if number is None or not 0 <= number <= most:
         raise UsageError(f"{what}: must be a number from 0 to {most:g} (got {shown(value)})")
@@ -65,9 +65,10 @@ def share(what: str, value: object, *, most: float) -> float:
 
 
 def real(value: Any) -> int | float | Decimal | Fraction | None:
-    """Return the number that a value is, of whatever type; None for what is no real number, as true and "1".
+    """Return the number that a value of any real type holds; None for anything else, such as true and "1".
 
-    Of float32, float16 and bfloat16 the shortest decimal counts: np.float32(0.1), which is 0.10000000149, is 0.1.
+    A float32, float16 or bfloat16 is read as the shortest decimal that it stores: np.float32(0.1), which is
+    0.10000000149, is 0.1.
     """
     if isinstance(value, bool):
         return None
@@ -77,7 +78,7 @@ def real(value: Any) -> int | float | Decimal | Fraction | None:
         return None if value != value else value  # NaN
     if getattr(value, "ndim", 1) != 0 or not hasattr(value, "dtype"):
         return None
-    # A scalar, array or tensor: told apart by what its type is called, as importing NumPy and torch takes seconds.
+    # A scalar, array or tensor. Types are compared by name, because importing NumPy and torch takes seconds.
     kind = str(value.dtype).removeprefix("torch.")
     if not kind.startswith(("float", "bfloat", "int", "uint")):
         return None
@@ -91,7 +92,7 @@ def real(value: Any) -> int | float | Decimal | Fraction | None:
 
 
 def _shortest(number: float, bits: int) -> float:
-    """Return the shortest decimal that such a type stores as this number."""
+    """Return the shortest decimal that is this number when rounded to so many bits."""
     for digits in range(1, 17):
         candidate = float(f"{number:.{digits}g}")
         mantissa, exponent = math.frexp(candidate)
@@ -101,8 +102,8 @@ def _shortest(number: float, bits: int) -> float:
 
 
 def integer(value: object) -> int | None:
-    """Return an integer of any integer type as Python's, or None for what is none."""
-    # NumPy's and torch's scalars are told by what their types are called: importing those takes seconds.
+    """Return an integer of any integer type as an int, or None for anything else."""
+    # Types of NumPy and torch are compared by name, because importing these takes seconds.
     if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool") or getattr(value, "ndim", 0) != 0:
         return None
     try:

@@ -1,4 +1,4 @@
-"""PyTorch's ambient settings, put aside while something of ours is computed, so that no result depends on them."""
+"""Computing with PyTorch's usual settings, whatever the caller has set, so that no result depends on these."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ AUTOCAST = ("cpu", "cuda", "mps", "xpu")  # kinds of device that PyTorch may be 
 
 @contextmanager
 def ordinary_torch(*, gradients: bool) -> Iterator[None]:
-    """Compute with PyTorch as it is by itself, whatever the caller has set, and put the caller's settings back.
+    """Compute with PyTorch's usual settings, and afterwards restore those of the caller.
 
-    Inside, autocast is off, tensors whose type or device nobody names are float32 and on the CPU, products of float32
-    numbers are not rounded to fewer bits, and no inference mode is left from outside. Deterministic algorithms, the
-    number of threads and the random generators stay as they are. A generator must not yield inside: it would leave
-    its caller there.
+    Inside, autocast and the caller's inference mode are off, tensors are float32 and on the CPU unless the code says
+    otherwise, and products of float32 numbers are not rounded to fewer bits. Deterministic algorithms, the number of
+    threads and the random generators stay as they are. A generator must not yield inside, because its caller would then
+    run with these settings.
 
     Args:
         gradients: whether operations are recorded for autograd.
@@ -31,7 +31,9 @@ def ordinary_torch(*, gradients: bool) -> Iterator[None]:
         if torch.get_default_dtype() != torch.float32:
             stack.callback(torch.set_default_dtype, torch.get_default_dtype())
             torch.set_default_dtype(torch.float32)
-        if torch.get_default_device().type != "cpu":  # asked first: inside such a block every operation is slower
+        if (
+            torch.get_default_device().type != "cpu"
+        ):  # checked first, because every operation is slower inside such a block
             stack.enter_context(torch.device("cpu"))
         multiply_exactly(stack)
         stack.enter_context(torch.inference_mode(False))
@@ -40,7 +42,7 @@ def ordinary_torch(*, gradients: bool) -> Iterator[None]:
 
 
 def multiply_exactly(stack: ExitStack) -> None:
-    """Let no backend round the factors of float32 products until the stack is left, except as it does by itself."""
+    """Until the stack is closed, let no backend round float32 products more than it does by default."""
     backends = torch.backends
     mkldnn = [getattr(backends.mkldnn, name, None) for name in ("matmul", "conv")]
     for switch in (backends, backends.cuda.matmul, *mkldnn):
@@ -55,5 +57,5 @@ def multiply_exactly(stack: ExitStack) -> None:
 
 
 def ordinary(tensor: Tensor) -> Tensor:
-    """Return a tensor that gradients can flow through: apart from any graph, and not one of inference mode."""
+    """Return a tensor with the same values that autograd can use: detached, and not from inference mode."""
     return tensor.clone() if tensor.is_inference() else tensor.detach()

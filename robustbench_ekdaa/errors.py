@@ -1,4 +1,4 @@
-"""Errors that are answers: what was wrong, where, and what to do, in one line."""
+"""The package's errors, each one line that says what was wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TrainingDiverged(WorkFailed):
 
 @contextmanager
 def located(where: str) -> Iterator[None]:
-    """Put card and field before what a `UsageError` says."""
+    """Put a place, such as card and field, before the message of a `UsageError`."""
     try:
         yield
     except UsageError as error:
@@ -39,7 +39,7 @@ def located(where: str) -> Iterator[None]:
 
 
 def told(error: BaseException) -> str:
-    """Return what somebody else's exception says as one line: its type and its text, shortened."""
+    """Return an exception of other code as one line: its type and its message, shortened."""
     try:
         text = one_line(error)
     except Exception:  # its own __str__ fails
@@ -49,7 +49,13 @@ def told(error: BaseException) -> str:
 
 
 def shown(value: object, width: int = 80) -> str:
-    """Return a value as a line of text for an error: printable, and shortened in its middle to ``width``."""
+    """Return a value as one printable line for an error message.
+
+    Args:
+        value: any object.
+        width: the most letters; a longer text is shortened in its middle.
+
+    """
     try:
         text = value.isoformat() if isinstance(value, (date, time)) else repr(value)
     except Exception:  # an integer of more digits than Python writes; somebody's own __repr__
@@ -60,12 +66,12 @@ def shown(value: object, width: int = 80) -> str:
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str], listing: str | None = None) -> UsageError:
-    """Make the error for a name nobody knows, with the nearest right ones.
+    """Return the error for an unknown name, with the known names that are most like it.
 
     Args:
-        kind: what the name should have been, such as ``"attack"``.
-        name: what was asked for.
-        known: all names that would have been right.
+        kind: what is named, such as ``"attack"``.
+        name: the unknown name.
+        known: all known names.
         listing: the command that lists them, if there is one.
 
     """

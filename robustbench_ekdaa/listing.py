@@ -1,4 +1,4 @@
-"""What `list` shows: one function per kind of name, returning plain rows."""
+"""The rows that the command `list` shows, one function per kind of name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Rows = list[dict[str, Any]]
 def _first_line(registry: Registry, name: str) -> str:
     try:
         return (inspect.getdoc(registry.get(name)) or "").split("\n")[0]
-    except UsageError as error:  # another package's, and broken: the others are listed all the same
+    except UsageError as error:  # broken code of another package: the others are listed
         return str(error)
 
 
@@ -49,7 +49,7 @@ def list_attacks(workspace: Workspace) -> Rows:
 
 
 def list_components(workspace: Workspace) -> Rows:
-    """What attack cards are composed of."""
+    """Components of attack cards."""
     return [{"role": role, **row} for role, registry in COMPONENTS.items() for row in _described(registry)]
 
 
@@ -60,7 +60,7 @@ def list_suites(workspace: Workspace) -> Rows:
 
 
 def list_datasets(workspace: Workspace) -> Rows:
-    """Data sets, here or not."""
+    """Data sets, on this machine or not."""
     from .data import status
 
     return [
@@ -89,7 +89,7 @@ LISTINGS: dict[str, Callable[[Workspace], Rows]] = {
 
 
 def list_unreadable(what: str, workspace: Workspace) -> list[str]:
-    """Return one line about each file that is no card although it lies where the cards of a list do."""
+    """Return one line about each file in the folder of these cards that cannot be read as one."""
     shelves: dict[str, Shelf[Any]] = {
         "models": workspace.models,
         "attacks": workspace.attacks,

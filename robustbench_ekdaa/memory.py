@@ -1,4 +1,4 @@
-"""How much memory this machine has, so that what can never fit is refused before it is tried."""
+"""How much memory this machine has, so that what cannot fit is refused at once."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-# Where Linux says what a container may take, in its two generations.
+# Where Linux says how much memory a container may use (cgroups version 2, and 1).
 CONTAINER = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def total_memory() -> int | None:
-    """Return the bytes of memory that this process could have at best; None where nobody says."""
+    """Return the bytes of memory that this process can use at most; None where the system does not say."""
     limits = []
     with suppress(AttributeError, ValueError, OSError):  # not known on this system
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

@@ -1,6 +1,6 @@
-"""How long work tells its watcher how far it is: one small protocol, silent or drawn with rich.
+"""Progress of long work: a small protocol, and classes that show nothing, bars (with rich) or lines.
 
-What is shown is text, whatever it holds: nothing in it is markup, and nothing in it reaches a terminal as a command.
+All labels and lines are printed as plain text: they may hold markup and control characters without effect.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Task(Protocol):
-    """One bar."""
+    """A progress bar."""
 
     def advance(self, amount: int = 1, note: str | None = None) -> None:
         """Move the bar by ``amount`` units and, if given, replace the note beside it."""
@@ -51,19 +51,19 @@ class Silent:
 
 
 def _tell(console: Console, text: str) -> None:
-    """Print one line; a log that cannot be written, as on a full disk, stops no work."""
+    """Print one line; if that fails, as on a full disk, the work goes on."""
     from rich.text import Text
 
     try:
         console.print(Text(one_line(text)), soft_wrap=True)
     except BrokenPipeError:
-        raise  # whoever watched has left
+        raise  # the program that read our output has ended
     except OSError:
         pass
 
 
 def a_progress(progress: Progress | None) -> Progress:
-    """Return what shows progress, silent by default; raises UsageError for what cannot."""
+    """Return the progress given, or a silent one for None; raises UsageError for what has no `task` and `line`."""
     if progress is None:
         return Silent()
     if not callable(getattr(progress, "task", None)) or not callable(getattr(progress, "line", None)):
@@ -83,7 +83,7 @@ class _NotedTask:
 
 
 class _Lines:
-    """For a log file or a pipe: no bars, a line for each finished task that has something to say."""
+    """For a log file or a pipe: no bars, but one line for each finished task that has a note."""
 
     def __init__(self, console: Console) -> None:
         self.console = console

@@ -1,4 +1,4 @@
-"""Making known in a worker process what modules and the user's script have registered in the driver."""
+"""Repeating in a worker process what modules and the user's script registered in the driver."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SCRIPT = ("__main__", "__mp_main__")
 
 @dataclass(frozen=True)
 class Registrations:
-    """What has been registered by decorators.
+    """What was registered by decorators.
 
     Attributes:
-        names: (kind of thing, name) of each.
-        modules: (name, file) of the modules their factories are written in, but for the script.
-        script: what multiprocessing needs to run the user's script once more; empty where there is none.
+        names: (kind, name) of each.
+        modules: (name, file) of the modules in which the factories are written, without the user's script.
+        script: what multiprocessing needs to run the user's script again; empty if it registered nothing.
 
     """
 
@@ -31,17 +31,17 @@ class Registrations:
 
     @property
     def place(self) -> str:
-        """What the script is called."""
+        """The script's name for messages."""
         return next(iter(self.script.values()), "the script")
 
 
 def registries() -> dict[str, Registry]:
-    """Return all registries by the kind of thing they hold."""
+    """Return all registries by what they hold."""
     return {registry.kind: registry for registry in (RULES, NETWORKS, DATASETS, *COMPONENTS.values())}
 
 
 def registrations() -> Registrations:
-    """Return what has been registered in this process."""
+    """Return what was registered in this process."""
     things = {(kind, name): made for kind, one in registries().items() for name, made in one.registered().items()}
     written_in = dict.fromkeys(str(getattr(made, "__module__", "")) for made in things.values())
     modules = [name for name in written_in if name in sys.modules and name not in SCRIPT]
@@ -52,7 +52,7 @@ def registrations() -> Registrations:
 
 
 def register_again(wanted: Registrations) -> None:
-    """Import those modules here, and run the script once more if that leaves something unknown."""
+    """Import the modules in this process, and run the script again if something is then still not registered."""
     for name, file in wanted.modules:
         _import(name, file)
     if any(True for _ in _unknown(wanted)):
@@ -65,7 +65,7 @@ def _unknown(wanted: Registrations) -> Iterator[tuple[str, str]]:
 
 
 def _import(name: str, file: str | None) -> None:
-    """Import a module by name, or from its file where it lies in no folder that modules are looked for in."""
+    """Import a module by its name, or from its file if Python does not find it by name."""
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -1,6 +1,6 @@
-"""Names to factories: built in, from decorators, from entry points, or from a Python file a card names.
+"""Registries of everything that a card or a command can name: built in, registered, or in a Python file.
 
-Built-in entries are written as ``"module:attribute"`` and imported on first use, so that listing names is instant.
+Built-in entries are written as ``"module:attribute"`` and imported when they are first used: listing names is fast.
 """
 
 from __future__ import annotations
@@ -42,7 +42,15 @@ class Registry:
         self._group = "robustbench_ekdaa." + kind.replace(" ", "_") + "s"
 
     def register(self, name: str) -> Callable[[Factory], Factory]:
-        """Return a decorator that makes a factory known as ``name``; raises UsageError for what is no name."""
+        """Return a decorator that makes a class or function known by a name.
+
+        Args:
+            name: what cards and commands call it; a built-in entry of that name is replaced.
+
+        Raises:
+            UsageError: for what is no name.
+
+        """
         if not isinstance(name, str) or not name.isprintable() or not name.strip() or is_file_reference(name):
             raise UsageError(f"{shown(name)}: is no name for a {self.kind}. Write @register_...('my_name').")
 
@@ -55,7 +63,7 @@ class Registry:
         return decorate
 
     def registered(self) -> Mapping[str, Callable[..., Any]]:
-        """What has been registered in this process by decorators."""
+        """Return what was registered in this process by decorators."""
         return dict(self._registered)
 
     def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
@@ -107,7 +115,7 @@ class Registry:
 
 @lru_cache(maxsize=1024)
 def _import(path: str) -> Callable[..., Any]:
-    """Import ``"module:attribute"``; kept, as attacks are built anew for every batch."""
+    """Import ``"module:attribute"``; cached, because attacks are built again for every batch."""
     module, attribute = path.split(":")
     factory: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
     return factory
@@ -131,7 +139,7 @@ def referenced_file(name: str, beside: Path | None = None) -> Path:
             f"{name}: there is no file {shown_path(path)}. Give the path relative to the card that names it."
         ) from None
     except OSError:
-        pass  # reading it tells
+        pass  # reading the file raises an error that says more
     return path
 
 
@@ -148,8 +156,8 @@ def referenced_digest(name: str, beside: Path | None = None) -> str:
 def load_from_file(name: str, beside: Path | None = None) -> Callable[..., Any]:
     """Import FILE.py:ATTRIBUTE and return the attribute. This runs the file's code.
 
-    The module is named by the path and content of its file, so an edited file is imported anew and two files never
-    clash.
+    The module's name holds a hash of the file's path and content, so that an edited file is imported again and two
+    files never share a module.
     """
     path = referenced_file(name, beside)
     attribute = name.rpartition(":")[2]
@@ -165,15 +173,15 @@ def load_from_file(name: str, beside: Path | None = None) -> Callable[..., Any]:
     return found
 
 
-_IMPORTS = RLock()  # so that a thread waits for what another one imports
+_IMPORTS = RLock()  # so that a thread waits while another one imports the same file
 _HALF_DONE: set[str] = set()
 
 
 def _module(name: str, path: Path) -> ModuleType:
-    """Import a file under a name, once; whatever goes wrong in its code is one line."""
+    """Import a file under a name, once; any error in its code becomes a UsageError of one line."""
     with _IMPORTS:
         if name in _HALF_DONE:
-            raise UsageError(f"{path}: could not be imported: it asks for itself while it is being imported")
+            raise UsageError(f"{path}: could not be imported: it imports itself while it is being imported")
         if name in sys.modules:
             return sys.modules[name]
         specification = importlib.util.spec_from_file_location(name, path)
@@ -195,7 +203,7 @@ def _module(name: str, path: Path) -> ModuleType:
 
 
 def _loaded(point: importlib.metadata.EntryPoint) -> Callable[..., Any]:
-    """Import what another package registered; whatever goes wrong in its code is one line."""
+    """Import what another package registered; any error in its code becomes a UsageError of one line."""
     try:
         found = point.load()
     except (Exception, SystemExit) as error:
@@ -214,7 +222,7 @@ def build(factory: Callable[..., Any], options: Mapping[str, Any], where: str, *
         factory: a class or function with keyword arguments.
         options: what a card says.
         where: card and field, for the error message.
-        given: arguments the caller supplies, which a card may not set.
+        given: arguments that the caller supplies and a card must not set.
 
     Raises:
         UsageError: for an unknown, missing or ill-typed option.
@@ -234,7 +242,7 @@ def build(factory: Callable[..., Any], options: Mapping[str, Any], where: str, *
             return factory(**arguments)
     except (UsageError, WorkFailed):
         raise
-    except (Exception, SystemExit) as error:  # what a class or function from a card's file does is not foreseen
+    except (Exception, SystemExit) as error:  # a class or function from a card's file may raise anything
         name = getattr(factory, "__name__", type(factory).__name__)
         raise UsageError(f"{where}: {name} fails: {told(error)}") from error
 
@@ -243,11 +251,11 @@ def _checked(factory: Callable[..., Any], name: str, value: Any, where: str) -> 
     from pydantic import ValidationError
 
     try:
-        # As JSON, so that a list may stand for a tuple, but nothing else for another type: no true for 1, no "1" for 1.
+        # As JSON, so that a list is accepted as a tuple, but no other type as another: not true as 1, nor "1" as 1.
         return _option_type(factory, name).validate_json(json.dumps(value, allow_nan=False), strict=True)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        places = [part for part in problem["loc"] if isinstance(part, int)]  # not pydantic's own words for types
+        places = [part for part in problem["loc"] if isinstance(part, int)]  # without pydantic's own names of types
         raise UsageError(f"{'.'.join(map(str, (where, name, *places)))}: {explain(problem)}") from None
     except (TypeError, ValueError, RecursionError):
         raise UsageError(f"{where}.{name}: must be a finite number, text, list or table (got {shown(value)})") from None
@@ -255,7 +263,7 @@ def _checked(factory: Callable[..., Any], name: str, value: Any, where: str) -> 
 
 @lru_cache(maxsize=1024)
 def parameters_of(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """Return what a factory may be given; kept, as attacks are built anew for every batch."""
+    """Return a factory's parameters; cached, because attacks are built again for every batch."""
     try:
         return inspect.signature(factory).parameters
     except (TypeError, ValueError):  # some classes written in C
@@ -264,7 +272,7 @@ def parameters_of(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter
 
 @lru_cache(maxsize=1024)
 def _required(factory: Callable[..., Any]) -> tuple[str, ...]:
-    """Name the arguments a factory cannot do without."""
+    """Return the names of the arguments that a factory needs."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     parameters = parameters_of(factory).values()
     return tuple(each.name for each in parameters if each.default is inspect.Parameter.empty and each.kind in named)
@@ -277,11 +285,15 @@ def _option_type(factory: Callable[..., Any], name: str) -> TypeAdapter[Any]:
     try:
         hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)
         return TypeAdapter(hints.get(name, Any), config=ConfigDict(arbitrary_types_allowed=True))
-    except (NameError, TypeError, PydanticUserError):  # names that exist for type checkers only, types it cannot check
+    except (
+        NameError,
+        TypeError,
+        PydanticUserError,
+    ):  # names that exist for type checkers only, or types that pydantic cannot check
         return TypeAdapter(Any)
 
 
-# What pydantic calls types that have another name in TOML.
+# Pydantic's errors about types, and what these types are called in TOML.
 WORDS = {
     "bool_type": "true or false",
     "dict_type": "a table",
@@ -293,7 +305,7 @@ WORDS = {
 
 
 def explain(problem: Mapping[str, Any]) -> str:
-    """Say in words what pydantic found wrong with one value."""
+    """Return a message for people about a problem that pydantic found with one value."""
     message = str(problem["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
     if problem["type"] == "missing":
         return "is missing"
@@ -325,7 +337,7 @@ RULES = Registry(
     },
     listing="robustbench-ekdaa list rules",
 )
-# The names that these rules had in the first release. The keys of stored models were made with them.
+# The names of these rules in the first release. The keys of stored models were made with them.
 RELEASED_RULES = {
     "ekdaa_release": "ekdaa-release",
     "kolen_pollack": "kolen-pollack",

@@ -1,4 +1,4 @@
-"""Text that came from elsewhere (titles, paths, messages), made fit for a terminal and for one line."""
+"""Making text from outside (titles, paths, messages) safe to print on a terminal and fit for one line."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import re
 import shlex
 import unicodedata
 
-JOINERS = "\u200c\u200d"  # Persian, Hindi and composed emoji are wrong without them, and they move nothing
-# Controls, formats (such as turns of the direction of writing), halves of characters, ends of lines and paragraphs.
+JOINERS = "\u200c\u200d"  # Persian, Hindi and composed emoji need them, and they do no harm
+# Control characters, format characters (some change the direction of writing), surrogates, line and paragraph ends.
 UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 LINE_END = re.compile(r"\s*[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]\s*")
 
 
 def visible(text: str) -> str:
-    r"""Write what a terminal would obey, and what nobody can see, as escapes such as ``\x1b``.
+    r"""Write what would control a terminal, and what is invisible, as escapes such as ``\x1b``.
 
-    These are control characters except line ends and tabs, characters that turn the direction of writing or have no
+    These are control characters except line ends and tabs, characters that change the direction of writing or have no
     width, and bytes of file names that are not UTF-8.
     """
     return text if text.isprintable() else "".join(map(_visible, text))
 
 
 def one_line(text: object) -> str:
-    """Return `visible` text in which every run of line ends and tabs is a space."""
+    """Return `visible` text in which line ends and tabs are replaced by a space."""
     return visible(LINE_END.sub(" ", str(text)).strip())
 
 
 def shell_words(*words: str) -> str:
-    r"""Return a command as it can be typed again; a word of unseen characters is written as in ``$'\x1b'``."""
+    r"""Return a command that can be typed again; words with invisible characters are written as ``$'\x1b'``."""
     return " ".join(
         shlex.quote(word) if word == one_line(word) else f"$'{''.join(map(_typed, word))}'" for word in words
     )

@@ -79,7 +79,7 @@ def test_a_file_is_imported_once_per_content(tmp_path):
         ("raise SystemExit", "plugin.py:A", "could not be imported: SystemExit"),
         ("class E(Exception):\n def __str__(self): raise self\nraise E", "plugin.py:A", "could not be imported: E"),
         ("def f(): f()\nf()", "plugin.py:A", "could not be imported: RecursionError"),
-        (LOADS_ITSELF, "plugin.py:A", "it asks for itself while it is being imported"),
+        (LOADS_ITSELF, "plugin.py:A", "it imports itself while it is being imported"),
         (b"A = '\xff'", "plugin.py:A", "could not be imported: SyntaxError"),
         (b"\x00", "plugin.py:A", "could not be imported: "),
         ("A = 3", "plugin.py:A", "plugin.py:A: must be a class or function (got 3)"),
@@ -132,7 +132,7 @@ def test_files_of_one_name_in_different_folders_are_different_modules(tmp_path):
 def test_files_that_ask_for_one_another_are_one_clear_line(tmp_path):
     for name, other in (("one", "two"), ("two", "one")):
         (tmp_path / f"{name}.py").write_text(LOADS_ITSELF.replace("plugin.py", f"{other}.py"))
-    with pytest.raises(UsageError, match=r"^[^\n]+it asks for itself while it is being imported$"):
+    with pytest.raises(UsageError, match=r"^[^\n]+it imports itself while it is being imported$"):
         Registry("thing", {}).get("one.py:A", tmp_path)
 
 

@@ -1,7 +1,7 @@
-"""Cards: TOML files that say what a model, an attack, a suite or a sweep is, read into checked objects.
+"""Cards: TOML files that describe models, attacks, suites and sweeps, read into checked objects.
 
-A card is data: reading one runs no code. Its content is its identity (`content_hash`), so that any change of a number
-makes a new model or attack and no stale result is ever reused. Titles, papers and notes are not part of the identity.
+A card is data: reading one runs no code. Its identity is its content (`content_hash`): with another number in it, it
+is a new model or attack, for which no result of the old one is used. Titles, papers and notes do not belong to it.
 """
 
 from ..files import shown_path

@@ -15,7 +15,7 @@ from .fields import Line, Whole, number, plain_options
 
 
 class Component(Card):
-    """A named part of a gradient attack; its further fields are the part's options, checked when it is built."""
+    """A named part of a gradient attack; all other fields are its options, checked when the attack is built."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -43,7 +43,17 @@ STAND_IN = re.compile(rf"zero|straight_through|tanh:(?P<steepness>{FACTOR})")
 
 
 def length_at(length: float | str, epsilon: float, steps: int = 1) -> float:
-    """Return a length in pixels that may be written in epsilons: a number, or a text that `STEP_SIZE` matches."""
+    """Return a length in pixels, which a card may write as a number or as a multiple of epsilon.
+
+    Args:
+        length: a number of pixels, or a text that `STEP_SIZE` matches, such as ``"2 * epsilon / steps"``.
+        epsilon: epsilon in pixels of [0, 1].
+        steps: how many steps the attack takes.
+
+    Raises:
+        ValueError: for a division by 0.
+
+    """
     if not isinstance(length, str):
         return float(length)
     form = STEP_SIZE.fullmatch(length)
@@ -59,21 +69,21 @@ class AttackCard(FileCard):
     """A threat model and a recipe for adversarial images.
 
     Attributes:
-        norm: how the size of a perturbation is measured.
-        steps: how many steps to take; 0 with a start is noise.
+        norm: the norm in which a perturbation is at most epsilon.
+        steps: how many steps to take; 0 leaves the images where the attack starts, as noise does.
         step_size: a number in pixels of [0, 1], or ``"epsilon"``, ``"epsilon / steps"``, ``"2.5 * epsilon / steps"``.
-        loss: what rises (or, towards a target, falls).
+        loss: the loss that the attack increases; in a targeted attack, decreases.
         source: where gradients come from; every source but ``single`` takes several surrogates together.
-        start: where the attack begins (default: at the clean images).
-        input: what is done to the images before the networks see them, first thing first.
-        gradient: what is done around the gradient, each entry wrapping those before it.
-        update: from gradients to a direction.
-        step: from a direction to a move.
+        start: where the attack starts (default: at the clean images).
+        input: what is done to the images before the networks see them, in this order.
+        gradient: what is done around the gradient; each entry wraps those before it.
+        update: makes a direction from the gradients.
+        step: takes a step in that direction.
         target: for a targeted attack, how each image's target class is chosen.
-        backward: what stands in for the derivative of activations that have none, such as signum: ``"zero"``,
-            ``"straight_through"``, ``"tanh:K"``. Each is tried, and each image keeps what fools its surrogate most.
-            Other surrogates are attacked once, with their own derivatives.
-        adapter: an attack of another library; then steps, loss, source and all other components are not given.
+        backward: what replaces the derivative of activations that have none, such as signum: ``"zero"``,
+            ``"straight_through"``, ``"tanh:K"``. Each is tried, and of each image the result that fools its surrogate
+            most is kept. Surrogates whose activations have derivatives are attacked once, with these.
+        adapter: an attack of another library; beside it, steps, loss, source and all other components are refused.
 
     """
 
@@ -158,7 +168,7 @@ class AttackCard(FileCard):
         return self.uses_surrogate and self.source.component != "single"
 
     def identity(self) -> dict[str, Any]:
-        """Everything about the card that decides the adversarial images; the name keys the random draws.
+        """Return everything in the card that decides the adversarial images: its name too, which keys random draws.
 
         Fields at their defaults are left out, so that a field that a later release adds does not change
         the identity of today's cards.
@@ -170,7 +180,7 @@ class AttackCard(FileCard):
             if is_file_reference(part.component):
                 file = part.component.rpartition(":")[0]
                 files, digest = facts.setdefault("files", {}), referenced_digest(part.component, self.folder)
-                # Two files of one name in different folders are told apart by their paths.
+                # The name alone would be ambiguous for two files of the same name in different folders.
                 files[Path(file).name if files.get(Path(file).name, digest) == digest else file] = digest
         return facts
 

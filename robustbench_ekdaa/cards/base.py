@@ -1,4 +1,4 @@
-"""What all cards share: strict tables, a name, a place in a file, and the hash of their content."""
+"""The base classes of all cards, and the hash of their content."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .fields import Line, Text
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
 
-if TYPE_CHECKING:  # only a type checker looks for it inside pydantic
+if TYPE_CHECKING:  # the class is private in pydantic, so it is imported for type checkers only
     from pydantic._internal._model_construction import ModelMetaclass
 else:
     ModelMetaclass = type(BaseModel)
 
 
 class _Refusing(ModelMetaclass):
-    """Lets cards that are written in Python say what is wrong as those in files do."""
+    """Makes a wrong card that is written in Python a UsageError, as a wrong card in a file is."""
 
     def __call__(cls, *arguments: Any, **fields: Any) -> Any:
         try:
@@ -37,18 +37,26 @@ class _Refusing(ModelMetaclass):
 
 
 def field_of(problem: Mapping[str, Any]) -> tuple[str | int, ...]:
-    """Return where pydantic found a problem, without its own words for the types it tried."""
+    """Return the field in which pydantic found a problem, without pydantic's own names of types."""
     return tuple(part for part in problem["loc"] if not str(part).startswith(("function-", "constrained-", "literal[")))
 
 
 class Card(BaseModel, metaclass=_Refusing):
-    """A strict table: unknown fields are errors and nothing can be changed after reading."""
+    """A strict table: unknown fields are errors, and a card cannot be changed after it was read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class FileCard(Card):
-    """A card that is a whole file."""
+    """A card that is a file of its own.
+
+    Attributes:
+        name: its name, which is the file's name without ``.toml``.
+        title: what figures and tables call it (default: its name).
+        paper: where it was published.
+        notes: anything that a reader should know.
+
+    """
 
     name: str
     title: Line = ""
@@ -82,7 +90,7 @@ class FileCard(Card):
         return self._path.parent if self._path else None
 
     def stand_in(self, path: Path) -> None:
-        """Say which file it was read from."""
+        """Remember the file that the card was read from."""
         self._path = path
 
     def at(self, field: str) -> str:
@@ -91,6 +99,11 @@ class FileCard(Card):
 
 
 def content_hash(facts: Any) -> str:
-    """Return 16 hex digits that identify JSON-like facts, independent of the order of keys."""
+    """Return 16 hex digits that identify a value.
+
+    Args:
+        facts: anything that JSON can hold; the order of keys does not matter.
+
+    """
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

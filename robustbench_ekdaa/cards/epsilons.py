@@ -1,4 +1,4 @@
-"""Epsilons as people and programs write them, each read as one number: 0.1, "8/255", np.float32(0.1)."""
+"""Reading epsilons in every form that people and programs write: 0.1, "8/255", np.float32(0.1)."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from ..arguments import real
 from ..errors import UsageError, shown
 
 MOST_EPSILONS = 1_000  # of one sweep
-LARGEST_EPSILON = 1e9  # an l1 ball of this size holds all images of a thousand million pixels
-PLACES = 12  # so that 3 * 0.1 and 0.3 are one epsilon, with one place in the store
+LARGEST_EPSILON = 1e9  # in l1, this epsilon reaches every image of a thousand million pixels
+PLACES = 12  # so that 3 * 0.1 and 0.3 are the same epsilon, and are stored as one
 NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 WRITE = "Write 0,0.05,0.1 or START:STOP:STEP such as 0:0.3:0.03"
 
 
 def read_epsilon(value: object) -> float:
-    """Return an epsilon as the number that was meant, rounded to 12 decimals, so that equal epsilons are one.
+    """Return an epsilon as a float, rounded to 12 decimals, so that 3 * 0.1 is the same as 0.3.
 
     Args:
         value: an int, float, Decimal or Fraction; a text such as ``"0.1"`` or ``"8/255"``; a NumPy scalar, or an array
-            or tensor without dimensions, of any real type. Of float32, float16 and bfloat16 the shortest decimal
-            counts: np.float32(0.1), which is 0.10000000149, is 0.1.
+            or tensor without dimensions, of any real type. A float32, float16 or bfloat16 is read as the shortest
+            decimal that it stores: np.float32(0.1), which is 0.10000000149, is 0.1.
 
     Raises:
-        UsageError: unless it is a finite number from 0 up that 12 decimals can tell from 0.
+        UsageError: for what is no finite number, below 0, or above 0 and too small for 12 decimals.
 
     """
     number = _fraction(value) if isinstance(value, str) else real(value)
@@ -50,8 +50,8 @@ def read_epsilons(values: object) -> tuple[float, ...]:
     """Return a list of epsilons in the order given.
 
     Args:
-        values: whatever holds epsilons that `read_epsilon` takes, arrays and tensors of one dimension included; or a
-            text, ``"0,0.05,0.1"`` or ``"START:STOP:STEP"`` with STOP included.
+        values: a list, array, tensor or other sequence of epsilons that `read_epsilon` takes; or a text,
+            ``"0,0.05,0.1"`` or ``"START:STOP:STEP"`` with STOP included.
 
     Raises:
         UsageError: for anything else, and for more than 1,000.
@@ -83,7 +83,7 @@ def _fraction(text: str) -> Fraction | None:
 
 
 def _split(text: str) -> list[str]:
-    """Split ``0,0.05,0.1``, unless its commas look like those of decimals."""
+    """Split ``0,0.05,0.1``; raises UsageError where a comma seems to be a decimal point."""
     parts = [part.strip() for part in text.split(",")]
     alternating = len(parts) % 2 == 0 and all(part == "0" for part in parts[::2]) and all(map(str.isdecimal, parts))
     if len(parts) > 1 and (alternating or any(re.fullmatch(r"0\d+", part) for part in parts)):
@@ -105,5 +105,5 @@ def _range(text: str) -> list[Fraction]:
     start, stop, step = (end for end in ends if end is not None)
     if not (step > 0 and stop >= start):
         raise UsageError(f"{shown(text)} makes no list. START must not exceed STOP, and STEP must be above 0")
-    count = min((stop - start) // step, MOST_EPSILONS) + 1  # one too many is refused like any other list
+    count = min((stop - start) // step, MOST_EPSILONS) + 1  # one more than allowed, which the caller refuses
     return [start + step * number for number in range(count)]

@@ -1,4 +1,4 @@
-"""The kinds of values that cards hold: each is bounded, and none is taken for another kind."""
+"""Types of the values in cards: all are bounded, and no type is read as another one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_VALUES, DEEPEST = 1_000, 5  # of a table of options
 
 
 def number(value: object) -> float:
-    """Return a finite number of any real type; true and "1" are none."""
+    """Return a finite number of any real type as a float; raises ValueError for anything else, such as true or "1"."""
     found = real(value)
     if found is None or not -(2**1023) < found < 2**1023:
         raise ValueError(f"must be a finite number (got {shown(value)})")
@@ -23,7 +23,7 @@ def number(value: object) -> float:
 
 
 def whole_number(value: object) -> int:
-    """Return an integer of any integer type; true, 1.0 and "1" are none."""
+    """Return an integer of any integer type as an int; raises ValueError for anything else, such as true or 1.0."""
     found = integer(value)
     if found is None:
         raise ValueError(f"must be a whole number (got {shown(value)})")
@@ -31,7 +31,7 @@ def whole_number(value: object) -> int:
 
 
 def plain_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Hold options to what can be hashed and handed on: numbers, texts, true, false, lists and tables of these."""
+    """Return options that hold only numbers, texts, true, false, and lists and tables of these; raises ValueError."""
     waiting: list[tuple[str, Any, int]] = [(name, value, 1) for name, value in options.items()]
     for name, value, depth in waiting:
         if len(waiting) > MOST_VALUES or depth > DEEPEST or len(name) > 1_000:

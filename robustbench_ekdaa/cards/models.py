@@ -16,13 +16,26 @@ from .fields import Count, Length, Line, Number, Options, Text, YesNo, whole_num
 
 
 class BlockSpec(Card):
-    """One step of a network: a layer, its activation, and pooling.
+    """One block of a network: a layer, its activation, and pooling.
 
-    The readout (a linear layer to the classes, no activation) follows the last block by itself.
+    The readout, a linear layer to the classes without activation, is added after the last block.
+
+    Attributes:
+        layer: "conv" or "linear".
+        width: output channels of a convolution, or units of a linear layer.
+        kernel: side of the kernel in pixels.
+        stride: stride of the convolution in pixels.
+        padding: zeros around the map in pixels; "same" keeps the map's size at stride 1.
+        bias: whether the layer has a bias (default: the network's).
+        activation: the activation's name (default: the network's).
+        pool: "max" or "average" pooling after the activation, or "none".
+        pool_size: side of the pooling window in pixels.
+        pool_stride: stride of the pooling window (default: its side).
+
     """
 
     layer: Literal["conv", "linear"]
-    width: Count = Field(description="output channels of a convolution, or units of a linear layer")
+    width: Count
     kernel: Length = 3
     stride: Length = 1
     padding: int | Literal["same"] = "same"
@@ -50,9 +63,17 @@ class BlockSpec(Card):
 
 
 class NetworkSpec(Card):
-    """A network: a preset, or a list of blocks of one's own; with the activation and bias they default to."""
+    """A network: a preset or a list of blocks.
 
-    preset: Line | None = Field(default=None, description="a known network, or FILE.py:FUNCTION beside the card")
+    Attributes:
+        preset: a known network, or FILE.py:FUNCTION with FILE.py beside the card.
+        blocks: the blocks, where there is no preset.
+        activation: of blocks that name none.
+        bias: whether blocks have a bias that do not say it, and whether the readout has one.
+
+    """
+
+    preset: Line | None = None
     blocks: Annotated[tuple[BlockSpec, ...], Field(max_length=1_000)] | None = None
     activation: Line = "tanh"
     bias: YesNo = True
@@ -76,14 +97,26 @@ class NetworkSpec(Card):
 
 
 class Recipe(Card):
-    """How a model is trained on one data set."""
+    """How a model is trained on one data set.
+
+    Attributes:
+        epochs: how often training passes through all images.
+        batch_size: images per step.
+        optimizer: a class of torch.optim.
+        learning_rate: its learning rate.
+        optimizer_options: its other arguments.
+        schedule: a class of torch.optim.lr_scheduler, stepped once an epoch; None for a constant learning rate.
+        schedule_options: its arguments.
+        notes: why the recipe is what it is; no part of the identity.
+
+    """
 
     epochs: Count
     batch_size: Count = 64
-    optimizer: Line = Field(default="SGD", description="a class of torch.optim")
+    optimizer: Line = "SGD"
     learning_rate: Number = Field(gt=0)
     optimizer_options: Options = Field(default={})
-    schedule: Line | None = Field(default=None, description="a class of torch.optim.lr_scheduler, stepped per epoch")
+    schedule: Line | None = None
     schedule_options: Options = Field(default={})
     notes: Text = ""
 
@@ -173,7 +206,7 @@ class ModelCard(FileCard):
         return dataset if dataset in self.training else other_spelling(dataset, self.training) or "default"
 
     def stand_in(self, path: Path) -> None:
-        """Say which file it was read from."""
+        """Remember the file that the card was read from."""
         super().stand_in(path)
         self.network._folder = self.folder
 
@@ -183,8 +216,8 @@ class ModelCard(FileCard):
         return self.at(f"training.{self._written.get(table, table)}")
 
     def identity(self, dataset: str) -> dict[str, Any]:
-        """Everything about the card, but its network, that decides a trained model's numbers on ``dataset``."""
-        # Without defaults, so that a field that a later release adds leaves the identity of today's models alone.
+        """Return everything in the card, except its network, that decides what a training on ``dataset`` gives."""
+        # Without defaults, so that a field that a later release adds does not change the identity of today's models.
         facts: dict[str, Any] = {
             "rule": RELEASED_RULES.get(self.rule, self.rule),
             "rule_options": self.rule_options,

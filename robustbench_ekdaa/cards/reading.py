@@ -1,4 +1,4 @@
-"""From a TOML file to a checked card; whatever is wrong is one line that names file, field and reason."""
+"""Reading TOML files and checking cards; every error is one line that names file, field and reason."""
 
 from __future__ import annotations
 
@@ -50,7 +50,18 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def check(kind: type[AnyCard], table: dict[str, Any], where: str, text: str | None = None) -> AnyCard:
-    """Turn a table into a card; raises UsageError naming file, field, reason and, if the text tells it, the line."""
+    """Turn a table into a card.
+
+    Args:
+        kind: the class of the card.
+        table: what the TOML file holds.
+        where: what messages call the file.
+        text: the file's text, in which the line of a wrong field is looked for.
+
+    Raises:
+        UsageError: naming file, field, reason and, where it was found, the line.
+
+    """
     try:
         return kind.model_validate(table)
     except ValidationError as error:
@@ -65,9 +76,9 @@ def check(kind: type[AnyCard], table: dict[str, Any], where: str, text: str | No
 
 
 def line_of(text: str, field: Sequence[str | int]) -> int | None:
-    """Return the line that writes a field, counting from 1: with it, and not without it, the text so far has the field.
+    """Return the number, from 1, of the line that sets a field; None if no single line does.
 
-    None where that is not one line.
+    It is the first line at which the text up to and including it is valid TOML that has the field.
     """
     name = next((part for part in reversed(field) if isinstance(part, str)), "")
     lines = text.split("\n")

@@ -1,4 +1,4 @@
-"""Sweep files: what to train, attack and score."""
+"""Sweep files, which say what to train, attack and score."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ class SweepSpec(Card):
     Attributes:
         datasets: data set names.
         models: model card names; each is trained with ``seeds`` seeds.
-        surrogates: the models adversarial images are crafted on (default: all of ``models``).
+        surrogates: the models that adversarial images are crafted on (default: all of ``models``).
         targets: the models that are scored (default: all of ``models``).
         attacks: attack and suite names.
-        epsilons: perturbation sizes in pixels of [0, 1], in any order, or a text such as ``"0:0.3:0.03"``; see
-            `read_epsilons`. They are kept ascending, and 0 is always scored, as the clean images.
+        epsilons: in pixels of [0, 1], in any order, or a text such as ``"0:0.3:0.03"``; see `read_epsilons`. They are
+            sorted, and 0, the clean images, is always among them.
         images: how many test images (default: all).
         seeds: how many training seeds, 0 to seeds - 1.
-        seed: keys the choice of images and the attacks' random draws.
+        seed: decides the choice of images and the attacks' random draws.
         batch_size: images per crafting batch.
-        precision: what the surrogates' layers compute in while images are crafted; targets answer in float32.
+        precision: the type in which the surrogates' layers compute while images are crafted; targets always predict
+            in float32.
         save_images: whether the adversarial images are kept in the run folder.
 
     """

@@ -1,4 +1,4 @@
-"""Workspaces: folders of cards, found by their files' names and read when they are asked for."""
+"""Workspaces: folders of cards, which are found by their files' names and read when they are needed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,20 @@ from .reading import check, parse_toml, read_text
 
 KINDS: dict[str, type[FileCard]] = {"model": ModelCard, "attack": AttackCard, "suite": SuiteCard}
 # The folders of a workspace. Suites may also stand among the attacks, as they did in the first release. A file of
-# another kind is listed under its folder's, so that whoever asks for it is told what is wrong.
+# a kind that belongs elsewhere counts as one of its folder's kind, so that reading it says where it belongs.
 FOLDERS = {"model": "models", "attack": "attacks", "suite": "attacks/suites"}
 
 
 def read_card(path: Path) -> FileCard:
-    """Read one card file; its name must be its file's name."""
+    """Read one card file.
+
+    Args:
+        path: the file; its name must be the card's name and ``.toml``.
+
+    Raises:
+        UsageError: naming file, field and reason.
+
+    """
     where = shown_path(path)
     text = read_text(path)
     table = parse_toml(text, where)
@@ -51,7 +59,7 @@ _Files = tuple[dict[str, dict[str, Path]], _Twins, str | None]
 
 @dataclass(frozen=True)
 class Shelf(Generic[Found]):
-    """All cards of one kind that a workspace and the package hold, read when they are asked for.
+    """All cards of one kind that a workspace and the package hold; each is read when it is needed.
 
     Attributes:
         kind: the class of the cards.
@@ -121,8 +129,8 @@ class Workspace:
     """A folder with ``models/``, ``attacks/`` and ``attacks/suites/``; the package's own cards are always there too.
 
     A card of the workspace goes before the package's card of the same name. Hyphens and underscores in names are read
-    alike, with a warning. Files whose names begin with a dot are no cards. A file that cannot be read is an error for
-    whoever asks for its card, and for nobody else.
+    alike, with a warning. Files whose names begin with a dot are no cards. A file that cannot be read is an error only
+    where its card is needed.
 
     Args:
         folder: the workspace's folder (default: the current one).
@@ -246,10 +254,13 @@ def _kind_of(path: Path) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _kind_at(path: Path, modified: int) -> str | None:
-    """Find a card's kind; None where it cannot be read, which reading it as a card tells."""
+    """Find a card's kind; None where the file cannot be read: the error is raised when it is read as a card."""
     try:
         text = read_text(path)
-        for part in (text.split("\n[", 1)[0], text):  # a kind stands before all tables, and most of the text is theirs
+        for part in (
+            text.split("\n[", 1)[0],
+            text,
+        ):  # the kind stands before all tables, and these are most of the text
             with suppress(UsageError):
                 kind = parse_toml(part, "").get("kind")
                 return kind if isinstance(kind, str) else None

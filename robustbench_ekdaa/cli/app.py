@@ -36,7 +36,7 @@ Workers = Annotated[
 
 @app.callback(invoke_without_command=True)
 def start(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
-    """Set up nothing; only the version."""
+    """Print the version if it is asked for."""
     if version:
         from .. import __version__
 

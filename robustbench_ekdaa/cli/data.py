@@ -1,4 +1,4 @@
-"""Commands of `data`: what is here, downloading, importing."""
+"""Commands of `data`: status, fetch and import."""
 
 from __future__ import annotations
 

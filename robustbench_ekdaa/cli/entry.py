@@ -1,4 +1,4 @@
-"""The way in and out: sets the process up, runs a command, and turns errors into one line and an exit code."""
+"""The entry point: sets up the process, runs a command, and turns errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .printing import accept_all_text, show_traceback, show_warning, tell
 STOPPED = "stopped; everything finished before is kept. Run the same command again to go on."
 WRONG_PATH = {errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EACCES}
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-NARROWEST = 20  # columns; an environment that says fewer does not know
+NARROWEST = 20  # columns; fewer in $COLUMNS are taken for a mistake
 
 
 def main() -> None:
@@ -38,9 +38,9 @@ def main() -> None:
 
 
 def set_up() -> None:
-    """Make this process, and those that it starts, work in every user's environment."""
+    """Set up this process and the processes it starts, so that they work in every environment."""
     accept_all_text()
-    sys.path[:] = without_working_folder(sys.path)  # what is imported from here on is not looked for there
+    sys.path[:] = without_working_folder(sys.path)  # later imports do not look there
     columns = os.environ.get("COLUMNS", "")
     if columns.isdigit() and int(columns) < NARROWEST:
         del os.environ["COLUMNS"]
@@ -48,7 +48,7 @@ def set_up() -> None:
 
 
 def show_all_warnings() -> None:
-    """Let no warning be an error, here and in workers: that of some library must not end a sweep in its last hour."""
+    """Show warnings instead of raising them, also in workers, so that no library's warning can end a long sweep."""
     warnings.showwarning = show_warning
     sys.warnoptions[:] = [option.replace("error", "default", 1) for option in sys.warnoptions]
     if "error" in os.environ.get("PYTHONWARNINGS", ""):
@@ -58,22 +58,25 @@ def show_all_warnings() -> None:
 
 
 def run(*, debug: bool) -> tuple[int, str]:
-    """Run the command; returns its exit code, and what to say of an error.
+    """Run the command, and return its exit code and the message of an error.
+
+    Args:
+        debug: raise an error instead, so that its traceback is shown.
 
     Raises:
-        Exception: what went wrong, for its traceback to be seen, if `debug` is set.
+        Exception: any error, with `debug`.
     """
     try:
         refuse_empty(sys.argv[1:])
         code = app(standalone_mode=False)
-        if code == 130:  # how some versions of typer say that Ctrl-C was pressed
+        if code == 130:  # some versions of typer return this for Ctrl-C
             raise KeyboardInterrupt
         if sys.stdout is not None:
             sys.stdout.flush()
         return (code if isinstance(code, int) else 0), ""
     except (KeyboardInterrupt, typer.Abort):
         return 130, STOPPED
-    except BrokenPipeError:  # whoever read has seen enough
+    except BrokenPipeError:  # the program that read our output has ended
         return 1, ""
     except Exception as error:
         if debug:
@@ -83,10 +86,10 @@ def run(*, debug: bool) -> tuple[int, str]:
 
 
 def answer(error: Exception) -> tuple[int, str]:
-    """Return the exit code of an error, and what to say of it."""
+    """Return the exit code and the message of an error."""
     if isinstance(error, (UsageError, WorkFailed)):
         return (2 if isinstance(error, UsageError) else 1), str(error)
-    # What the command line's parser says; its classes live in click or in typer, depending on typer's version.
+    # An error of the command line's parser, whose class is click's or typer's, depending on the version of typer.
     if hasattr(error, "format_message"):
         return 2, f"{error.format_message()} `{NAME} --help` shows what there is."
     if isinstance(error, OSError) and error.filename is not None:
@@ -98,7 +101,7 @@ def answer(error: Exception) -> tuple[int, str]:
 
 
 def drop_unwritten() -> None:
-    """Forget what the streams could not take: Python would try once more as it ends, and change the exit code."""
+    """Drop output that could not be written: Python would try again when it ends, and change the exit code."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
@@ -109,7 +112,7 @@ def drop_unwritten() -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C stop what runs, pressed again leave at once: whatever is stored is whole at every instant."""
+    """Let Ctrl-C stop the command, and a second Ctrl-C end the process at once: stored results are always whole."""
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
         yield

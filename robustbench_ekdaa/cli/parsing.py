@@ -1,4 +1,4 @@
-"""What options say: lists, epsilons, indices, sizes and KEY=VALUE; every error names its option."""
+"""Reading the values of options: lists, epsilons, indices, sizes and KEY=VALUE."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import UsageError
 
 
 def refuse_empty(words: Sequence[str]) -> None:
-    """Raise UsageError for a word of the command that is empty: as a path, it would mean the current folder."""
+    """Raise UsageError for an empty word in the command: as a path, it would mean the current folder."""
     for before, word in pairwise(("", *words)):
         option, separator, value = word.partition("=") if word.startswith("--") else (before, "=", word)
         if separator and not value.strip():
@@ -66,6 +66,6 @@ def parse_options(texts: list[str]) -> dict[str, Any]:
             options[key] = json.loads(value)
         except RecursionError:
             raise UsageError(f"--option: {key}: its lists or tables are nested too deep") from None
-        except ValueError:  # no JSON; or a number of more digits than Python reads, which no option takes
+        except ValueError:  # not JSON, or a number with more digits than Python reads
             options[key] = value
     return options

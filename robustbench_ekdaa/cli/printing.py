@@ -1,4 +1,4 @@
-"""How commands print: text is text, whatever is in it, and a stream lacks no letter that ends a command."""
+"""Printing of commands: all text is shown as plain text, in every encoding."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..text import one_line, visible
 
 NARROWEST = 80  # columns of a table
 LONGEST_NAME = 40  # letters up to which names are never broken
-# How our own signs are written where the stream's encoding has none of them.
+# What is written for our own signs where the stream's encoding does not have them.
 SPELLED = {"ε": "eps", "ℓ": "l", "∞": "inf", "±": "+-", "×": "x", "–": "-", "…": "...", "₅": "5", "₀": "0"}
 
 
 def spell(error: UnicodeError) -> tuple[str, int]:
-    r"""Replace what a stream cannot write: our own signs by letters, others by escapes such as ``\u4e2d``."""
+    r"""Replace letters that a stream cannot write: our own signs by `SPELLED`, others by escapes like ``\u4e2d``."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]
@@ -32,11 +32,13 @@ def spell(error: UnicodeError) -> tuple[str, int]:
 
 
 def accept_all_text() -> None:
-    """Let standard output and standard error take every text, whatever their encoding, and all of it or fail."""
+    """Make standard output and error accept every text in any encoding, and raise an error where they lose some."""
     codecs.register_error("spell", spell)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if isinstance(getattr(stream, "buffer", None), io.RawIOBase):  # PYTHONUNBUFFERED loses what a full disk refuses
+        if isinstance(
+            getattr(stream, "buffer", None), io.RawIOBase
+        ):  # with PYTHONUNBUFFERED, text would be lost on a full disk
             whole = io.BufferedWriter(io.FileIO(stream.fileno(), "w", closefd=False))  # the stream stays open
             setattr(sys, name, io.TextIOWrapper(whole, stream.encoding, "spell", line_buffering=True))
         elif hasattr(stream, "reconfigure"):
@@ -44,7 +46,7 @@ def accept_all_text() -> None:
 
 
 def log() -> Console:
-    """Return the console for what is said while a command works."""
+    """Return the console for messages while a command works."""
     return Console(stderr=True)
 
 
@@ -56,7 +58,7 @@ def say(text: object) -> None:
 def show(what: RenderableType) -> None:
     """Print something that rich draws to standard output; text in it must be `Text`."""
     console = Console()
-    console.width = max(console.width, NARROWEST)  # a narrower terminal breaks lines, where rich would leave words out
+    console.width = max(console.width, NARROWEST)  # a narrower terminal breaks the lines; rich would drop words
     console.print(what, soft_wrap=isinstance(what, Text))
 
 

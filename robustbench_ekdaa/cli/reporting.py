@@ -1,4 +1,4 @@
-"""Commands that show what a run holds: report, export."""
+"""Commands that show the results of a run: report and export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several commands do: run a sweep and print its summary, write a report."""
+"""Steps that several commands share: running a sweep and printing its summary, writing a report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def benchmark(run: Path, **means: Any) -> Iterator[Benchmark]:
-    """Give a run with its progress shown on standard error; `means` are those of `Benchmark`."""
+    """Give a run whose progress is shown on standard error; `means` are arguments of `Benchmark`."""
     from ..benchmark import Benchmark
 
     with shown_progress(log()) as progress:

@@ -1,4 +1,4 @@
-"""Commands that compute: train, sweep, score."""
+"""Commands that compute: train, sweep and score."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def train(
     workers: Workers = None,
     debug: Debug = False,
 ) -> None:
-    """Train models; finished ones are kept, stopped ones go on."""
+    """Train models; finished ones are kept, stopped ones are continued."""
     with benchmark(run, workspace=workspace, device=device, workers=workers) as work:
         records = work.train(models, dataset, range(seeds), held_out=held_out, keep_going=True)
     column = "held_out_accuracy" if held_out else "test_accuracy"

@@ -1,4 +1,4 @@
-"""Commands around a workspace: first steps, a new one, what it holds, and tests of its rules."""
+"""Commands about workspaces: quickstart, init, list and check-rule."""
 
 from __future__ import annotations
 

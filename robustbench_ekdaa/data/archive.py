@@ -1,4 +1,4 @@
-"""NPZ archives: reading them with distrust, and writing them whole or not at all.
+"""Reading NPZ archives from anywhere, with every check, and writing them whole or not at all.
 
 An archive holds `train_images`, `train_labels`, `test_images` and `test_labels`, and may hold `classes` (the class
 names) and `title` (what figures call the data set). Other keys are ignored. Nothing is ever unpickled.
@@ -29,10 +29,10 @@ KEYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 @dataclass(frozen=True)
 class ArchiveSummary:
-    """What an archive holds, told without reading its pixels.
+    """What an archive holds, found without reading its pixels.
 
     Attributes:
-        title: its title, or "".
+        title: its title; empty if it has none.
         train: number of training images.
         test: number of test images.
         image_shape: (channels, height, width).
@@ -94,7 +94,15 @@ def read_members(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def summarise(path: Path, *, usual_classes: Sequence[str] = ()) -> ArchiveSummary:
-    """Say what an archive holds from its labels and the heads of its images; raises UsageError as reading does."""
+    """Return what an archive holds, from its labels and the headers of its images.
+
+    Args:
+        path: the file.
+        usual_classes: class names to use if the archive has none and its labels fit.
+
+    Raises:
+        UsageError: as `read_archive` does.
+    """
     where = shown_path(path)
     with _opened(path) as archive:
         _require(_keys(archive), KEYS, where)
@@ -106,7 +114,11 @@ def summarise(path: Path, *, usual_classes: Sequence[str] = ()) -> ArchiveSummar
 
 
 def write_archive(path: Path, arrays: Arrays) -> None:
-    """Write an archive: ``path`` is whole or untouched.
+    """Write an archive: afterwards ``path`` is the whole new file, or what it was before.
+
+    Args:
+        path: the file.
+        arrays: what to write.
 
     Raises:
         WorkFailed: when it cannot be written, such as on a full or read-only disk.
@@ -134,10 +146,10 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         raise UsageError(f"{where}: there is no such file") from None
     except OSError as error:
         raise UsageError(f"{where}: cannot be read ({error.strerror or error})") from None
-    except Exception:  # whatever else zipfile stumbles over in a file that is not a zip file
+    except Exception:  # zipfile raises many kinds of errors for a file that is no zip file
         raise UsageError(f"{where}: not an NPZ archive (numpy.savez writes one), or damaged") from None
     with archive:
-        if not all(name.isprintable() for name in archive.namelist()):  # they stand in one-line messages
+        if not all(name.isprintable() for name in archive.namelist()):  # they appear in messages of one line
             raise UsageError(f"{where}: the names in it are damaged. Make the file again.")
         yield archive
 
@@ -156,7 +168,7 @@ def _require(keys: set[str], wanted: Sequence[str], where: str) -> None:
 
 @contextmanager
 def _reading(archive: zipfile.ZipFile, key: str, where: str) -> Iterator[IO[bytes]]:
-    """Open one member; whatever goes wrong inside becomes one line, for a stranger's file can be wrong in any way."""
+    """Open one member; any error becomes a UsageError of one line, as a file from anywhere may be wrong in any way."""
     try:
         with archive.open(f"{key}.npy") as file:
             yield file

@@ -1,4 +1,4 @@
-"""The one form that pixels and labels from any source are brought into, and the checks on the way."""
+"""Checking pixels and labels from any source, and bringing them into one form."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .hold_out import hold_out
 
 LONGEST_TEXT = 200
 PLAIN_TEXT = f"Give one line of UTF-8 text, of {LONGEST_TEXT} letters at most, without control characters."
-MINIMUM_SIDE = 4  # below it, channels and pixels cannot be told apart by a shape
+MINIMUM_SIDE = 4  # of smaller images, a shape does not say which of its axes are the channels
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
 
-# Archives that circulate under a data set's name without being that data set, by fingerprint: figures must say so.
+# Archives under a data set's name that are not exactly that data set, by fingerprint: figures must say so.
 KNOWN_TITLES = {
     "7360529612dbfe4725e5dfc20a217fdddaaafde47fec17b02859bb5f125e9f3b": "CIFAR-10 (JPEG)",
     "2fbcd24cbd813a4b8c03224fbbb6dd8596b906bc7e5cf1b985ccc2726fd62773": "SVHN (small part)",
@@ -40,7 +40,7 @@ class Arrays:
         test_images: like ``train_images``.
         test_labels: like ``train_labels``.
         classes: the K class names.
-        title: what the source calls itself, or "".
+        title: what the source calls itself; empty if it does not say it.
     """
 
     train_images: NDArray[Any]
@@ -63,7 +63,13 @@ class Arrays:
         return digest.hexdigest()
 
     def dataset(self, name: str, usual_title: str = "") -> Dataset:
-        """Return the data set as tensors, titled by its source, or else as usual, or else by its name."""
+        """Return the data set as tensors.
+
+        Args:
+            name: what cards and the command line call it.
+            usual_title: its title if the source has none (default: the name).
+
+        """
         fingerprint = self.fingerprint()
         return Dataset(
             name=name,
@@ -124,7 +130,7 @@ def dataset_from_arrays(
     classes: Sequence[str] = (),
     title: str = "",
 ) -> Dataset:
-    """Make a data set of one's own from NumPy arrays, checked; the easy way to write a registered function.
+    """Check NumPy arrays and make a data set of them, as a function for `register_dataset` can do.
 
     Args:
         name: what cards and the command line call it.
@@ -140,7 +146,7 @@ def dataset_from_arrays(
 
 
 def plain_title(title: str, source: str) -> str:
-    """Return a title as one line, or ""; raises UsageError for what is none."""
+    """Return a title as one line, empty if it is; raises UsageError for what cannot be a title."""
     line = " ".join(title.split()) if isinstance(title, str) else title
     if line == "" or is_plain_text(line):
         return line
@@ -193,7 +199,7 @@ def _checked_images(images: NDArray[Any], where: str) -> NDArray[Any]:
 
 
 def _advice(images: NDArray[Any]) -> str:
-    """Say how pixels of another type become right ones without losing anything."""
+    """Say how to convert pixels of another type without losing anything."""
     if images.dtype.kind not in "iub" or images.size == 0:
         return "Divide by the largest value a pixel can have, and store as float32."
     if images.max() <= 1:
@@ -246,16 +252,16 @@ def _check_alike(source: str, train: NDArray[Any], test: NDArray[Any]) -> None:
 def class_names(
     source: str, labels: NDArray[np.int64], given: tuple[str, ...], usual: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Return the names given, or the usual ones if the labels fit, or the labels themselves if they have no gap.
+    """Return the names given, else the usual ones if the labels fit, else the labels if none is left out.
 
     Args:
         source: the file or factory, for error messages.
         labels: all labels of both halves, 0 or more.
-        given: the source's own class names; a class that has a name need not occur.
+        given: the source's own class names; there may be more names than classes that occur.
         usual: names of the classes that a source of this name usually has.
 
     Raises:
-        UsageError: when the labels do not fit the names given, leave a number out, or are all one.
+        UsageError: when the labels do not fit the names given, leave a number out, or are of one class only.
     """
     present = np.unique(labels)
     highest = int(present[-1])
@@ -283,7 +289,7 @@ def class_names(
 
 
 def is_plain_text(text: object) -> bool:
-    """Whether a name or title can stand in tables, figures and files: see `PLAIN_TEXT`."""
+    """Whether a text can be a name or title in tables, figures and files: see `PLAIN_TEXT`."""
     if not isinstance(text, str) or not 0 < len(text.strip()) <= LONGEST_TEXT or len(text) > LONGEST_TEXT:
         return False
     return all(unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp") for letter in text)
@@ -294,7 +300,7 @@ def _times(shape: tuple[int, ...]) -> str:
 
 
 def _tensor(images: NDArray[Any]) -> torch.Tensor:
-    """Return (N, H, W, C) pixels as float32 (N, C, H, W), with no other array of that size on the way."""
+    """Return (N, H, W, C) pixels as float32 (N, C, H, W), without a further array of that size."""
     count, height, width, channels = images.shape
     tensor = torch.empty((count, channels, height, width), dtype=torch.float32, device="cpu")
     tensor.copy_(torch.from_numpy(images).permute(0, 3, 1, 2))

@@ -1,4 +1,4 @@
-"""The data sets that have a name from the start."""
+"""The built-in data sets."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def digits() -> Dataset:
 
 
 def _digits_file() -> Path:
-    """Find the scans inside scikit-learn, without importing it: that costs a second and 100 MB in every worker."""
+    """Return scikit-learn's file of digits, without importing scikit-learn (a second and 100 MB in each worker)."""
     package = importlib.util.find_spec("sklearn")
     if package is None or package.origin is None:
         raise UsageError("digits: scikit-learn, which holds them, is not installed. Run `pip install scikit-learn`.")

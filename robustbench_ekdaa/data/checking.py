@@ -1,4 +1,4 @@
-"""Holding what somebody's function returned to what `Dataset` promises."""
+"""Checking that the data set that a registered function returned is what `Dataset` says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from .dataset import Dataset, Split
 
 
 def check_dataset(made: object, where: str) -> Dataset:
-    """Return it; raises UsageError naming half and reason for anything that does not fit."""
+    """Return the data set if it is right.
+
+    Args:
+        made: what the function returned.
+        where: what errors call it.
+
+    Raises:
+        UsageError: naming the split and the reason, for anything that is wrong.
+    """
     if not isinstance(made, Dataset):
         raise UsageError(f"{where}: its function must return a Dataset (got {type(made).__name__})")
     for what, text in (("title", made.title), *(("classes", name) for name in made.classes)):

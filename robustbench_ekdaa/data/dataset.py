@@ -1,4 +1,4 @@
-"""What a data set is here: images in [0, 1], labels, class names, and a fingerprint of the pixels."""
+"""The classes of data sets: images in [0, 1], labels, class names, and a fingerprint of the pixels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Split:
         return len(self.labels)
 
     def copy(self) -> Split:
-        """Return a split of its own tensors, whatever anybody does to these."""
+        """Return a split with copies of the tensors."""
         return Split(self.images.detach().clone(), self.labels.clone())
 
 
@@ -42,7 +42,7 @@ class Dataset:
         test: the images to attack; never used to choose a recipe.
         classes: the K class names.
         fingerprint: hex SHA-256 of pixels, labels and number of classes; it is part of every result's identity.
-        source: what it is loaded by, in any process: FILE.py:FUNCTION, or its name, which is the default.
+        source: by what any process can load it: its name (the default), or FILE.py:FUNCTION.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Dataset:
         return channels, height, width
 
     def copy(self) -> Dataset:
-        """Return a data set of its own tensors, whatever anybody does to these."""
+        """Return a data set with copies of the tensors."""
         return replace(self, train=self.train.copy(), test=self.test.copy())
 
     @property
@@ -75,7 +75,7 @@ class Dataset:
 
     @cached_property
     def _statistics(self) -> tuple[Tensor, Tensor]:
-        # In parts, because a whole data set in float64 would be twice its size.
+        # In parts, because a whole data set in float64 would need twice the memory.
         parts = [self.train.images[start : start + 512] for start in range(0, len(self.train), 512)]
         pixels = self.train.images[:, 0].numel()
         mean = torch.stack([part.double().sum((0, 2, 3)) for part in parts]).sum(0) / pixels

@@ -1,8 +1,8 @@
 """Image folders: ``ROOT/train/CLASS/*.png`` and ``ROOT/test/CLASS/*.png``, or ``ROOT/CLASS/*.png`` with a test share.
 
-Every file in a class folder must be a picture: dropping one silently would change the data set. Only hidden files
-(``.name``, ``Thumbs.db``, ``desktop.ini``) are passed over there, and loose files beside class folders. Links that
-lead out of ROOT are refused. Pixels are taken as stored: no rotation by camera notes, no colour profiles.
+Every file in a class folder must be a picture, because leaving one out silently would change the data set. Only hidden
+files (``.name``, ``Thumbs.db``, ``desktop.ini``) and files beside the class folders are ignored. Links that lead out of
+ROOT are refused. Pixels are taken as they are stored: rotation marks and colour profiles are ignored.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ def read_folder(
 ) -> Arrays:
     """Read and check an image folder.
 
-    Class names are the class folders' names, sorted. If every picture is grey, so is the data set; a single picture
-    in colour makes it one in colour. All pictures must have one size, unless ``size`` is given.
+    Class names are the class folders' names, sorted. The data set is grey if every picture is grey, else in colour. All
+    pictures must have the same size, unless ``size`` is given.
 
     Args:
         root: the folder.
-        size: (height, width) in pixels to bring every picture to, bilinear with smoothing, ignoring its proportions.
+        size: (height, width) in pixels to resize every picture to (bilinear with smoothing; proportions may change).
         test_share: share of each class to hold out, for a folder without ``test``.
         seed: keys the choice of held-out pictures.
         progress: shows how far it is.
@@ -96,7 +96,7 @@ def _check_link(path: Path, root: Path) -> None:
 
 
 def _visible(folder: Path, root: Path) -> list[Path]:
-    """What lies in a folder, sorted, without hidden files; a link out of ``root`` is an error."""
+    """Return what is in a folder, sorted, without hidden files; raises UsageError for a link out of ``root``."""
     try:
         entries = sorted(folder.iterdir(), key=lambda path: path.name)
     except OSError as error:
@@ -174,10 +174,10 @@ def _picture(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
 
 
 def _is_deeper(picture: Image.Image) -> bool:
-    """Whether a picture is stored with more than 8 bits a channel, of which Pillow's colour modes keep the upper 8."""
+    """Whether a picture has more than 8 bits a channel; Pillow's colour modes would keep only the upper 8."""
     for codec, _, _, how in getattr(picture, "tile", ()):
         parts = how if isinstance(how, tuple) else (how,)
-        # "RGB;16B" and alike; "BGR;16" are 16 bits for three channels together.
+        # "RGB;16B" and the like; "BGR;16" means 16 bits for three channels together.
         if any(re.match(r"(?!BGR)\w+;16", str(part)) for part in parts):
             return True
         if codec.startswith("ppm") and parts[-1] > 255:  # the largest value of a channel

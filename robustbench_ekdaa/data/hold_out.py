@@ -1,4 +1,4 @@
-"""A fixed choice of images to keep apart, with every class in its share."""
+"""Choosing images to hold out, with the same share of every class."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def hold_out(
     Args:
         labels: the images' classes, shape (N,).
         count: how many to hold out, 0 to N.
-        generator: where the randomness comes from.
+        generator: draws the choice.
 
     Returns:
         The positions kept and the positions held out, each ascending.

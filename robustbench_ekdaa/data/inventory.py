@@ -1,4 +1,4 @@
-"""What data sets there are, where, and how large, said without loading them."""
+"""Which data sets there are, where they are and how large, without loading them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .published import PUBLISHED
 
 @dataclass(frozen=True)
 class DatasetStatus:
-    """What can be said about a data set without loading it; None where only loading would tell.
+    """What is known about a data set without loading it; None for what only loading would show.
 
     Attributes:
         name: what cards and the command line call it.
@@ -48,10 +48,10 @@ def status() -> list[DatasetStatus]:
 
 
 def dataset_status(name: str) -> DatasetStatus:
-    """Return the status of one data set; a damaged archive is told in ``where``, not raised."""
+    """Return the status of one data set; ``where`` says it if an archive is damaged."""
     try:
         return _status(name, imported_names())
-    except UsageError as error:  # the folder cannot be read, which is nothing to the data sets that need none
+    except UsageError as error:  # the folder cannot be read; data sets that are not in it can be used
         if name in PUBLISHED:
             return DatasetStatus(name, PUBLISHED[name].title, f"cannot be used: {error}", False)
         return _status(name, [])
@@ -85,5 +85,5 @@ def _archive_status(name: str, path: Path) -> DatasetStatus:
 
 
 def _known_title(path: Path, classes: tuple[str, ...]) -> str:
-    """Look an untitled archive under a published name up by its pixels: it may be something else of that name."""
+    """Return the title of an archive without one, found by its pixels: it may be another data set of that name."""
     return KNOWN_TITLES.get(read_archive(path, usual_classes=classes).fingerprint(), "")

@@ -1,4 +1,4 @@
-"""Data sets by name: registered ones, the published ones, and the user's own archives."""
+"""Loading data sets by name: registered ones, published ones, and the user's own archives."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def dataset_names() -> list[str]:
     """Return all names that `load_dataset` knows: registered and imported ones, sorted."""
     try:
         imported = imported_names()
-    except UsageError:  # the folder cannot be read; the others are there all the same
+    except UsageError:  # the folder cannot be read; all other data sets can be used
         imported = []
     return sorted({*DATASETS, *imported})
 
@@ -38,8 +38,8 @@ def load_dataset(name: str, *, limit: int | None = None, progress: Progress | No
 
     Args:
         name: one of `dataset_names`, or FILE.py:FUNCTION with a function that returns a `Dataset`.
-        limit: keep only this many images of each split: the first of a fixed random order, so that a smaller limit
-            gives a part of what a larger one gives. A limited data set has a fingerprint of its own.
+        limit: keep only this many images of each split, the first ones in a fixed random order, so that a smaller limit
+            gives a part of what a larger one gives. A limited data set has its own fingerprint.
         progress: shows that something is being read.
 
     Raises:
@@ -54,14 +54,21 @@ def load_dataset(name: str, *, limit: int | None = None, progress: Progress | No
 
 @ordinary_torch(gradients=False)
 def shared_dataset(name: str, *, progress: Progress | None = None) -> Dataset:
-    """Return a data set as this process keeps it (the last two), for code that never writes to its tensors.
+    """Return a data set from this process's cache of two, for code that never writes to its tensors.
 
-    A sweep asks for it once a job; what users get is a copy, or a change of theirs would be in all later results.
+    Every job of a sweep calls this. Users get a copy instead, because a change of theirs would affect later results.
+
+    Args:
+        name: see `load_dataset`.
+        progress: shows that something is being read.
+
+    Raises:
+        UsageError: as `load_dataset` does.
     """
     name = _known(name)
     factory = _factory(name)
     task = (progress or Silent()).task(f"reading {name}", 1)
-    # A registered function's data set is read once; one that may come from an archive, whenever that has changed.
+    # The data set of a registered function is read once; one from an archive is read again when that has changed.
     in_archive = factory is None or (name in PUBLISHED and factory is DATASETS.builtin(name))
     place = (data_folder().absolute(), stamp(archive_path(name))) if in_archive else None
     dataset = _load(name, factory, place)
@@ -70,7 +77,16 @@ def shared_dataset(name: str, *, progress: Progress | None = None) -> Dataset:
 
 
 def load_split(name: str, split: str = "test", limit: int | None = None) -> Split:
-    """Load the ``train`` or ``test`` split of a data set; see `load_dataset` for ``limit``."""
+    """Load one split of a data set into tensors of its own.
+
+    Args:
+        name: see `load_dataset`.
+        split: ``"train"`` or ``"test"``.
+        limit: see `load_dataset`.
+
+    Raises:
+        UsageError: for an unknown split, and as `load_dataset` does.
+    """
     if split not in ("train", "test"):
         raise unknown_name("split", split, ("train", "test"))
     if limit is not None:
@@ -89,7 +105,7 @@ def _known(name: str) -> str:
 
 
 def _factory(name: str) -> Callable[..., Any] | None:
-    """Return what makes the data set, or None for an archive of the user's."""
+    """Return the function that makes the data set, or None for an archive of the user."""
     if name in DATASETS.names() or is_file_reference(name):
         return DATASETS.get(name)
     if name in imported_names():
@@ -103,7 +119,7 @@ def _load(name: str, factory: Callable[..., Any] | None, place: tuple[Path, Stam
         assert place is not None
         return replace(read_archive(place[0] / f"{name}.npz").dataset(name), source=name)
     made = check_dataset(_made(name, factory), f"data set {shown(name)}")
-    made = replace(made.copy(), source=name)  # the function may keep its tensors, and write to them
+    made = replace(made.copy(), source=name)  # a copy, because the function may keep its tensors and write to them
     if not is_file_reference(name):
         return replace(made, name=name)
     check_name(made.name)
@@ -115,7 +131,7 @@ def _made(name: str, factory: Callable[..., Any]) -> object:
         return factory()
     except (UsageError, WorkFailed):
         raise
-    except (Exception, SystemExit) as error:  # somebody's function may raise anything
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
         raise UsageError(f"data set {shown(name)}: its function failed ({type(error).__name__}: {error})") from error
 
 

@@ -1,4 +1,4 @@
-"""Where data sets lie on this computer: the data folder, and one archive in it per data set."""
+"""Where data sets are on this computer: the data folder, with one archive in it per data set."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def data_folder() -> Path:
 
 
 def archive_path(name: str) -> Path:
-    """Return where the archive of the data set ``name`` lies or would lie.
+    """Return the path of the archive of a data set, which need not exist.
+
+    Args:
+        name: the data set's name.
 
     Raises:
         UsageError: when ``name`` is not a plain name; a path such as ``../x`` never leads out of the folder.
@@ -34,7 +37,7 @@ def archive_path(name: str) -> Path:
 
 
 def check_name(name: object) -> None:
-    """Raise UsageError for what is not a plain name of a file that any file system can hold."""
+    """Raise UsageError for what is not a plain name that every file system accepts."""
     if not isinstance(name, str) or not is_plain(name):
         raise UsageError(
             f"data set name {shown(name)}: must be letters, digits, '_', '-', '+' or '.', starting with a letter or "

@@ -29,7 +29,7 @@ CIFAR10_TEST = "test_batch.bin"
 
 @dataclass(frozen=True)
 class Published:
-    """What is known of a published data set before a file of it is read.
+    """What is known of a published data set before its files are read.
 
     Attributes:
         name: what cards and the command line call it.
@@ -55,11 +55,15 @@ class Published:
 
     def is_in(self, folder: Path) -> bool:
         """Whether all its files are there."""
-        return all(os.path.isfile(folder / file) for file in self.files)  # False too where it cannot be looked for
+        return all(os.path.isfile(folder / file) for file in self.files)  # also False if the folder cannot be read
 
 
 def read_published(published: Published, folder: Path) -> Arrays:
-    """Read a published data set from the files its download left in ``folder``; never downloads.
+    """Read a published data set from its downloaded files; nothing is downloaded.
+
+    Args:
+        published: the data set.
+        folder: where its files are.
 
     Raises:
         UsageError: when the files are not there, damaged or incomplete.
@@ -77,7 +81,7 @@ def read_published(published: Published, folder: Path) -> Arrays:
         train, test = published.read(folder)
     except UsageError:
         raise
-    except Exception as error:  # the readers of IDX, MAT and binary files fail in many ways on a broken one
+    except Exception as error:  # readers of IDX, MAT and binary files raise many kinds of errors
         raise UsageError(f"{place}: damaged ({type(error).__name__}: {_one_line(error)}). {advice}") from None
     if (len(train[0]), len(test[0])) != (published.train, published.test):
         raise UsageError(
@@ -88,7 +92,11 @@ def read_published(published: Published, folder: Path) -> Arrays:
 
 
 def download_published(published: Published, folder: Path) -> None:
-    """Download a published data set with its checksums verified; files that are already there are kept.
+    """Download a published data set and verify its checksums; files that are already there are kept.
+
+    Args:
+        published: the data set.
+        folder: where its files go.
 
     Raises:
         WorkFailed: when the network, the checksum or the disk fails.
@@ -98,7 +106,7 @@ def download_published(published: Published, folder: Path) -> None:
         published.download(folder)
     except (UsageError, WorkFailed):
         raise
-    except Exception as error:  # network, checksum, extraction and disk each raise their own kinds
+    except Exception as error:  # network, checksum, extraction and disk raise many kinds of errors
         raise WorkFailed(
             f"{published.name}: download to {shown_path(folder)} failed ({type(error).__name__}: {_one_line(error)}). "
             f"Check network and disk and run it again, or put {published.name}.npz there."

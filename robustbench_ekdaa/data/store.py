@@ -45,7 +45,7 @@ def import_dataset(
         size: (height, width) in pixels to resize every picture of a folder to.
         seed: keys the choice of held-out images.
         replace: allow an archive of that name to be replaced.
-        progress: shows how far it is.
+        progress: shows how far the import is.
 
     Raises:
         UsageError: naming file, key or picture, and reason; or when the name cannot be used.
@@ -79,11 +79,14 @@ def _side(what: str, length: int) -> int:
 def fetch_dataset(name: str) -> DatasetStatus:
     """Download a published data set into the data folder, checksums verified, and read it once to be sure.
 
-    Does nothing when it is there and can be read; what is damaged or missing is fetched again. The download's bars
-    go to standard error.
+    Nothing is done if it is there and can be read; damaged and missing files are fetched again. The download's bars are
+    shown on standard error.
+
+    Args:
+        name: the data set's name.
 
     Raises:
-        UsageError: for a name that has nothing to download, or that an archive would be read for anyway.
+        UsageError: for a name that has nothing to download, or of which an imported archive would be read first.
         WorkFailed: when network, checksum or disk fails.
     """
     name = as_spelled("data set", name, dataset_names())
@@ -103,7 +106,7 @@ def fetch_dataset(name: str) -> DatasetStatus:
 
 
 def _is_whole(published: Published) -> bool:
-    """Whether a published data set is here and readable; damaged files are removed, or a download would keep them."""
+    """Whether a published data set can be read; damaged files are removed, as a download would keep them."""
     if not published.is_in(data_folder()):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, read with distrust, known by digests. Nothing else in the package does these."""
+"""The only place that writes files (whole or not at all), reads safetensors, and makes digests and stamps of files."""
 
 from .reading import Stamp, read_bytes, shown_path, stamp
 from .tensors import FACTS, TensorFile, read_tensors, storable, write_tensors

@@ -1,4 +1,4 @@
-"""Files that somebody names: what they hold, how messages call them, and whether they changed."""
+"""Reading files that a user names, showing their paths, and finding whether they changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_FILES = {
 
 
 def shown_path(path: Path) -> str:
-    """Return a path as short as it can be said from the current folder."""
+    """Return a path for messages: relative to the current folder if it is inside it, else as it is."""
     try:
         return str(path.relative_to(Path.cwd()))
     except (ValueError, OSError):  # elsewhere, or the current folder is gone
@@ -26,13 +26,17 @@ def shown_path(path: Path) -> str:
 
 
 def read_bytes(path: Path, most: int) -> bytes:
-    """Return the content of a regular file of at most `most` bytes.
+    """Return the content of a regular file.
+
+    Args:
+        path: the file.
+        most: the most bytes that it may have.
 
     Raises:
-        UsageError: in one line with the path, for anything else and for what cannot be read.
+        UsageError: naming the path, for a larger file, for a pipe or a device, and for what cannot be read.
     """
     try:
-        kind = stat.S_IFMT(path.stat().st_mode)  # before it is opened, as that waits at a pipe nobody writes to
+        kind = stat.S_IFMT(path.stat().st_mode)  # before it is opened: opening a pipe waits for a writer
         if kind != stat.S_IFREG:
             raise UsageError(f"{shown_path(path)}: cannot be read ({NO_FILES.get(kind, 'it is no file')})")
         with path.open("rb") as file:
@@ -48,7 +52,7 @@ def read_bytes(path: Path, most: int) -> bytes:
 
 
 def stamp(path: Path) -> Stamp | None:
-    """Return what changes when a file does, so that a changed one is read anew; None if there is none."""
+    """Return facts of a file that change when it is changed; None if there is no such file."""
     try:
         facts = path.stat()
     except OSError:

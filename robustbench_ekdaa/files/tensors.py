@@ -1,6 +1,6 @@
-"""Tensors and facts in safetensors files, sealed by a digest of all their bytes.
+"""Reading and writing safetensors files that hold tensors, facts, and a digest of all bytes of the file.
 
-The digest is no signature: it tells damage and exchanged files, not forgery.
+The digest is no signature: it detects damaged and exchanged files, not forged ones.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class TensorFile:
 
     Attributes:
         tensors: by name, on the CPU.
-        facts: what this tool wrote beside them, as plain data; None for a file of another tool. Under "digest" there is
-            the digest of the whole file, and it was found right; files of early releases have none.
+        facts: what this tool wrote beside them, as plain data; None for a file of another tool. "digest" is the digest
+            of the whole file, which was checked; files of early releases have none.
         header: the other entries of the header's metadata.
     """
 
@@ -58,7 +58,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any])
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    mark = secrets.token_hex(32)  # stands where the digest will, and nowhere else
+    mark = secrets.token_hex(32)  # takes the digest's place in the file until the digest is known
     text = json.dumps({**facts, "digest": mark}, sort_keys=True)
     with whole_file(path) as draft:
         try:
@@ -74,10 +74,13 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any])
 
 
 def storable(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors as safetensors takes them: dense and contiguous on the CPU, and no two in the same memory.
+    """Return tensors as safetensors needs them: dense and contiguous on the CPU, and no two in the same memory.
+
+    Args:
+        tensors: by name.
 
     Raises:
-        TypeError: naming what is no tensor by a name, or a tensor of a kind that no file can hold.
+        TypeError: naming what is no tensor, or has no text as its name, or is of a kind that no file can hold.
     """
     import torch
 
@@ -97,7 +100,7 @@ def storable(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _place(path: Path, digest: str) -> int:
-    """Return where in a safetensors file, counted in bytes, a digest stands; -1 if it does not, or not only once."""
+    """Return the position in bytes of a digest in a safetensors file; -1 unless it is there exactly once."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = file.read(min(length, 100_000_000))
@@ -119,7 +122,7 @@ def read_tensors(path: Path, advice: str = "Remove it and run again.") -> Tensor
 
     Args:
         path: the file.
-        advice: what a message says is to be done with a damaged file.
+        advice: what the message tells people to do with a damaged file.
 
     Raises:
         UsageError: naming the file and the reason, for one that is missing, damaged, or not what its digest says.
@@ -131,7 +134,7 @@ def read_tensors(path: Path, advice: str = "Remove it and run again.") -> Tensor
         before = path.stat()
         if not stat.S_ISREG(before.st_mode):
             raise UsageError(f"{where}: is not a regular file")
-        # To open it here says more of what it may not read than the library does, which reads no names but UTF-8 ones.
+        # Opened here, because Python's errors say more than the library's, which can open only names in UTF-8.
         with path.open("rb") as opened, safe_open(_utf_8(opened, path), framework="pt") as file:
             header = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
@@ -155,7 +158,7 @@ def read_tensors(path: Path, advice: str = "Remove it and run again.") -> Tensor
 
 
 def _utf_8(opened: IO[bytes], path: Path) -> str:
-    """Return a name in UTF-8 for an open file: its own, or that of its descriptor."""
+    """Return a name in UTF-8 for an open file: its own name, or that of its descriptor."""
     name = str(path)
     return name if name == name.encode("utf-8", "replace").decode("utf-8") else f"/dev/fd/{opened.fileno()}"
 

@@ -1,7 +1,7 @@
-"""Private folders for unfinished files, and what killed processes left of them.
+"""Private folders for unfinished files, and the removal of those that killed processes left behind.
 
-A private folder is made under a name nobody can guess, so no link can be planted in it; and it is locked for as long as
-its process lives, so that `tidy` can tell the leftovers of killed processes from work in progress.
+A private folder has a random name, so that nobody can put a link into it beforehand. It is locked while its process
+lives, so that `tidy` removes only the folders of killed processes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 NAMES = re.compile(r"\.robustbench-ekdaa\.[0-9a-f]{16}\.tmp")
-BEFORE = "before"  # where a private folder holds a folder that is just being replaced
+BEFORE = "before"  # the part of a private folder that holds a folder while it is being replaced
 
 
 @contextmanager
 def private_folder(parent: Path) -> Iterator[Path]:
-    """Give a private folder in `parent`; it goes at the end, with what is still in it."""
+    """Give a private folder in `parent`; it is removed at the end, with everything in it."""
     room, lock = _locked_folder(parent)
     try:
         yield room
@@ -38,14 +38,14 @@ def _locked_folder(parent: Path) -> tuple[Path, int]:
         room.mkdir(0o700)
         try:
             lock = os.open(room, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:  # another process's `tidy` was faster than our lock
+        except FileNotFoundError:  # another process's `tidy` removed it before we had locked it
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # and here it is about to be
+        except BlockingIOError:  # and here it is about to remove it
             os.close(lock)
             continue
-        except OSError:  # a file system without locks: nothing is ever tidied there
+        except OSError:  # a file system without locks, on which `tidy` removes nothing
             pass
         if room.exists():
             return room, lock
@@ -53,11 +53,11 @@ def _locked_folder(parent: Path) -> tuple[Path, int]:
 
 
 def tidy(folder: Path, others: str = "") -> None:
-    """Remove what killed processes left in a folder; what a living process holds stays, and what is not ours.
+    """Remove what killed processes left in a folder, but nothing of living processes or other programs.
 
     Args:
-        folder: where to look, not in its folders.
-        others: a pattern of the names of unfinished files in early releases; those go when they are an hour old.
+        folder: where to look; its subfolders are not searched.
+        others: a pattern of the names of unfinished files of early releases; these are removed when an hour old.
     """
     try:
         entries = list(os.scandir(folder))
@@ -81,7 +81,7 @@ def _remove_unheld(room: Path) -> None:
             if not os.path.lexists(room.parent / before.name):
                 before.rename(room.parent / before.name)
         shutil.rmtree(room, ignore_errors=True)
-    except OSError:  # somebody works in it, or the file system has no locks
+    except OSError:  # a process works in it, or the file system has no locks
         return
     finally:
         os.close(lock)

@@ -1,4 +1,4 @@
-"""New files and folders: whole or not at all, and only in the place of files and folders."""
+"""Writing files and folders whole or not at all, and replacing nothing but files and folders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..errors import UsageError, WorkFailed
 from .reading import shown_path
 from .unfinished import BEFORE, private_folder, tidy
 
-STANDARD_OUTPUT = "-"  # what an --out is called that is no file
+STANDARD_OUTPUT = "-"  # as the value of --out
 KEY = "[0-9a-f]{16}"
 
 
@@ -27,8 +27,8 @@ def clear_errors(path: Path, *, kept: str = "everything finished before is kept"
 
     Args:
         path: what is written.
-        kept: what the line says of the loss and of what to do.
-        misuse: for a path that somebody chose, what to choose instead.
+        kept: what the message says about what is kept and what to do.
+        misuse: for a path that the user chose, what the message says to choose instead.
 
     Raises:
         WorkFailed: for a disk that is full or failing; without `misuse`, for any other reason too.
@@ -36,7 +36,7 @@ def clear_errors(path: Path, *, kept: str = "everything finished before is kept"
     """
     try:
         yield
-    except BrokenPipeError:  # whoever reads what we print has seen enough
+    except BrokenPipeError:  # the program that read our output has ended
         raise
     except OSError as error:
         said = f"{shown_path(path)}: could not be written ({error.strerror or error})"
@@ -47,13 +47,16 @@ def clear_errors(path: Path, *, kept: str = "everything finished before is kept"
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give an empty file to write; it takes the place of `path` only when all went well.
+    """Give an empty file to write, which replaces `path` at the end if there was no error.
 
-    The new file has the permissions that the process's umask gives, and is on the disk before it has its name. It
-    takes the place of a symbolic link, not of what that points to. Folders are made.
+    The new file has the permissions that the process's umask gives, and is on the disk before it gets its name. If
+    `path` is a symbolic link, the link is replaced, not the file that it points to. Missing folders are made.
+
+    Args:
+        path: the file to write.
 
     Raises:
-        OSError: when it cannot be written, or when something else than a regular file is there.
+        OSError: when it cannot be written, or when `path` is anything but a regular file.
     """
     _refuse_special(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,10 +64,10 @@ def whole_file(path: Path) -> Iterator[Path]:
         draft = room / "file"
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         mode = stat.S_IMODE(os.fstat(handle).st_mode)
-        os.fchmod(handle, 0o600)  # a umask may even forbid to write
+        os.fchmod(handle, 0o600)  # because a umask may even forbid writing
         os.close(handle)
         yield draft
-        draft.chmod(mode)  # some libraries put a private file of their own in the place of the one that they are given
+        draft.chmod(mode)  # some libraries replace the file by one with other permissions
         _flush(draft)
         draft.replace(path)
 
@@ -91,13 +94,13 @@ def _flush(path: Path) -> None:
 
 @contextmanager
 def output_file(path: Path | str, misuse: str = "Choose another --out, or - for standard output.") -> Iterator[Path]:
-    """Give an empty file to write what somebody asked for with ``--out``; see `whole_file`.
+    """Give an empty file to write for the option ``--out``; see `whole_file`.
 
-    A symbolic link is followed: what it points to is replaced, and the link stays.
+    A symbolic link is followed: the file that it points to is replaced, and the link stays.
 
     Args:
-        path: where it goes; ``-`` is standard output.
-        misuse: what the line says for a path that cannot be written.
+        path: the file; ``-`` is standard output.
+        misuse: what the message says to do about a path that cannot be written.
 
     Raises:
         UsageError: for a path inside a run folder, or that cannot be written.
@@ -111,7 +114,7 @@ def output_file(path: Path | str, misuse: str = "Choose another --out, or - for 
     path = Path(path)
     with clear_errors(path, kept="nothing that was there is lost. Free some space and try again.", misuse=misuse):
         refuse_run_folder(path)
-        _refuse_special(path)  # before links are followed: /dev/stdout is one that leads to no name
+        _refuse_special(path)  # before links are followed: /dev/stdout is a link without a target that has a name
         target = Path(os.path.realpath(path))
         tidy(target.parent, rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}\.partial")
         with whole_file(target) as draft:
@@ -130,9 +133,12 @@ def _print(path: Path) -> None:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Give an empty folder to fill; it takes the place of `folder`, and of all in it, only when all went well.
+    """Give an empty folder to fill, which replaces `folder` with all its content at the end if there was no error.
 
-    Where the system can, the two change places in one step, so that one of them is there at any time.
+    Where the system supports it, the two are exchanged in one step, so that one of them is there at any time.
+
+    Args:
+        folder: the folder to write.
 
     Raises:
         OSError: when it cannot be written.
@@ -151,7 +157,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two folders change places in one step; return whether it was done, which not every system can."""
+    """Exchange two folders in one step; return False if the system does not support it."""
     import ctypes
 
     try:
@@ -163,7 +169,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _replace_in_two_steps(draft: Path, target: Path, aside: Path) -> None:
-    """Put a finished folder in the place of another; if that fails, the other stays."""
+    """Replace a folder by a finished one; if that fails, it stays as it was."""
     aside.mkdir()
     before = target.rename(aside / target.name)  # if we are killed here, `tidy` puts it back
     try:
@@ -177,7 +183,13 @@ def _replace_in_two_steps(draft: Path, target: Path, aside: Path) -> None:
 
 
 def refuse_run_folder(path: Path, advice: str = "Choose another --out.") -> None:
-    """Raise UsageError for a place in a run folder: only trainings and sweeps write there."""
+    """Raise UsageError for a path in a run folder, where only trainings and sweeps may write.
+
+    Args:
+        path: where somebody wants to write.
+        advice: what the message says to do instead.
+
+    """
     for place in (Path(os.path.abspath(path)), Path(os.path.realpath(path))):
         for folder in (place, *place.parents):
             if is_run_folder(folder):
@@ -188,7 +200,7 @@ def refuse_run_folder(path: Path, advice: str = "Choose another --out.") -> None
 
 
 def is_run_folder(folder: Path) -> bool:
-    """Whether a folder holds a results store, or models or logs of a training that had no time to make one."""
+    """Whether a folder holds a results store, or models or logs of a training that was stopped before it made one."""
     if os.path.lexists(folder / "results.sqlite"):
         return True
     names = rf"{KEY}(\.partial)?\.safetensors|{KEY}\.jsonl"

@@ -1,4 +1,4 @@
-"""Networks: ordered blocks of a layer, an activation and pooling; pure forward passes that return logits."""
+"""Networks: ordered blocks of a layer, an activation and pooling, with a pure forward pass that returns logits."""
 
 from .activations import ACTIVATIONS, Activation, signum_backward
 from .build import build_network, check_network, network_blocks

@@ -1,4 +1,4 @@
-"""Activations: a forward function and its derivative, and what autograd is told of the ones that have none."""
+"""Activations with their derivatives, and what autograd uses where an activation has none."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _SIGNUM_BACKWARD: ContextVar[tuple[BackwardMode, float]] = ContextVar("signum_ba
 def signum_backward(mode: BackwardMode, k: float = 1.0) -> Iterator[None]:
     """Choose what autograd uses for the derivative of signum in forward passes made inside this context.
 
-    The forward values are always the exact signs; only whoever differentiates decides what stands in for the
-    derivative, and nothing of it is kept in a model.
+    The forward values are always the exact signs. The choice belongs to the code that differentiates: nothing of it is
+    kept in a model.
 
     Args:
-        mode: ``"zero"``, the true derivative almost everywhere and the default outside any context;
+        mode: ``"zero"``, the true derivative almost everywhere, which is also used outside any context;
             ``"straight_through"``, 1 where abs(h) <= 1 and 0 elsewhere (Courbariaux et al. 2016, arXiv:1602.02830);
             ``"tanh"``, the derivative k (1 - tanh(k h)^2) of tanh(k h).
         k: steepness of the tanh.
@@ -72,8 +72,8 @@ class Activation:
 
     Attributes:
         forward: h -> z = phi(h).
-        derivative: (h, z) -> phi'(h), given both so that each can use the cheaper one.
-        differentiable: whether the derivative says anything; signum's is zero wherever it exists.
+        derivative: (h, z) -> phi'(h); it is given h and z so that it can use the cheaper one.
+        differentiable: whether the derivative is of use; signum's is zero wherever it exists.
 
     """
 

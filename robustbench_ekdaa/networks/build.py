@@ -1,4 +1,4 @@
-"""From a card's description to a network with its starting weights."""
+"""Building a network with its first weights from a card's description."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from .network import Block, Network, Pooling
 
 
 def network_blocks(spec: NetworkSpec) -> list[BlockSpec]:
-    """Return a specification's blocks, a preset looked up, with the default activation and bias filled in.
+    """Return the blocks of a network, with activation and bias filled in where a block does not say them.
+
+    Args:
+        spec: the network's description in a card.
 
     Raises:
         UsageError: for an unknown preset, or one that does not make a list of blocks.
@@ -32,7 +35,7 @@ def network_blocks(spec: NetworkSpec) -> list[BlockSpec]:
 
 
 def preset_blocks(name: str, beside: Path | None = None) -> list[BlockSpec]:
-    """Return the blocks of a named network; its function may be anybody's, in a file beside the card."""
+    """Return the blocks of a named network, or of FILE.py:FUNCTION with FILE.py beside the card."""
     blocks = build(NETWORKS.get(name, beside), {}, f"preset {name}")
     if not isinstance(blocks, (list, tuple)) or not all(isinstance(block, BlockSpec) for block in blocks):
         raise UsageError(f"preset {name}: must return a list of BlockSpec (got {shown(blocks)})")
@@ -83,7 +86,13 @@ def _assemble(spec: NetworkSpec, image_shape: tuple[int, int, int], classes: int
 
 
 def sketch(spec: NetworkSpec, image_shape: tuple[int, int, int], classes: int, where: str = "network") -> Network:
-    """Return the network without weights, on torch's meta device: how large it is can be asked of it.
+    """Return the network without weights, on torch's meta device, from which its size can be computed.
+
+    Args:
+        spec: the network's description in a card.
+        image_shape: (C, H, W).
+        classes: K, the number of logits.
+        where: what errors call it.
 
     Raises:
         UsageError: if it cannot read such images, or is too large to be counted.
@@ -98,7 +107,7 @@ def sketch(spec: NetworkSpec, image_shape: tuple[int, int, int], classes: int, w
 
 
 def check_network(spec: NetworkSpec, image_shape: tuple[int, int, int], classes: int, where: str = "network") -> None:
-    """Raise UsageError if the network cannot read such images; makes no weights."""
+    """Raise UsageError if the network cannot read such images; no weights are made. See `sketch`."""
     sketch(spec, image_shape, classes, where)
 
 
@@ -122,12 +131,12 @@ def build_network(
     """Make a network with Glorot-uniform weights and zero biases.
 
     Args:
-        spec: what a card says.
+        spec: the network's description in a card.
         image_shape: (C, H, W).
         classes: K, the number of logits.
         generator: draws the weights, layer by layer.
         statistics: per-channel mean and standard deviation for the input normalisation (default: 0.5 and 0.25).
-        where: named in errors.
+        where: what errors call it.
 
     Raises:
         UsageError: for an unknown preset or activation, or a network that does not fit the images.

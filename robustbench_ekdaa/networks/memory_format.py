@@ -1,6 +1,6 @@
-"""How maps lie in memory: convolutions and pooling run faster on (N, H, W, C) than on (N, C, H, W), at least on CPUs.
+"""The memory format of maps: convolutions and pooling are faster on (N, H, W, C) than on (N, C, H, W) on CPUs.
 
-What that is worth is measured by benchmarks/memory_format.py.
+benchmarks/memory_format.py measures by how much.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def has_channels_last(maps: Tensor) -> bool:
 
 
 def in_format_of(maps: Tensor, signal: Tensor) -> Tensor:
-    """Return a signal in the memory format of maps of its shape: mixed formats are slow to compute with."""
+    """Return a signal in the memory format of maps of its shape, because computing with mixed formats is slow."""
     return (
         signal.contiguous(memory_format=torch.channels_last) if maps.dim() == 4 and has_channels_last(maps) else signal
     )
@@ -26,7 +26,7 @@ def in_format_of(maps: Tensor, signal: Tensor) -> Tensor:
 
 def with_channels_last(images: Tensor) -> Tensor:
     """Return a copy of images (N, C, H, W) that lies in memory as (N, H, W, C)."""
-    # A mere `contiguous` would leave grey images alone, whose two layouts are the same in memory but not by name.
+    # `contiguous` would return grey images unchanged: their two formats are equal in memory, but have other strides.
     return torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
 
 
@@ -38,7 +38,7 @@ def values_at(maps: Tensor, positions: Tensor) -> Tensor:
 
 
 def put_at(values: Tensor, positions: Tensor, shape: torch.Size) -> Tensor:
-    """Return maps of `shape`, (N, C, H, W), with values (N, C, h, w) at positions that are all different, else zero."""
+    """Return maps of `shape`, (N, C, H, W): values (N, C, h, w) at positions that all differ, and zeros elsewhere."""
     last = has_channels_last(positions)
     samples, channels, height, width = shape
     flat = (samples, height * width, channels) if last else (samples, channels, height * width)
@@ -47,7 +47,7 @@ def put_at(values: Tensor, positions: Tensor, shape: torch.Size) -> Tensor:
 
 
 def _flat(maps: Tensor, last: bool) -> Tensor:
-    """(N, C, H, W) as (N, C, HW), or with channels last as (N, HW, C), so that nothing is copied."""
+    """Return (N, C, H, W) as (N, C, HW), or with channels last as (N, HW, C), without copying."""
     return maps.permute(0, 2, 3, 1).flatten(1, 2) if last else maps.flatten(2)
 
 

@@ -1,4 +1,4 @@
-"""A network as an ordered list of blocks. Its forward pass is pure: images in, logits out, nothing remembered."""
+"""Networks as ordered lists of blocks, whose forward pass maps images to logits and keeps nothing."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Pooling:
 
 @dataclass(frozen=True)
 class Trace:
-    """What one block saw and said in one forward pass.
+    """The inputs and outputs of one block in one forward pass.
 
     Attributes:
-        inputs: what its layer read, (N, C, H, W) or (N, D).
+        inputs: the input of its layer, (N, C, H, W) or (N, D).
         preactivation: h, the layer's output.
         activation: z = phi(h).
         pool_indices: arg-max positions, if it pools by maximum.
@@ -62,7 +62,14 @@ class Trace:
 
 
 class Block(nn.Module):
-    """A convolution or linear layer, an activation, and pooling if any."""
+    """A convolution or linear layer, an activation, and pooling if there is any.
+
+    Args:
+        layer: the layer.
+        activation: the activation's name in `ACTIVATIONS`.
+        pooling: the pooling after the activation.
+
+    """
 
     def __init__(self, layer: nn.Conv2d | nn.Linear, activation: str, pooling: Pooling | None = None) -> None:
         super().__init__()
@@ -93,7 +100,7 @@ class Block(nn.Module):
         return functional.max_pool2d(z, self.pooling.size, self.pooling.stride)
 
     def trace(self, inputs: Tensor) -> tuple[Tensor, Trace]:
-        """Do the same as `forward`, and return what happened on the way."""
+        """Do the same as `forward`, and also return the block's `Trace`."""
         read = self._reads(inputs)
         h: Tensor = self.layer(read)
         z = self.phi.forward(h)
@@ -116,8 +123,15 @@ TraceBlock = Callable[[Block, Tensor], tuple[Tensor, Trace]]
 class Network(nn.Module):
     """Input normalisation, then blocks; the last block is the linear readout.
 
-    Input: float32 in [0, 1], shape (N, C, H, W). Output: logits, shape (N, K). The forward pass never sees labels, and
-    autograd through it gives the true gradient whatever rule trained it.
+    Input: float32 in [0, 1], shape (N, C, H, W). Output: logits, shape (N, K). The forward pass never sees labels.
+    Autograd gives the true gradient, by whatever rule the network was trained.
+
+    Args:
+        blocks: the blocks in order.
+        mean: of each channel, (C,), subtracted from the images.
+        deviation: of each channel, (C,), by which they are then divided.
+        image_shape: (C, H, W).
+
     """
 
     mean: Tensor
@@ -154,7 +168,13 @@ class Network(nn.Module):
         return signal
 
     def trace(self, images: Tensor, step: TraceBlock = Block.trace) -> tuple[Tensor, list[Trace]]:
-        """Return the logits and each block's `Trace`; `step` may keep less of a block than `Block.trace` does."""
+        """Return the logits and each block's `Trace`.
+
+        Args:
+            images: (N, C, H, W) in [0, 1].
+            step: passes one block and returns its trace; it may keep less than `Block.trace` does.
+
+        """
         signal, traces = self.normalise(images), []
         for block in self.block_list:
             signal, trace = step(block, signal)

@@ -45,7 +45,7 @@ def create_workspace(folder: Path) -> list[Path]:
 
 
 def _is_begun(folder: Path) -> bool:
-    """Whether a folder is empty, or holds a part of the template and nothing else."""
+    """Whether a folder is empty, or holds only a part of the template."""
     whole = 0
     for root, folders, names in os.walk(folder):
         for path in (Path(root) / name for name in (*folders, *names)):
