@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from robustbench_ekdaa.data import Dataset, dataset_status, load_dataset
@@ -12,6 +14,11 @@ from robustbench_ekdaa.scoring.outcomes import Outcomes
 
 from .support.made_outcomes import digits_outcomes
 from .support.trained_run import train, write_cards
+
+# With pytest -n every core has a process of tests already, and their children inherit this.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
 # Times tell nothing on a shared machine.
 settings.register_profile("no deadline", deadline=None)

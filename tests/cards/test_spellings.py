@@ -13,9 +13,9 @@ from robustbench_ekdaa.data import dataset_names
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.learning.contract import rule_maker
 from robustbench_ekdaa.networks import network_blocks
-from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.registry import COMPONENTS, NETWORKS, RULES
 
+from ..support.kept_lines import Lines
 from ..support.right_cards import ATTACK, MODEL, write
 
 RELEASED = Path(__file__).parent / "first_release"  # a run on the card kolen-pollack, and what the release exported
@@ -35,14 +35,6 @@ def model(**fields):
 
 def attack(**fields):
     return AttackCard(kind="attack", name="mine", **fields)
-
-
-class Lines(Silent):
-    def __init__(self):
-        self.said = []
-
-    def line(self, text):
-        self.said.append(text)
 
 
 @pytest.fixture
@@ -181,7 +173,7 @@ def test_a_sweep_on_a_run_of_the_first_release_does_nothing_again(released, tmp_
     )
     with pytest.warns(UserWarning, match="kolen_pollack is used"):
         results = rb.sweep(spec, released, workspace=tmp_path, progress=lines)
-    assert any("to do: 0 trainings, 0 craftings, 0 cells" in line for line in lines.said), lines.said
+    assert any("to do: 0 trainings, 0 craftings, 0 cells" in line for line in lines.lines), lines.lines
     assert {path: path.read_bytes() for path in (released / "checkpoints").iterdir()} == before
     named = ["surrogate", "surrogate_rule", "target", "target_rule"]
     pd.testing.assert_frame_equal(results.frame().drop(columns=named), rows.drop(columns=named))
