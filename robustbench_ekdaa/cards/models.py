@@ -217,9 +217,10 @@ class ModelCard(FileCard):
 
     def identity(self, dataset: str) -> dict[str, Any]:
         """Return everything in the card, except its network, that decides what a training on ``dataset`` gives."""
+        rule = RULES.spelled(self.rule)  # once more, as it may have been registered after the card was read
         # Without defaults, so that a field that a later release adds does not change the identity of today's models.
         facts: dict[str, Any] = {
-            "rule": RELEASED_RULES.get(self.rule, self.rule),
+            "rule": RELEASED_RULES.get(rule, rule),
             "rule_options": self.rule_options,
             "recipe": self.recipe(dataset).model_dump(exclude={"notes"}, exclude_defaults=True),
         }

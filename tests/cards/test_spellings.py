@@ -9,11 +9,12 @@ import pytest
 
 import robustbench_ekdaa as rb
 from robustbench_ekdaa.cards import AttackCard, ModelCard, SweepSpec, Workspace
-from robustbench_ekdaa.data import dataset_names
+from robustbench_ekdaa.data import dataset_names, shared_dataset
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.learning.contract import rule_maker
 from robustbench_ekdaa.networks import network_blocks
 from robustbench_ekdaa.registry import COMPONENTS, NETWORKS, RULES
+from robustbench_ekdaa.scoring.plan import plan_sweep
 
 from ..support.kept_lines import Lines
 from ..support.right_cards import ATTACK, MODEL, write
@@ -114,9 +115,20 @@ def test_two_cards_whose_names_differ_in_hyphens_alone_are_refused_with_both_fil
 
 
 def test_a_name_in_both_spellings_is_one_card_in_a_sweep(tmp_path):
+    names = ["kolen-pollack", "ekdaa", "kolen_pollack"]
+    spec = SweepSpec(datasets=["digits"], models=names, attacks=["mi-fgsm", "mi_fgsm"], epsilons=[0.1], seeds=1)
     with pytest.warns(UserWarning, match="is used"):
-        cards = Workspace(tmp_path).expand_models(["kolen-pollack", "ekdaa", "kolen_pollack"])
-    assert [card.name for card in cards] == ["kolen_pollack", "ekdaa"]
+        plan = plan_sweep(spec, Workspace(tmp_path), shared_dataset("digits"))
+    for jobs in (plan.surrogates, plan.targets):
+        assert [job.card.name for job in jobs] == ["kolen_pollack", "ekdaa"]
+    assert [card.name for _, card in plan.attacks] == ["mi_fgsm"]
+
+
+def test_an_attack_on_an_ensemble_is_not_crafted_on_one_card_in_two_spellings(tmp_path):
+    names = ["kolen-pollack", "kolen_pollack"]
+    spec = SweepSpec(datasets=["digits"], models=names, attacks=["ens_fgsm"], epsilons=[0.1], seeds=1)
+    with pytest.warns(UserWarning, match="is used"), pytest.raises(UsageError, match="only kolen_pollack"):
+        plan_sweep(spec, Workspace(tmp_path), shared_dataset("digits"))
 
 
 def test_the_identity_is_the_same_in_either_spelling(tmp_path):
@@ -183,8 +195,13 @@ def test_a_sweep_on_a_run_of_the_first_release_does_nothing_again(released, tmp_
 def test_models_of_the_first_release_and_of_today_were_trained_with_one_rule(released, tmp_path):
     write(tmp_path, MODEL.replace('"backprop"', '"kolen_pollack"'))
     spec = SweepSpec(datasets=["digits"], models=["mine"], attacks=["fgsm"], epsilons=[0.1], images=20, seeds=2)
-    frame = rb.sweep(spec, released, workspace=tmp_path).frame()
-    rules = set(frame["target_rule"])
-    assert rules == {"kolen-pollack", "kolen_pollack"}  # the old model was in no sweep since
-    between = frame[(frame["surrogate"] != frame["target"]) & (frame["surrogate_seed"] != frame["target_seed"])]
-    assert set(between["relation"].dropna()) <= {"same-rule"}
+    (outcomes,) = rb.sweep(spec, released, workspace=tmp_path).outcomes
+    by_rule = {model.rule: key for key, model in outcomes.models.items() if (model.name, model.seed) != ("mine", 0)}
+    assert set(by_rule) == {"kolen-pollack", "kolen_pollack"}  # the old model was in no sweep since
+    assert outcomes.relation(by_rule["kolen-pollack"], by_rule["kolen_pollack"]) == "same-rule"
+
+
+def test_what_is_known_of_a_built_in_rule_is_found_under_its_old_name_without_a_word():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert RULES.builtin("sign-symmetry") is RULES.builtin("sign_symmetry") is not None
