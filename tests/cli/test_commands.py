@@ -279,7 +279,7 @@ def test_a_new_workspace_trains_sweeps_and_plots_its_own_rule_without_touching_t
     assert "cd bench" in out
     monkeypatch.chdir(tmp_path / "bench")
     assert len((tmp_path / "bench" / "models" / "my_rule.py").read_text().splitlines()) <= 35
-    code, out, error = cli("sweep sweep.toml --run runs/first --seeds 1 --images 60 --workers 1")
+    code, out, error = cli("sweep sweep.toml --models my_rule --run runs/first --seeds 1 --images 40 --workers 1")
     assert code == 0, error
     cli("report runs/first --out reports/first")
     cli("export runs/first --out rows.csv")
