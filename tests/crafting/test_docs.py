@@ -35,12 +35,12 @@ def test_the_tables_are_what_the_command_beside_them_writes():
 def written(tmp_path):
     """A workspace that holds the files the page writes out."""
     room = tmp_path / "attacks"
-    room.mkdir()
+    (room / "suites").mkdir(parents=True)
     for block in re.findall(r"```(?:python|toml)\n(.*?)```", GUIDE, re.DOTALL):
         named = re.match(r"# attacks/(\S+)|.*^name = \"(\w+)\"", block, re.DOTALL | re.MULTILINE)
         if (named and "kind" in block) or "@register_component" in block:
             (room / (named[1] or f"{named[2]}.toml")).write_text(block)
-    assert len(list(room.iterdir())) == 3
+    assert len([path for path in room.rglob("*") if path.is_file()]) == 4
     return Workspace(tmp_path)
 
 
@@ -49,6 +49,11 @@ def test_the_card_that_the_page_writes_out_runs_without_code(written, make_netwo
     networks = [make_network(1, seed=seed) for seed in range(2)]
     crafted = next(craft(written.attacks["everything_at_once"], networks, images, labels, [0.1]))
     assert float((crafted.images - images).abs().max()) == pytest.approx(0.1, abs=1e-6)
+
+
+def test_the_suite_that_the_page_writes_out_names_a_suite_and_the_card_of_the_page(written):
+    attacks = written.expand_attacks(["my_favourites"])
+    assert [attack.name for attack in attacks] == ["fgsm", "bim", "everything_at_once"]
 
 
 def test_the_component_that_the_page_writes_out_keeps_the_guarantees(written, case):
