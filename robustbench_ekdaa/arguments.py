@@ -43,7 +43,16 @@ def whole(what: str, value: object, *, least: int = 0, most: int = LARGEST) -> i
 
 
 def whole_numbers(what: str, values: object) -> tuple[int, ...]:
-    """Return a list of whole numbers from 0 up, of any integer types; raises UsageError for anything else."""
+    """Return a list of whole numbers from 0 up.
+
+    Args:
+        what: what the numbers are, for the error message.
+        values: a sequence of what `whole` takes, or an array or tensor of one dimension.
+
+    Raises:
+        UsageError: for anything else.
+
+    """
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) != 1:
         raise UsageError(f"{what}: must be a list of whole numbers (got {shown(values)})")
     return tuple(whole(what, value) for value in values)

@@ -58,7 +58,7 @@ def shown(value: object, width: int = 80) -> str:
     """
     try:
         text = value.isoformat() if isinstance(value, (date, time)) else repr(value)
-    except Exception:  # an integer of more digits than Python writes; somebody's own __repr__
+    except Exception:  # an integer with more digits than Python writes, or an error in the value's __repr__
         text = f"something of type {type(value).__name__}"
     if len(text) > width:
         text = f"{text[: width // 2]}...{text[3 - width // 2 :]}"

@@ -12,7 +12,16 @@ def folded(name: str) -> str:
 
 
 def other_spelling(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that differs from `name` in hyphens and underscores alone; None unless there is one."""
+    """Return the known name that differs from `name` in hyphens and underscores alone.
+
+    Args:
+        name: any name.
+        known: all names there are.
+
+    Returns:
+        the other spelling; None if there is none, and if there are several.
+
+    """
     found = {each for each in known if each != name and folded(each) == folded(name)}
     return found.pop() if len(found) == 1 else None
 

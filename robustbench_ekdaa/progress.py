@@ -21,17 +21,34 @@ class Task(Protocol):
     """A progress bar."""
 
     def advance(self, amount: int = 1, note: str | None = None) -> None:
-        """Move the bar by ``amount`` units and, if given, replace the note beside it."""
+        """Move the bar on.
+
+        Args:
+            amount: by how many units.
+            note: a text to show beside the bar (default: the one that is there).
+
+        """
 
 
 class Progress(Protocol):
     """Something that can show bars and lines."""
 
     def task(self, label: str, total: int) -> Task:
-        """Start a bar of ``total`` units."""
+        """Start a bar and return it.
+
+        Args:
+            label: what it shows the progress of.
+            total: its units.
+
+        """
 
     def line(self, text: str) -> None:
-        """Print one line that stays."""
+        """Print one line that stays.
+
+        Args:
+            text: the line.
+
+        """
 
 
 class _SilentTask:

@@ -127,9 +127,18 @@ def is_file_reference(name: str) -> bool:
 
 
 def referenced_file(name: str, beside: Path | None = None) -> Path:
-    """Return the file that FILE.py:ATTRIBUTE names; raises UsageError when it does not exist."""
+    """Return the file that FILE.py:ATTRIBUTE names.
+
+    Args:
+        name: FILE.py:ATTRIBUTE.
+        beside: the folder in which a relative FILE.py is looked for (default: the current one).
+
+    Raises:
+        UsageError: when there is no such file.
+
+    """
     path = Path(name.rpartition(":")[0])
-    with suppress(RuntimeError):  # "~" of nobody
+    with suppress(RuntimeError):  # "~" where there is no home folder
         path = path.expanduser()
     path = path if path.is_absolute() or beside is None else beside / path
     try:
@@ -144,12 +153,12 @@ def referenced_file(name: str, beside: Path | None = None) -> Path:
 
 
 def referenced_source(name: str, beside: Path | None = None) -> bytes:
-    """Return the content of the file that FILE.py:ATTRIBUTE names; raises UsageError when it cannot be read."""
+    """Return the content of the file that FILE.py:ATTRIBUTE names; see `referenced_file`."""
     return read_bytes(referenced_file(name, beside), MOST_SOURCE)
 
 
 def referenced_digest(name: str, beside: Path | None = None) -> str:
-    """Return the SHA-256 of the file that FILE.py:ATTRIBUTE names; raises UsageError when it cannot be read."""
+    """Return the SHA-256 of the file that FILE.py:ATTRIBUTE names; see `referenced_file`."""
     return hashlib.sha256(referenced_source(name, beside)).hexdigest()
 
 
@@ -158,6 +167,14 @@ def load_from_file(name: str, beside: Path | None = None) -> Callable[..., Any]:
 
     The module's name holds a hash of the file's path and content, so that an edited file is imported again and two
     files never share a module.
+
+    Args:
+        name: FILE.py:ATTRIBUTE.
+        beside: the folder in which a relative FILE.py is looked for (default: the current one).
+
+    Raises:
+        UsageError: when there is no such file or attribute, or an error in the file's code.
+
     """
     path = referenced_file(name, beside)
     attribute = name.rpartition(":")[2]

@@ -146,7 +146,7 @@ def shared_recipe(dataset: str, training: dict[str, Any]) -> Any:
             )
         shared = written[source]
     if not isinstance(shared, (dict, Recipe)):
-        return shared  # what is wrong with it is said where it is written
+        return shared  # the error is raised where it is written
     if other := sorted(set(recipe) - {"as", "notes"}):
         raise ValueError(f"training.{dataset}.{other[0]}: a recipe is taken whole; beside as stand only notes")
     return {**dict(shared), "notes": recipe.get("notes", "")}
@@ -217,7 +217,7 @@ class ModelCard(FileCard):
 
     def identity(self, dataset: str) -> dict[str, Any]:
         """Return everything in the card, except its network, that decides what a training on ``dataset`` gives."""
-        rule = RULES.spelled(self.rule)  # once more, as it may have been registered after the card was read
+        rule = RULES.spelled(self.rule)  # again, because it may have been registered after the card was read
         # Without defaults, so that a field that a later release adds does not change the identity of today's models.
         facts: dict[str, Any] = {
             "rule": RELEASED_RULES.get(rule, rule),

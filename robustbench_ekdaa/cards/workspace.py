@@ -128,7 +128,7 @@ def builtin_workspace() -> Path:
 class Workspace:
     """A folder with ``models/``, ``attacks/`` and ``attacks/suites/``; the package's own cards are always there too.
 
-    A card of the workspace goes before the package's card of the same name. Hyphens and underscores in names are read
+    A card of the workspace replaces the package's card of the same name. Hyphens and underscores in names are read
     alike, with a warning. Files whose names begin with a dot are no cards. A file that cannot be read is an error only
     where its card is needed.
 

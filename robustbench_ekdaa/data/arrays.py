@@ -154,7 +154,15 @@ def plain_title(title: str, source: str) -> str:
 
 
 def pixel_shape(shape: tuple[int, ...], where: str) -> tuple[int, int, int, int]:
-    """Return the (N, H, W, C) that stored images of ``shape`` have; raises UsageError when they can have none."""
+    """Return the shape of images as (N, H, W, C).
+
+    Args:
+        shape: as they are stored: (N, H, W), (N, H, W, C) or (N, C, H, W).
+        where: what errors call the images.
+
+    Raises:
+        UsageError: for any other shape.
+    """
     if len(shape) == 3 and min(shape[1:]) >= MINIMUM_SIDE:
         return shape[0], shape[1], shape[2], 1
     if len(shape) == 4 and shape[3] in (1, 3) and min(shape[1:3]) >= MINIMUM_SIDE:
@@ -211,7 +219,15 @@ def _advice(images: NDArray[Any]) -> str:
 
 
 def checked_labels(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
-    """Return labels as int64 of shape (N,); raises UsageError when they are not whole numbers from 0 on."""
+    """Return labels as int64 of shape (N,).
+
+    Args:
+        labels: integers from 0 up, of shape (N,) or (N, 1).
+        where: what errors call the labels.
+
+    Raises:
+        UsageError: for any other labels.
+    """
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:

@@ -76,7 +76,7 @@ def read_published(published: Published, folder: Path) -> Arrays:
             f"or put {name}.npz in {shown_path(folder)}."
         )
     place = f"{name} in {shown_path((folder / published.files[0]).parent)}"
-    advice = f"Run `robustbench-ekdaa data fetch {name}` to get it anew."
+    advice = f"Run `robustbench-ekdaa data fetch {name}` to get it again."
     try:
         train, test = published.read(folder)
     except UsageError:

@@ -113,7 +113,13 @@ def check_network(spec: NetworkSpec, image_shape: tuple[int, int, int], classes:
 
 @torch.no_grad()
 def glorot_(weight: Tensor, generator: torch.Generator) -> Tensor:
-    """Fill a weight, or a feedback tensor of its shape, with Glorot and Bengio's (2010) uniform numbers, in place."""
+    """Fill a tensor in place with the uniform random numbers of Glorot and Bengio (2010), and return it.
+
+    Args:
+        weight: a weight, or a feedback tensor of its shape: (outputs, inputs, ...).
+        generator: draws the numbers.
+
+    """
     receptive = math.prod(weight.shape[2:])
     bound = math.sqrt(6.0 / ((weight.shape[0] + weight.shape[1]) * receptive))
     # Drawn on the CPU, so that a seed gives the same start on every device.

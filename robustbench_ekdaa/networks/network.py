@@ -22,14 +22,21 @@ class Pooling:
     stride: int
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Pool (N, C, H, W); also return the arg-max positions of max pooling."""
+        """Pool maps (N, C, H, W), and also return the arg-max positions, which are None in average pooling."""
         if self.kind == "average":
             return functional.avg_pool2d(z, self.size, self.stride), None
         pooled, indices = torch.ops.aten.max_pool2d_with_indices(z, [self.size] * 2, [self.stride] * 2)
         return pooled, indices
 
     def backward(self, signal: Tensor, z: Tensor, indices: Tensor | None) -> Tensor:
-        """Send a signal at the pooled map back to the map before: by the arg-max positions, or spread evenly."""
+        """Send a signal back through the pooling: to the arg-max positions, or evenly to all positions.
+
+        Args:
+            signal: at the pooled map, (N, C, h, w).
+            z: the map before pooling, (N, C, H, W).
+            indices: the arg-max positions that `forward` returned.
+
+        """
         size, stride = [self.size] * 2, [self.stride] * 2
         sent: Tensor
         if indices is None:
@@ -108,7 +115,13 @@ class Block(nn.Module):
         return output, Trace(read, h, z, indices, inputs.shape)
 
     def unpool(self, signal: Tensor, trace: Trace) -> Tensor:
-        """Send a signal at the block's output, in the shape the next layer read it, back to its activation z."""
+        """Send a signal at the block's output back through the pooling to the activation z, and return it in z's shape.
+
+        Args:
+            signal: at the block's output, (N, ...) or flattened as the next layer reads it.
+            trace: of the forward pass.
+
+        """
         z = trace.activation
         if self.pooling is None:
             return in_format_of(z, signal.reshape(z.shape))

@@ -128,7 +128,7 @@ def test_fetching_again_needs_no_network_and_a_damaged_file_is_fetched_anew(
     raw = data_home / "FashionMNIST" / "raw"
     (raw / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03 cut")
     with pytest.raises(
-        UsageError, match=r"fashion_mnist in .*raw: damaged \(.*data fetch fashion_mnist` to get it anew"
+        UsageError, match=r"fashion_mnist in .*raw: damaged \(.*data fetch fashion_mnist` to get it again"
     ):
         read_published(PUBLISHED["fashion_mnist"], data_home)
     for path in folder.iterdir():
