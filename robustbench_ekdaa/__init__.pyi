@@ -1,4 +1,5 @@
 # The public interface: the one place where its names are written. `__init__.py` reads this file.
+from . import components as components
 from . import rules as rules
 from .analysis.results import Results as Results
 from .api import check_rule as check_rule

@@ -155,11 +155,11 @@ def craft(
     card = as_workspace(workspace).attacks[attack] if isinstance(attack, str) else attack
     models: list[Any] = list(surrogates) if isinstance(surrogates, (list, tuple)) else [surrogates]
     options: Any = {"seed": seed, "indices": indices, "pool": pool, "targets": targets, "precision": precision}
-    numbers = crafting.radii_of(epsilons)
-    if not numbers:
+    wanted = crafting.checked_epsilons(epsilons)
+    if not wanted:
         raise UsageError("epsilons must be a list of one or more, such as [0.1] (got none)")
-    batches = crafting.craft(card, models, images, labels, numbers, **options)
-    crafting.check_reach(card.norm, images.shape[1:], numbers, card.name)
+    batches = crafting.craft(card, models, images, labels, wanted, **options)
+    crafting.check_epsilons(card.norm, images.shape[1:], wanted, card.name)
     for doubt in crafting.doubts((*card.input, *card.gradient), images.shape):
         warnings.warn(f"{card.name}: {doubt}", stacklevel=2)
     made = list(batches)

@@ -382,15 +382,16 @@ DATASETS = Registry(
     listing="robustbench-ekdaa list datasets",
 )
 
-_PARTS = "robustbench_ekdaa.crafting."
+_CRAFTING = "robustbench_ekdaa.crafting."
+_PARTS = _CRAFTING + "components."
 COMPONENTS = {
     "loss": Registry(
         "attack loss",
         {
-            "cross_entropy": _PARTS + "criteria:cross_entropy",
-            "margin": _PARTS + "criteria:margin",
-            "logit": _PARTS + "criteria:logit",
-            "logit_ratio": _PARTS + "criteria:logit_ratio",
+            "cross_entropy": _PARTS + "losses:cross_entropy",
+            "margin": _PARTS + "losses:margin",
+            "logit": _PARTS + "losses:logit",
+            "logit_ratio": _PARTS + "losses:logit_ratio",
         },
     ),
     "source": Registry(
@@ -427,7 +428,7 @@ COMPONENTS = {
     "update": Registry("attack update", {"plain": _PARTS + "updates:plain", "momentum": _PARTS + "updates:momentum"}),
     "adapter": Registry(
         "attack adapter",
-        {"foolbox": _PARTS + "foolbox_adapter:foolbox_attack", "art": _PARTS + "art_adapter:art_attack"},
+        {"foolbox": _CRAFTING + "adapters.foolbox:foolbox_attack", "art": _CRAFTING + "adapters.art:art_attack"},
     ),
     "step": Registry("attack step", {"steepest": _PARTS + "steps:steepest", "patch_wise": _PARTS + "steps:patch_wise"}),
 }

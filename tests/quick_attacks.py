@@ -22,7 +22,7 @@ OPTIONS = {
     "zoo_l2": {"max_iter": 60, "binary_search_steps": 1},
 }
 SLOW = {"boundary_l2", "cw_l2", "geoda_l2", "signopt_l2", "zoo_l2"}
-RADII = {"linf": [0.05, 0.15], "l2": [0.4, 1.2], "l1": [2.0, 8.0]}
+EPSILONS = {"linf": [0.05, 0.15], "l2": [0.4, 1.2], "l1": [2.0, 8.0]}
 
 
 def quick(name: str) -> AttackCard:

@@ -1,12 +1,12 @@
 """Adversarial examples: threat models, gradients, and the components that attacks are composed of."""
 
 from .archive import AdversarialImages, check_adversarial, load_adversarial, save_adversarial
-from .arguments import Pool, radii_of
+from .arguments import Pool, checked_epsilons
+from .craft import build_attempt, craft
 from .crafted import Crafted
-from .entry import build_attempt, craft
 from .fitting import doubts
 from .surrogates import Precision
-from .threat import check_reach
+from .threat import check_epsilons
 
 __all__ = [
     "AdversarialImages",
@@ -15,10 +15,10 @@ __all__ = [
     "Precision",
     "build_attempt",
     "check_adversarial",
-    "check_reach",
+    "check_epsilons",
+    "checked_epsilons",
     "craft",
     "doubts",
     "load_adversarial",
-    "radii_of",
     "save_adversarial",
 ]

@@ -34,7 +34,7 @@ class AdversarialImages:
 
     Attributes:
         images: float32 (E, N, C, H, W).
-        epsilons: E radii, in pixels of [0, 1].
+        epsilons: E numbers, in pixels of [0, 1].
         norm: "linf", "l2" or "l1".
         indices: positions of the clean images in the test half of their data set, int64 (N,).
         facts: whatever else is known, as plain data: attack, data set, its fingerprint, surrogate, seed; of a file of
@@ -95,23 +95,25 @@ def load_adversarial(
     if not images.numel():
         raise UsageError(f"{where}: images: there are none (got {tuple(images.shape)})")
     wanted = None if epsilons is None else _as_written(epsilons, "epsilons")
-    radii = _agreed(where, "epsilons", _radii(arrays, where), wanted)
-    if len(radii) != len(images):
-        raise UsageError(f"{where}: epsilons: must be {len(images)}, one per batch of images (got {len(radii)})")
-    said = facts.pop("norm", None)
-    if said is not None and norm is not None and said != norm:
-        raise UsageError(f"{where}: norm: the file says {said}, the request {norm}")
-    measured = said or norm
+    sizes = _agreed(where, "epsilons", _epsilons(arrays, where), wanted)
+    if len(sizes) != len(images):
+        raise UsageError(
+            f"{where}: epsilons: must be {len(images)}, one per batch of images (got {len(sizes)})"
+        )
+    stated = facts.pop("norm", None)
+    if stated is not None and norm is not None and stated != norm:
+        raise UsageError(f"{where}: norm: the file says {stated}, the request {norm}")
+    measured = stated or norm
     if measured is None:
         raise UsageError(f"{where}: norm: the file does not say it; give it as linf, l2 or l1")
     if not isinstance(measured, str) or measured not in THREATS:
         raise UsageError(f"{where}: {unknown_name('norm', str(measured), THREATS)}")
-    said_places = arrays["indices"].flatten().tolist() if "indices" in arrays else None
-    places = _agreed(where, "indices", said_places, indices, default=range(images.shape[1]))
+    stated_indices = arrays["indices"].flatten().tolist() if "indices" in arrays else None
+    places = _agreed(where, "indices", stated_indices, indices, default=range(images.shape[1]))
     if len(places) != images.shape[1]:
         raise UsageError(f"{where}: indices: must be {images.shape[1]}, one per image (got {len(places)})")
     chosen = torch.tensor([_position(place, where) for place in places], dtype=torch.int64)
-    return AdversarialImages(images, tuple(radii), measured, chosen, facts)
+    return AdversarialImages(images, tuple(sizes), measured, chosen, facts)
 
 
 def check_adversarial(found: AdversarialImages, clean: Tensor, *, where: str, fingerprint: str | None = None) -> None:
@@ -140,30 +142,30 @@ def check_adversarial(found: AdversarialImages, clean: Tensor, *, where: str, fi
     if len(set(found.epsilons)) != len(found.epsilons):
         raise UsageError(f"{where}: epsilons: one is given twice")
     originals = clean[found.indices]
-    for radius, images in zip(found.epsilons, found.images, strict=True):
-        if not 0 <= radius < float("inf"):
-            raise UsageError(f"{where}: epsilons: must be numbers from 0 up (got {radius})")
-        _check_box(images, found.indices, where, radius)
-        _check_ball(images, originals, found, where, radius)
+    for epsilon, images in zip(found.epsilons, found.images, strict=True):
+        if not 0 <= epsilon < float("inf"):
+            raise UsageError(f"{where}: epsilons: must be numbers from 0 up (got {epsilon})")
+        _check_box(images, found.indices, where, epsilon)
+        _check_ball(images, originals, found, where, epsilon)
 
 
-def _check_box(images: Tensor, indices: Tensor, where: str, radius: float) -> None:
+def _check_box(images: Tensor, indices: Tensor, where: str, epsilon: float) -> None:
     wrong = ~((images >= 0) & (images <= 1)).flatten(1).all(1)
     if bool(wrong.any()):
         place = int(indices[wrong][0])
-        raise UsageError(f"{where}: images: image {place} at epsilon {radius:g} has pixels outside [0, 1], or NaN")
+        raise UsageError(f"{where}: images: image {place} at epsilon {epsilon:g} has pixels outside [0, 1], or NaN")
 
 
-def _check_ball(images: Tensor, originals: Tensor, found: AdversarialImages, where: str, radius: float) -> None:
+def _check_ball(images: Tensor, originals: Tensor, found: AdversarialImages, where: str, epsilon: float) -> None:
     threat = THREATS[found.norm]
     size = threat.size((images - originals).double())
     # Pixels near 1 are 6e-8 apart, and a norm adds that rounding up over the pixels.
     rounding = 1.2e-7 * threat.of_ones(images[0].numel()) if len(images) else 0.0
-    wrong = size > radius * (1 + 1e-5) + rounding
+    wrong = size > epsilon * (1 + 1e-5) + rounding
     if bool(wrong.any()):
         worst = int(size.argmax())
         raise UsageError(
-            f"{where}: images: {int(wrong.sum())} of {len(size)} leave the {found.norm} ball of epsilon {radius:g}, "
+            f"{where}: images: {int(wrong.sum())} of {len(size)} leave the {found.norm} ball of epsilon {epsilon:g}, "
             f"most of all image {int(found.indices[worst])} with {float(size[worst]):.6g}. "
             "Check epsilon, norm, indices, and that no image was rounded to 8 bits or normalised."
         )
@@ -201,17 +203,17 @@ def _read_npz(path: Path, where: str) -> tuple[dict[str, Tensor], dict[str, Any]
     return tensors, facts
 
 
-def _radii(arrays: dict[str, Tensor], where: str) -> list[float] | None:
+def _epsilons(arrays: dict[str, Tensor], where: str) -> list[float] | None:
     for name in ("epsilons", "epsilon"):
         if name in arrays:
             return _as_written(arrays[name].flatten(), f"{where}: {name}")
     return None
 
 
-def _as_written(radii: Iterable[object], where: str) -> list[float]:
+def _as_written(epsilons: Iterable[object], where: str) -> list[float]:
     """Return epsilons as they were meant, so that each has one place in the store: 0.1 in float32 is 0.10000000149."""
     try:
-        return list(read_epsilons(radii))
+        return list(read_epsilons(epsilons))
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
 
@@ -229,14 +231,14 @@ def _position(number: float, where: str) -> int:
 def _agreed(
     where: str,
     what: str,
-    said: Sequence[float] | None,
+    stated: Sequence[float] | None,
     asked: Sequence[float] | None,
     default: Sequence[float] | None = None,
 ) -> list[float]:
     """Return what the file says or the request, which must not differ."""
-    if said is not None and asked is not None and list(said) != list(asked):
+    if stated is not None and asked is not None and list(stated) != list(asked):
         raise UsageError(f"{where}: {what}: the file and the request differ")
-    for numbers in (said, asked, default):
+    for numbers in (stated, asked, default):
         if numbers is not None:
             return list(numbers)
     raise UsageError(f"{where}: {what}: the file does not say them; give them")

@@ -14,9 +14,9 @@ from ..cards import AttackCard, read_epsilons
 from ..computing import ordinary
 from ..errors import UsageError, shown
 from ..randomness import ImageDraws
-from .moment import Scene
+from .components.targets import TARGETS
+from .context import Task
 from .surrogates import PRECISIONS, Surrogate, mean_logits
-from .targets import TARGETS
 from .threat import THREATS
 
 
@@ -90,8 +90,8 @@ class Batch:
         named = [self.labels] if self.targets is None else [self.labels, self.targets]
         return max((int(classes.max()) for classes in named if len(classes)), default=-1)
 
-    def scene(self, attack: AttackCard, surrogates: Sequence[Surrogate], seed: int) -> Scene:
-        """Set the scene; a targeted attack's targets are chosen by the clean logits."""
+    def task(self, attack: AttackCard, surrogates: Sequence[Surrogate], seed: int) -> Task:
+        """Set the task; a targeted attack's targets are chosen by the clean logits."""
         draws = ImageDraws(seed, attack.name, self.indices)
         images, labels = ordinary(self.images), ordinary(self.labels)
         goal = labels
@@ -100,7 +100,7 @@ class Batch:
         elif attack.target is not None and len(images):
             goal = TARGETS[attack.target](mean_logits(surrogates, images), labels, draws)
         mixed = (images, labels) if self.pool is None else (ordinary(self.pool.images), ordinary(self.pool.labels))
-        return Scene(images, labels, goal, mixed, draws, THREATS[attack.norm])
+        return Task(images, labels, goal, mixed, draws, THREATS[attack.norm])
 
 
 def check_card(attack: AttackCard, surrogates: Sequence[nn.Module], *, aimed: bool) -> None:
@@ -163,7 +163,7 @@ def check_precision(precision: object) -> None:
         raise UsageError(f"precision must be {' or '.join(map(repr, PRECISIONS))} (got {shown(precision)})")
 
 
-def radii_of(epsilons: object) -> tuple[float, ...]:
+def checked_epsilons(epsilons: object) -> tuple[float, ...]:
     """Return epsilons as numbers, in the order given."""
     try:
         return read_epsilons(epsilons)

@@ -108,10 +108,12 @@ def _frozen(parts: Sequence[nn.Module]) -> Callable[[], None]:
 
     def undo() -> None:
         for parameter, required in before:
-            parameter.requires_grad_(required)
+            if parameter.requires_grad != required:
+                parameter.requires_grad_(required)
 
-    for parameter in parameters:
-        parameter.requires_grad_(False)
+    for parameter, required in before:
+        if required:
+            parameter.requires_grad_(False)
     return undo
 
 
@@ -128,10 +130,12 @@ def _evaluating(parts: Sequence[nn.Module]) -> Callable[[], None]:
         for part in own:
             part.train()
         for part, training in before:
-            part.training = training
+            if part.training != training:
+                part.training = training
 
     for part in own:
         part.eval()
     for part in parts:
-        part.training = False
+        if part.training:  # setting an attribute of a module takes as long as a small operation
+            part.training = False
     return undo

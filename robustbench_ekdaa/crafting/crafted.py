@@ -14,7 +14,7 @@ class Crafted:
     """The adversarial images of one batch at one epsilon.
 
     Attributes:
-        epsilon: the radius, in pixels of [0, 1].
+        epsilon: the largest size of a perturbation, in pixels of [0, 1].
         images: float32 (N, C, H, W) in [0, 1], within epsilon of the clean ones.
         zero_gradient: bool (N,): whether every gradient the attack saw of an image was exactly zero, so that it had
             nothing to follow; that the image fooled nobody then says nothing about anybody's robustness. Always false

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..cards import Component
-from .inputs import smallest_side
+from .components.inputs import smallest_side
 
 
 def doubts(parts: Iterable[Component], image_shape: Sequence[int]) -> list[str]:

@@ -8,43 +8,43 @@ import torch
 from torch import Tensor
 
 from ..errors import WorkFailed
+from .composition import Composition
+from .context import Budget, Context, Gradient, State, Task
 from .crafted import Crafted
-from .moment import Gradient, Moment, Reach, Scene, State
-from .recipe import Recipe
 from .surrogates import Surrogate, named
 from .threat import largest
 
 
 def follow(
-    recipe: Recipe, surrogates: Sequence[Surrogate], scene: Scene, epsilons: Sequence[float]
+    composition: Composition, surrogates: Sequence[Surrogate], task: Task, epsilons: Sequence[float]
 ) -> Iterator[Crafted]:
     """Run one attack at each epsilon; the first gradient is shared where it is the same."""
-    gradient = FirstStepOnce(recipe.gradient(surrogates)) if recipe.steps else None
+    gradient = FirstStepOnce(composition.gradient(surrogates)) if composition.steps else None
     for epsilon in epsilons:
-        images, steepest = run(recipe, gradient, Moment(scene, Reach(epsilon, recipe.step_for(epsilon))))
+        images, steepest = run(composition, gradient, Context(task, Budget(epsilon, composition.step_for(epsilon))))
         refuse_nan(steepest, surrogates)
         yield Crafted(epsilon, images, steepest == 0)
 
 
-def run(recipe: Recipe, gradient: Gradient | None, moment: Moment) -> tuple[Tensor, Tensor]:
+def run(composition: Composition, gradient: Gradient | None, context: Context) -> tuple[Tensor, Tensor]:
     """Run one attack at one epsilon: the images, and per image the largest slope that any pixel had at any step.
 
     An attack of no steps asked for no slope; its largest counts as infinite.
     """
-    clean, epsilon = moment.scene.images, moment.reach.epsilon
-    project = recipe.threat.ball(clean, epsilon)
+    clean, epsilon = context.task.images, context.budget.epsilon
+    project = composition.threat.ball(clean, epsilon)
     steepest: Tensor | None = None
     adversarial = clean
-    if recipe.start is not None:
-        adversarial = project(recipe.start(clean, moment.within("start")))
+    if composition.start is not None:
+        adversarial = project(composition.start(clean, context.within("start")))
     state: State = {}
-    for step in range(recipe.steps):
-        at = moment.at_step(step)
+    for step in range(composition.steps):
+        context = context.at_step(step)
         assert gradient is not None
-        slope, state = gradient(adversarial, at, state)
+        slope, state = gradient(adversarial, context, state)
         steepest = largest(slope) if steepest is None else steepest.maximum(largest(slope))
-        direction, state = recipe.update(slope, at, state)
-        adversarial, state = recipe.step(adversarial, direction, at, state)
+        direction, state = composition.update(slope, context, state)
+        adversarial, state = composition.step(adversarial, direction, context, state)
         adversarial = project(adversarial)
     return adversarial, clean.new_full((len(clean),), torch.inf) if steepest is None else steepest
 
@@ -68,14 +68,14 @@ class FirstStepOnce:
         self.gradient = gradient
         self.answer: tuple[Tensor, State] | None = None
 
-    def __call__(self, images: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
+    def __call__(self, images: Tensor, context: Context, state: State) -> tuple[Tensor, State]:
         """Return the gradient at ``images``, kept from an earlier epsilon where that is the same thing."""
-        if at.step > 0 or images is not at.scene.images:
-            return self.gradient(images, at, state)
+        if context.step > 0 or images is not context.task.images:
+            return self.gradient(images, context, state)
         if self.answer is None:
-            at.reach.asked = False
-            answer = self.gradient(images, at, state)
-            if at.reach.asked:
+            context.budget.asked = False
+            answer = self.gradient(images, context, state)
+            if context.budget.asked:
                 return answer
             self.answer = answer
         return self.answer

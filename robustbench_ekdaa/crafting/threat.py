@@ -52,6 +52,11 @@ def unit(direction: Tensor) -> Tensor:
     return scaled / column(_l2_size(scaled).clamp_min(FLOOR))
 
 
+def mean_size_one(gradient: Tensor) -> Tensor:
+    """Scale each gradient so that its absolute values average to 1; exactly zero ones stay zero."""
+    return gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp_min(FLOOR)
+
+
 def largest(perturbation: Tensor) -> Tensor:
     """Return the largest absolute value of each image, (N,), whatever the memory layout."""
     return perturbation.abs().amax((1, 2, 3))
@@ -136,13 +141,13 @@ THREATS = {
 }
 
 
-def check_reach(norm: str, image_shape: Sequence[int], epsilons: Sequence[float], what: str) -> None:
+def check_epsilons(norm: str, image_shape: Sequence[int], epsilons: Sequence[float], what: str) -> None:
     """Raise UsageError for an epsilon beyond any change there can be: most often a number whose point got lost.
 
     Args:
         norm: how epsilons are measured.
         image_shape: (C, H, W).
-        epsilons: radii, in pixels of [0, 1].
+        epsilons: sizes of perturbations, in pixels of [0, 1].
         what: whose they are, for the message.
 
     """

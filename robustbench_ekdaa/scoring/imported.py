@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..arguments import whole, whole_numbers
 from ..cards import MOST_SEEDS, NAME, ModelCard, Workspace, content_hash, read_epsilons, shown_path
-from ..crafting import AdversarialImages, check_adversarial, check_reach, load_adversarial
+from ..crafting import AdversarialImages, check_adversarial, check_epsilons, load_adversarial
 from ..data import Dataset, shared_dataset
 from ..errors import UsageError, WorkFailed, shown
 from ..files import Stamp, stamp
@@ -128,7 +128,7 @@ def score_images(
     cards = [workspace.models[model] if isinstance(model, str) else model for model in spec.models]
     dataset, (found, key) = shared_dataset(spec.dataset), spec.load()
     check_adversarial(found, dataset.test.images, where=shown_path(spec.file), fingerprint=dataset.fingerprint)
-    check_reach(found.norm, dataset.image_shape, found.epsilons, shown_path(spec.file))
+    check_epsilons(found.norm, dataset.image_shape, found.epsilons, shown_path(spec.file))
     jobs = training_jobs(cards, dataset, spec.seeds)
     refuse_twins(jobs)
     jobs = tuple({job.key: job for job in jobs}.values())  # a model may be named twice

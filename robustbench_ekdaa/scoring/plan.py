@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..cards import AttackCard, ModelCard, SweepSpec, Workspace, content_hash
-from ..crafting import Precision, build_attempt, check_reach, doubts
+from ..crafting import Precision, build_attempt, check_epsilons, doubts
 from ..data import Dataset
 from ..errors import UsageError
 from ..learning import TrainingJob
@@ -220,7 +220,7 @@ def plan_sweep(spec: SweepSpec, workspace: Workspace, dataset: Dataset) -> Sweep
     cards = workspace.expand_attacks(spec.attacks)
     for card in cards:
         build_attempt(card)  # now, and not after training: what is wrong in a component is found when it is built
-        check_reach(card.norm, dataset.image_shape, spec.epsilons, f"attack {card.name}")
+        check_epsilons(card.norm, dataset.image_shape, spec.epsilons, f"attack {card.name}")
     together = [card.name for card in cards if card.uses_ensemble]
     if together and len({job.card.name for job in surrogates}) < 2:
         raise UsageError(

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_ekdaa.crafting import craft
-from robustbench_ekdaa.crafting.criteria import logit_ratio, margin
-from robustbench_ekdaa.crafting.libraries import seeded
+from robustbench_ekdaa.crafting.adapters.libraries import seeded
+from robustbench_ekdaa.crafting.components.losses import logit_ratio, margin
 from robustbench_ekdaa.crafting.threat import THREATS, column, unit
 
 torchattacks = pytest.importorskip("torchattacks")

@@ -17,14 +17,14 @@ import torch
 from torch import nn
 
 from robustbench_ekdaa.crafting import build_attempt, craft
-from robustbench_ekdaa.crafting.libraries import Library, Part, Shown, seeded, smallest_first
-from robustbench_ekdaa.crafting.moment import Scene
+from robustbench_ekdaa.crafting.adapters.libraries import Library, Part, Shown, seeded, smallest_first
+from robustbench_ekdaa.crafting.context import Task
 from robustbench_ekdaa.crafting.surrogates import Surrogate
 from robustbench_ekdaa.crafting.threat import THREATS
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.randomness import ImageDraws
 
-from ..quick_attacks import EACH_ADAPTER, RADII, WORKSPACE, quick
+from ..quick_attacks import EACH_ADAPTER, EPSILONS, WORKSPACE, quick
 
 warnings.filterwarnings("ignore", message=".*matrix subclass.*")
 TOLD_EPSILON = {"apgd_ce", "apgd_dlr", "apgd_t", "square"}
@@ -49,8 +49,8 @@ def prey(make_network, digits):
 def test_each_adapter_keeps_to_the_ball_and_fools_more_at_larger_epsilons(name, prey):
     module, images, labels = prey
     attack = quick(name)
-    radii = RADII[attack.norm]
-    results = list(craft(attack, [module], images, labels, [0.0, *radii]))
+    epsilons = EPSILONS[attack.norm]
+    results = list(craft(attack, [module], images, labels, [0.0, *epsilons]))
     assert torch.equal(results[0].images, images)
     right = []
     for crafted in results:
@@ -72,7 +72,7 @@ def test_accuracy_at_epsilon_is_the_share_of_images_whose_smallest_perturbation_
         pytest.skip("is told epsilon, and looks for nothing smaller")
     module, images, labels = prey
     attack = quick(name)
-    for crafted in craft(attack, [module], images, labels, np.linspace(0.1, 2, 8) * RADII[attack.norm][1]):
+    for crafted in craft(attack, [module], images, labels, np.linspace(0.1, 2, 8) * EPSILONS[attack.norm][1]):
         accuracy = float((module(crafted.images).argmax(1) == labels).float().mean())
         assert accuracy == float((crafted.smallest > crafted.epsilon).float().mean())
         assert crafted.smallest[5] == 0
@@ -88,10 +88,10 @@ def test_each_adapter_runs_on_images_that_are_not_square_grey_and_colour(
     module, attack = make_network(shape[0]), quick(name)
     monkeypatch.chdir(tmp_path)
     images = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0))
-    radius = 4 * RADII[attack.norm][1]
-    crafted = next(craft(attack, [module], images, module(images).argmax(1), [radius]))
+    epsilon = 4 * EPSILONS[attack.norm][1]
+    crafted = next(craft(attack, [module], images, module(images).argmax(1), [epsilon]))
     assert crafted.images.shape == images.shape
-    assert float(THREATS[attack.norm].size(crafted.images - images)) <= radius * (1 + 1e-5)
+    assert float(THREATS[attack.norm].size(crafted.images - images)) <= epsilon * (1 + 1e-5)
     assert list(tmp_path.iterdir()) == []  # ART's GeoDA would save its basis here
 
 
@@ -111,12 +111,12 @@ def test_batching_changes_only_rounding_and_the_global_generators_are_left_alone
     module, images, labels = prey
     attack = quick(name)
     states = generators()
-    radius = RADII[attack.norm][1]
-    together = next(craft(attack, [module], images[:3], labels[:3], [radius])).images
+    epsilon = EPSILONS[attack.norm][1]
+    together = next(craft(attack, [module], images[:3], labels[:3], [epsilon])).images
     assert_generators_are(states)
     for row in range(3):
         random.random(), np.random.rand(), torch.rand(1)
-        alone = next(craft(attack, [module], images[[row]], labels[[row]], [radius], indices=[row])).images
+        alone = next(craft(attack, [module], images[[row]], labels[[row]], [epsilon], indices=[row])).images
         # Searches for a boundary make a little more of rounding than single steps do.
         assert float((alone - together[[row]]).abs().max()) < 1e-2
 
@@ -125,7 +125,7 @@ def test_batching_changes_only_rounding_and_the_global_generators_are_left_alone
 def test_each_adapter_makes_the_same_images_again(name, prey):
     module, images, labels = prey
     attack = quick(name)
-    far = 10 * RADII[attack.norm][1]  # so that whatever is found is returned
+    far = 10 * EPSILONS[attack.norm][1]  # so that whatever is found is returned
     first, again = (next(craft(attack, [module], images[:3], labels[:3], [far])).images for _ in range(2))
     assert torch.equal(first, again)
 
@@ -214,7 +214,7 @@ def linear():
 
 # How much further than the boundary an attack of few steps may end; the others only have to stay beyond it.
 NEAR = {"deepfool_l2": 1.03, "deepfool_linf": 1.06, "ddn_l2": 1.15, "fmn_linf": 1.05, "fmn_l1": 1.2}
-# What suffices for attacks that are told a radius: cross-entropy heads for all other classes, not the nearest.
+# What suffices for attacks that are told an epsilon: cross-entropy heads for all other classes, not the nearest.
 ENOUGH = {"apgd_dlr": 1.1, "apgd_t": 1.1, "apgd_ce": 1.6, "square": 8}
 
 
@@ -225,11 +225,11 @@ def test_no_attack_finds_less_than_the_distance_to_the_boundary_of_a_linear_mode
     exact = distance[attack.norm]
     if name in TOLD_EPSILON:
         for row in range(len(images)):
-            radii = [float(exact[row]) * factor for factor in (0.98, ENOUGH[name])]
-            batches = craft(attack, [module], images[[row]], labels[[row]], radii, indices=[row])
-            said = [int(module(crafted.images).argmax(1)) for crafted in batches]
-            assert said[0] == labels[row]
-            assert said[1] != labels[row]
+            epsilons = [float(exact[row]) * factor for factor in (0.98, ENOUGH[name])]
+            batches = craft(attack, [module], images[[row]], labels[[row]], epsilons, indices=[row])
+            predictions = [int(module(crafted.images).argmax(1)) for crafted in batches]
+            assert predictions[0] == labels[row]
+            assert predictions[1] != labels[row]
     else:
         found = next(craft(attack, [module], images, labels, [1.0])).smallest
         assert bool((found >= exact * (1 - 1e-3)).all())
@@ -245,8 +245,8 @@ def test_an_attack_that_stops_on_the_boundary_itself_counts_at_its_distance():
     images = torch.tensor([0.75, 0.25, 0.5, 0.5]).view(1, 1, 2, 2)
     library = Library("edge", lambda shown, part, epsilon: torch.full((1, 1, 2, 2), 0.5), batched=True)
     nothing = torch.zeros(1, dtype=torch.int64)
-    scene = Scene(images, nothing, nothing, (images, nothing), ImageDraws(0, "edge", [0]), THREATS["l2"])
-    crafted = next(smallest_first(library, targeted=False)([Surrogate(module, 0, 1, "float32")], scene, [1.0]))
+    task = Task(images, nothing, nothing, (images, nothing), ImageDraws(0, "edge", [0]), THREATS["l2"])
+    crafted = next(smallest_first(library, targeted=False)([Surrogate(module, 0, 1, "float32")], task, [1.0]))
     assert float(crafted.smallest) == pytest.approx(0.125**0.5, rel=2e-3)
 
 
@@ -401,8 +401,8 @@ def test_a_warning_while_another_librarys_attack_runs_does_not_end_it_where_warn
 
     images, network = torch.rand(2, 1, 8, 8), nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     labels, draws = torch.tensor([0, 1]), ImageDraws(0, "theirs", [0, 1])
-    scene = Scene(images, labels, labels, (images, labels), draws, THREATS["linf"])
+    task = Task(images, labels, labels, (images, labels), draws, THREATS["linf"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = Library("theirs", run, batched=True).attack([Surrogate(network, 0, 1)], scene, [0, 1], 0.1)
+        found = Library("theirs", run, batched=True).attack([Surrogate(network, 0, 1)], task, [0, 1], 0.1)
     assert torch.equal(found.images, images)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 import robustbench_ekdaa as rb
-from robustbench_ekdaa.crafting import gradients, inputs
+from robustbench_ekdaa.crafting import kernels
+from robustbench_ekdaa.crafting.components import inputs
 
-from ..quick_attacks import RADII, quick
+from ..quick_attacks import EPSILONS, quick
 
 
 @contextmanager
@@ -105,7 +106,7 @@ def crafted(name: str, prey) -> Tensor:
     network, images, labels = prey
     attack = quick(name)
     networks = [network] * (2 if attack.uses_ensemble else int(attack.uses_surrogate))
-    return rb.craft(attack, networks, images, labels, [0, RADII[attack.norm][0]])
+    return rb.craft(attack, networks, images, labels, [0, EPSILONS[attack.norm][0]])
 
 
 @pytest.mark.filterwarnings("ignore")  # of kernels that are large for 8 pixels

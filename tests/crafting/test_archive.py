@@ -136,15 +136,15 @@ def test_an_archive_cut_short_or_with_one_byte_turned_is_refused_or_read_right(t
     whole = (tmp_path / "whole.npz").read_bytes()
     cut = [whole[:length] for length in range(0, len(whole), 97)]
     turned = [whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :] for at in range(0, len(whole), 61)]
-    said = []
+    messages = []
     for damaged in (*cut, *turned):
         (tmp_path / "i.npz").write_bytes(damaged)
         try:
             assert torch.equal(load_adversarial(tmp_path / "i.npz").images, torch.zeros(1, 2, 1, 8, 8))
         except UsageError as error:
-            said.append(str(error))
-    assert len(said) >= len(cut)
-    assert all("i.npz" in line and "\n" not in line for line in said)
+            messages.append(str(error))
+    assert len(messages) >= len(cut)
+    assert all("i.npz" in line and "\n" not in line for line in messages)
 
 
 @pytest.mark.parametrize(

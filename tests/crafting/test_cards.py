@@ -14,7 +14,7 @@ from robustbench_ekdaa.registry import COMPONENTS
 WORKSPACE = Workspace()
 COMPOSED = {name: WORKSPACE.attacks[name] for name in WORKSPACE.attacks.names()}
 GRADIENT_CARDS = [name for name, attack in COMPOSED.items() if attack.adapter is None and attack.steps <= 20]
-RADIUS = {"linf": 0.1, "l2": 0.8, "l1": 5.0}
+EPSILON = {"linf": 0.1, "l2": 0.8, "l1": 5.0}
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +35,16 @@ def surrogates_for(attack, networks):
 def test_each_card_keeps_to_its_ball_and_box_and_raises_the_loss_more_than_noise(name, three, digits):
     attack = WORKSPACE.attacks[name]
     images, labels = digits[0][:8], digits[1][:8]
-    networks, radius = surrogates_for(attack, three), RADIUS[attack.norm]
-    crafted = next(craft(attack, networks, images, labels, [radius]))
+    networks, epsilon = surrogates_for(attack, three), EPSILON[attack.norm]
+    crafted = next(craft(attack, networks, images, labels, [epsilon]))
     assert crafted.images.dtype == torch.float32
     assert float(crafted.images.min()) >= 0
     assert float(crafted.images.max()) <= 1
-    assert float(THREATS[attack.norm].size(crafted.images - images).max()) <= radius * (1 + 1e-5) + 1e-6
+    assert float(THREATS[attack.norm].size(crafted.images - images).max()) <= epsilon * (1 + 1e-5) + 1e-6
     assert not crafted.zero_gradient.any()
     if attack.uses_surrogate and attack.target is None:
         noise = AttackCard(kind="attack", name="noise", norm=attack.norm, steps=0, start={"component": "uniform"})
-        control = next(craft(noise, [], images, labels, [radius])).images
+        control = next(craft(noise, [], images, labels, [epsilon])).images
 
         def loss(adversarial):
             logits = sum(network(adversarial) for network in networks)
@@ -58,7 +58,7 @@ def test_the_batches_a_card_is_run_in_change_only_rounding(name, three, digits):
     attack = few_steps(WORKSPACE.attacks[name])
     images, labels = digits[0][:6], digits[1][:6]
     networks, pool = surrogates_for(attack, three), (digits[0][:50], digits[1][:50])
-    options = {"epsilons": [RADIUS[attack.norm] / 2, RADIUS[attack.norm]], "pool": pool}
+    options = {"epsilons": [EPSILON[attack.norm] / 2, EPSILON[attack.norm]], "pool": pool}
     together = list(craft(attack, networks, images, labels, indices=range(6), **options))
     for rows in ([0, 1, 2, 3], [5, 4]):
         apart = craft(attack, networks, images[rows], labels[rows], indices=rows, **options)
@@ -74,7 +74,7 @@ def test_every_card_runs_on_every_size_of_image(shape, make_network):
     networks = [make_network(shape[0], seed=seed) for seed in range(2)]
     for name in GRADIENT_CARDS:
         attack = few_steps(WORKSPACE.attacks[name])
-        crafted = next(craft(attack, surrogates_for(attack, networks), images, labels, [RADIUS[attack.norm]]))
+        crafted = next(craft(attack, surrogates_for(attack, networks), images, labels, [EPSILON[attack.norm]]))
         assert crafted.images.shape == images.shape
         assert bool(crafted.images.isfinite().all())
 
@@ -151,7 +151,7 @@ def test_the_identity_of_a_card_is_its_content_without_titles_and_with_the_files
 def test_a_new_component_is_one_function_and_a_registration(card, case):
     @COMPONENTS["update"].register("downhill")
     def downhill():
-        return lambda gradient, at, state: (-gradient, state)
+        return lambda gradient, context, state: (-gradient, state)
 
     module, images, labels = case
     found = next(craft(card(update={"component": "downhill"}), [module], images, labels, [0.1])).images
@@ -164,7 +164,7 @@ def test_a_component_may_stand_in_a_file_beside_its_card_and_is_part_of_its_iden
     room.mkdir()
     code = (
         "def flip():\n"
-        "    def transform(images, at):\n"
+        "    def transform(images, context):\n"
         "        yield images\n"
         "        yield images.flip(-1)\n"
         "    return transform\n"

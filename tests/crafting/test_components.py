@@ -11,11 +11,19 @@ import torch.nn.functional as F
 from torch import nn
 
 from robustbench_ekdaa.crafting import craft
-from robustbench_ekdaa.crafting.gradients import kernel_smoothing
-from robustbench_ekdaa.crafting.inputs import _cosines, admix, diversity, other_classes, scale, spectrum, through
-from robustbench_ekdaa.crafting.moment import Moment, Reach, Scene
-from robustbench_ekdaa.crafting.sources import gradient_of
-from robustbench_ekdaa.crafting.starts import in_unit_ball
+from robustbench_ekdaa.crafting.components.gradients import kernel_smoothing
+from robustbench_ekdaa.crafting.components.inputs import (
+    _cosines,
+    admix,
+    diversity,
+    other_classes,
+    scale,
+    spectrum,
+    through,
+)
+from robustbench_ekdaa.crafting.components.sources import gradient_of
+from robustbench_ekdaa.crafting.components.starts import in_unit_ball
+from robustbench_ekdaa.crafting.context import Budget, Context, Task
 from robustbench_ekdaa.crafting.threat import THREATS
 from robustbench_ekdaa.randomness import ImageDraws
 
@@ -25,10 +33,10 @@ TEN = {"steps": 10, "step_size": "epsilon / steps"}
 MOMENTUM = {"component": "momentum", "decay": 1.0}
 
 
-def moment(images, labels, pool=None, norm="linf", name="test"):
+def context_of(images, labels, pool=None, norm="linf", name="test"):
     draws = ImageDraws(0, name, range(len(images)))
-    scene = Scene(images, labels, labels, pool or (images, labels), draws, THREATS[norm])
-    return Moment(scene, Reach(EPSILON, STEP))
+    task = Task(images, labels, labels, pool or (images, labels), draws, THREATS[norm])
+    return Context(task, Budget(EPSILON, STEP))
 
 
 def slope_of(module, images, labels):
@@ -65,7 +73,7 @@ def test_variance_tuning_adds_the_mean_gradient_of_the_neighbours_of_the_step_be
     for step in range(10):
         here = slope_of(module, x, labels)
         momentum = momentum + mean_one(here + variance)
-        offsets = in_unit_ball(moment(images, labels).at_step(step).within("neighbours"), 4) * 1.5 * EPSILON
+        offsets = in_unit_ball(context_of(images, labels).at_step(step).within("neighbours"), 4) * 1.5 * EPSILON
         variance = sum(slope_of(module, x + offset, labels) for offset in offsets) / 4 - here
         x = clip(x + STEP * momentum.sign(), images)
     assert_same(found, x)
@@ -89,7 +97,7 @@ def test_the_kernel_is_a_gaussian_over_three_deviations_that_sums_to_one():
     expected = np.outer(profile, profile) / profile.sum() ** 2
     spot = torch.zeros(1, 2, 29, 29)
     spot[0, 1, 14, 14] = 1
-    smooth = kernel_smoothing(kernel="gaussian", size=15)(lambda images, at, state: (images, state))
+    smooth = kernel_smoothing(kernel="gaussian", size=15)(lambda images, context, state: (images, state))
     found = smooth(spot, None, {})[0]
     np.testing.assert_allclose(found[0, 1, 7:22, 7:22], expected, atol=1e-8)
     assert float(found[0, 0].abs().sum()) == 0
@@ -100,7 +108,7 @@ def test_the_kernel_is_a_gaussian_over_three_deviations_that_sums_to_one():
 @pytest.mark.parametrize("kernel", ["gaussian", "linear", "uniform"])
 def test_a_kernel_larger_than_the_image_still_answers_with_the_image_s_shape(shape, kernel):
     gradient = torch.randn(4, *shape, generator=torch.Generator().manual_seed(0))
-    smooth = kernel_smoothing(kernel=kernel, size=31)(lambda images, at, state: (images, state))
+    smooth = kernel_smoothing(kernel=kernel, size=31)(lambda images, context, state: (images, state))
     smoothed = smooth(gradient, None, {})[0]
     assert smoothed.shape == gradient.shape
     assert bool(smoothed.isfinite().all())
@@ -135,12 +143,14 @@ def test_look_ahead_moves_by_one_step_of_the_threat_model_s_size(card, case):
 )
 def test_the_gradient_through_a_transform_is_that_of_the_mean_loss_over_its_copies(case, transform):
     module, images, labels = case
-    at = moment(images, labels)
-    gradient = gradient_of(lambda copies, at: F.cross_entropy(module(copies), at.labels, reduction="none"))
+    context = context_of(images, labels)
+    gradient = gradient_of(lambda copies, at: F.cross_entropy(module(copies), context.goal, reduction="none"))
     with torch.no_grad():
-        found, _ = through(transform, "t")(gradient)(images, at, {})
+        found, _ = through(transform, "t")(gradient)(images, context, {})
     variable = images.clone().requires_grad_()
-    losses = [F.cross_entropy(module(copy), labels, reduction="sum") for copy in transform(variable, at.within("t"))]
+    losses = [
+        F.cross_entropy(module(copy), labels, reduction="sum") for copy in transform(variable, context.within("t"))
+    ]
     (expected,) = torch.autograd.grad(sum(losses) / len(losses), variable)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
@@ -150,7 +160,7 @@ def test_transforms_in_a_card_compose_in_the_order_in_which_they_stand(card, cas
     entries = [{"component": "admix", "portion": 0.2, "images": 2}, {"component": "scale", "copies": 3}]
     found = ours(card(input=entries, steps=1, step_size="epsilon"), [module], images, labels)
     variable = images.clone().requires_grad_()
-    first = admix(portion=0.2, images=2)(variable, moment(images, labels).within("0 admix"))
+    first = admix(portion=0.2, images=2)(variable, context_of(images, labels).within("0 admix"))
     losses = [F.cross_entropy(module(mixed / 2**power), labels) for mixed in first for power in range(3)]
     (slope,) = torch.autograd.grad(sum(losses), variable)
     assert_same(found, (images + EPSILON * slope.sign()).clamp(0, 1))
@@ -160,8 +170,8 @@ def test_admix_partners_come_from_all_other_classes_alike_and_never_from_the_own
     labels = torch.tensor([0, 1, 2, 3] * 500)
     pool_labels = torch.tensor([2, 0, 0, 1, 5, 2, 0])
     images = torch.zeros(len(labels), 1, 2, 2)
-    at = moment(images, labels, pool=(torch.zeros(7, 1, 2, 2), pool_labels))
-    partners = other_classes(at, 3)
+    context = context_of(images, labels, pool=(torch.zeros(7, 1, 2, 2), pool_labels))
+    partners = other_classes(context, 3)
     assert bool((pool_labels[partners] != labels[:, None]).all())
     for label in range(4):
         others = (pool_labels != label).nonzero().flatten()
@@ -173,8 +183,8 @@ def test_admix_partners_come_from_all_other_classes_alike_and_never_from_the_own
 
 def test_admix_of_a_pool_of_one_class_takes_any_image():
     labels = torch.zeros(5, dtype=torch.int64)
-    at = moment(torch.zeros(5, 1, 2, 2), labels)
-    assert other_classes(at, 2).shape == (5, 2)
+    context = context_of(torch.zeros(5, 1, 2, 2), labels)
+    assert other_classes(context, 2).shape == (5, 2)
 
 
 @pytest.mark.parametrize("length", [1, 2, 8, 28, 32])
@@ -188,10 +198,10 @@ def test_the_cosine_transform_is_scipy_s_orthonormal_one(length):
 
 def test_spectrum_copies_are_the_inverse_transform_of_the_masked_transform_of_the_noisy_image(digits):
     images, labels = digits[0][:3], digits[1][:3]
-    at = moment(images, labels)
-    noise = at.normal("noise", (2, 1, 8, 8)) * EPSILON
-    mask = 0.5 + at.uniform("mask", (2, 1, 8, 8))
-    for number, copy in enumerate(spectrum(copies=2, strength=0.5, noise=1.0)(images, at)):
+    context = context_of(images, labels)
+    noise = context.normal("noise", (2, 1, 8, 8)) * EPSILON
+    mask = 0.5 + context.uniform("mask", (2, 1, 8, 8))
+    for number, copy in enumerate(spectrum(copies=2, strength=0.5, noise=1.0)(images, context)):
         waves = scipy.fft.dctn((images + noise[:, number]).numpy(), axes=(2, 3), norm="ortho")
         expected = scipy.fft.idctn(waves * mask[:, number].numpy(), axes=(2, 3), norm="ortho")
         np.testing.assert_allclose(copy, expected, atol=1e-5)
@@ -220,7 +230,7 @@ def test_pi_fgsm_on_grey_images_hands_what_leaves_the_ball_to_the_neighbours(att
 def test_points_in_the_unit_ball_are_spread_evenly_over_it(norm):
     count, pixels = 4000, 4
     images, labels = torch.zeros(count, 1, 2, 2), torch.zeros(count, dtype=torch.int64)
-    points = in_unit_ball(moment(images, labels, norm=norm))[0]
+    points = in_unit_ball(context_of(images, labels, norm=norm))[0]
     size = THREATS[norm].size(points)
     assert float(size.max()) <= 1 + 1e-6
     # In d dimensions an even spread puts r^d of the points within radius r; no direction is preferred.
@@ -277,7 +287,7 @@ def test_svre_follows_its_algorithm(card, digits, three):
     x, momentum = images, 0.0
     for step in range(10):
         overall, inner, gathered = slope_of(together, x, labels), x, 0.0
-        for k in moment(images, labels).at_step(step).choices("surrogate", 6, 3):
+        for k in context_of(images, labels).at_step(step).choices("surrogate", 6, 3):
             difference = slope_of(three[k], inner, labels) - (slope_of(three[k], x, labels) - overall)
             gathered = gathered + mean_one(difference)
             inner = clip(inner + STEP * gathered.sign(), images)
@@ -327,16 +337,16 @@ def test_a_targeted_attack_raises_the_share_of_its_target_class(card, case, rule
         "least_likely": logits.scatter(1, labels[:, None], torch.inf).argmin(1),
         "random": None,
     }[rule]
-    said = module(found).argmax(1)
+    predictions = module(found).argmax(1)
     if targets is None:
-        assert float((said != labels).float().mean()) > 0.5
+        assert float((predictions != labels).float().mean()) > 0.5
     else:
         before = float((module(images).argmax(1) == targets).float().mean())
-        assert float((said == targets).float().mean()) > before + 0.3
+        assert float((predictions == targets).float().mean()) > before + 0.3
 
 
 def test_random_targets_are_never_the_true_class_and_hit_all_others():
-    from robustbench_ekdaa.crafting.targets import random_other
+    from robustbench_ekdaa.crafting.components.targets import random_other
 
     labels = torch.arange(4).repeat(400)
     chosen = random_other(torch.zeros(1600, 4), labels, ImageDraws(0, "t", range(1600)))

@@ -10,9 +10,9 @@ import torch
 
 from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.crafting import craft
+from robustbench_ekdaa.crafting.composition import build_composition
+from robustbench_ekdaa.crafting.context import Budget, Context, Task
 from robustbench_ekdaa.crafting.loop import run
-from robustbench_ekdaa.crafting.moment import Moment, Reach, Scene
-from robustbench_ekdaa.crafting.recipe import build_recipe
 from robustbench_ekdaa.crafting.surrogates import Surrogate
 from robustbench_ekdaa.crafting.threat import THREATS
 from robustbench_ekdaa.randomness import ImageDraws
@@ -33,10 +33,12 @@ def test_an_attack_stays_on_its_surrogates_device(make_network, attack):
     images = torch.empty(4, 3, 8, 8, device="meta")
     labels = torch.empty(4, dtype=torch.int64, device="meta")
     draws = ImageDraws(0, attack.name, range(4))
-    scene = Scene(images, labels, labels, (images, labels), draws, THREATS[attack.norm])
-    recipe = build_recipe(attack.model_copy(update={"steps": min(2, attack.steps)}))
+    task = Task(images, labels, labels, (images, labels), draws, THREATS[attack.norm])
+    composition = build_composition(attack.model_copy(update={"steps": min(2, attack.steps)}))
     with OneDevice(), torch.no_grad():
-        found, steepest = run(recipe, recipe.gradient(surrogates), Moment(scene, Reach(0.1, recipe.step_for(0.1))))
+        found, steepest = run(
+            composition, composition.gradient(surrogates), Context(task, Budget(0.1, composition.step_for(0.1)))
+        )
     assert (found.device.type, found.shape) == ("meta", images.shape)
     assert (steepest.device.type, steepest.shape) == ("meta", (4,))
 

@@ -17,7 +17,7 @@ from robustbench_ekdaa.crafting.borrowing import parts_of
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.scoring.jobs import predict
 
-from ..quick_attacks import EACH, RADII, quick
+from ..quick_attacks import EACH, EPSILONS, quick
 
 # -- what is given stays as it is --------------------------------------------------------------------------------------
 
@@ -54,7 +54,7 @@ def test_a_network_that_writes_to_its_input_is_attacked_as_if_it_did_not(name, p
     images, labels, targets, pool = (*(each[2:] for each in given[:3]), given[3])
     attack, before = quick(name), [images.clone(), labels.clone(), targets.clone(), *(half.clone() for half in pool)]
     count = 2 if attack.uses_ensemble else int(attack.uses_surrogate)
-    epsilons = [0.0, RADII[attack.norm][1]]
+    epsilons = [0.0, EPSILONS[attack.norm][1]]
 
     def crafted(in_place: bool):
         networks = [Halving(module, in_place=in_place) for _ in range(count)]

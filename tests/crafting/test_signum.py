@@ -8,7 +8,7 @@ from torch import nn
 
 from robustbench_ekdaa.cards import BlockSpec, NetworkSpec
 from robustbench_ekdaa.crafting import craft
-from robustbench_ekdaa.crafting.criteria import margin
+from robustbench_ekdaa.crafting.components.losses import margin
 from robustbench_ekdaa.networks import build_network, signum_backward
 from robustbench_ekdaa.randomness import keyed_generator
 

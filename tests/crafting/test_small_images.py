@@ -9,7 +9,7 @@ from torch import nn
 import robustbench_ekdaa as rb
 from robustbench_ekdaa.cards import Component, Workspace
 from robustbench_ekdaa.crafting import doubts
-from robustbench_ekdaa.crafting.gradients import kernel_side, kernel_weights
+from robustbench_ekdaa.crafting.components.gradients import kernel_side, kernel_weights
 
 ATTACKS = Workspace().attacks
 FITTED = ["ti_fgsm", "ti_mi_fgsm", "di_ti_mi_fgsm", "ens_di_ti_mi_fgsm"]

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from robustbench_ekdaa.crafting import craft
-from robustbench_ekdaa.crafting.inputs import diversity
-from robustbench_ekdaa.crafting.moment import Moment, Reach, Scene
+from robustbench_ekdaa.crafting.components.inputs import diversity
+from robustbench_ekdaa.crafting.context import Budget, Context, Task
 from robustbench_ekdaa.crafting.threat import THREATS
 from robustbench_ekdaa.randomness import ImageDraws
 
@@ -123,8 +123,8 @@ def test_input_diversity_makes_the_images_that_torchattacks_makes_and_those_at_t
     count = 600
     images = image.expand(count, -1, -1, -1)
     nothing = torch.zeros(count, dtype=torch.int64)
-    scene = Scene(images, nothing, nothing, (images, nothing), ImageDraws(0, "d", range(count)), THREATS["linf"])
-    (copies,) = diversity(probability=1.0, smallest=0.9)(images, Moment(scene, Reach(0.1, 0.1)))
+    task = Task(images, nothing, nothing, (images, nothing), ImageDraws(0, "d", range(count)), THREATS["linf"])
+    (copies,) = diversity(probability=1.0, smallest=0.9)(images, Context(task, Budget(0.1, 0.1)))
 
     peer = torchattacks.DIFGSM(torch.nn.Identity(), diversity_prob=1.0, resize_rate=0.9)
     state = torch.get_rng_state()

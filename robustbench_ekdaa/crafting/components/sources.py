@@ -12,11 +12,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..errors import UsageError
-from .criteria import Criterion
-from .moment import Gradient, Loss, Moment, State, Wrapper
-from .surrogates import Surrogate, all_logits, failure, mean_logits, without_gradient
-from .updates import mean_size_one
+from ...errors import UsageError
+from ..context import Context, Gradient, Loss, State, Wrapper
+from ..surrogates import Surrogate, all_logits, failure, mean_logits, without_gradient
+from ..threat import mean_size_one
+from .losses import Criterion
 
 Source = Callable[[Sequence[Surrogate], Criterion, Wrapper], Gradient]
 
@@ -25,15 +25,15 @@ def gradient_of(loss: Loss, surrogates: Sequence[Surrogate] = ()) -> Gradient:
     """Differentiate a per-image loss by the images; summing over images keeps each one's gradient its own.
 
     Args:
-        loss: of which images and a moment are asked.
+        loss: of which images and a context are asked.
         surrogates: those the loss asks, to be named where there is no gradient.
 
     """
 
-    def gradient(images: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
+    def gradient(images: Tensor, context: Context, state: State) -> tuple[Tensor, State]:
         with torch.enable_grad():
             variable = images.detach().requires_grad_()
-            total = loss(variable, at).sum()
+            total = loss(variable, context).sum()
             try:
                 (slope,) = torch.autograd.grad(total, variable, allow_unused=True)
             except RuntimeError as error:
@@ -47,7 +47,7 @@ def gradient_of(loss: Loss, surrogates: Sequence[Surrogate] = ()) -> Gradient:
 
 def loss_of(surrogate: Surrogate, criterion: Criterion) -> Loss:
     """The loss of one surrogate."""
-    return lambda images, at: criterion(surrogate(images), at.labels)
+    return lambda images, context: criterion(surrogate(images), context.goal)
 
 
 def single() -> Source:
@@ -68,8 +68,8 @@ def ensemble_logits() -> Source:
     """The loss of the mean of all surrogates' logits (Dong et al., CVPR 2018, arXiv:1710.06081, equation 10)."""
 
     def source(surrogates: Sequence[Surrogate], criterion: Criterion, transform: Wrapper) -> Gradient:
-        def loss(images: Tensor, at: Moment) -> Tensor:
-            return criterion(mean_logits(surrogates, images), at.labels)
+        def loss(images: Tensor, context: Context) -> Tensor:
+            return criterion(mean_logits(surrogates, images), context.goal)
 
         return transform(gradient_of(loss, surrogates))
 
@@ -83,8 +83,8 @@ def ensemble_probabilities() -> Source:
     """
 
     def source(surrogates: Sequence[Surrogate], criterion: Criterion, transform: Wrapper) -> Gradient:
-        def loss(images: Tensor, at: Moment) -> Tensor:
-            return criterion(all_logits(surrogates, images).log_softmax(2).logsumexp(0), at.labels)
+        def loss(images: Tensor, context: Context) -> Tensor:
+            return criterion(all_logits(surrogates, images).log_softmax(2).logsumexp(0), context.goal)
 
         return transform(gradient_of(loss, surrogates))
 
@@ -97,10 +97,10 @@ def ensemble_losses() -> Source:
     def source(surrogates: Sequence[Surrogate], criterion: Criterion, transform: Wrapper) -> Gradient:
         gradients = [gradient_of(loss_of(surrogate, criterion), [surrogate]) for surrogate in surrogates]
 
-        def mean(images: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
+        def mean(images: Tensor, context: Context, state: State) -> tuple[Tensor, State]:
             total = torch.zeros_like(images)
             for gradient in gradients:
-                total += gradient(images, at, state)[0]
+                total += gradient(images, context, state)[0]
             return total / len(gradients), state
 
         return transform(mean)
@@ -126,16 +126,16 @@ def variance_reduced(
         together = ensemble_logits()(surrogates, criterion, transform)
         each = [transform(gradient_of(loss_of(surrogate, criterion), [surrogate])) for surrogate in surrogates]
 
-        def reduced(images: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
-            overall = together(images, at.within("all"), {})[0]
+        def reduced(images: Tensor, context: Context, state: State) -> tuple[Tensor, State]:
+            overall = together(images, context.within("all"), {})[0]
             here: dict[int, Tensor] = {}
             inner, gathered = images, mean_size_one(overall)
-            project = at.threat.ball(at.scene.images, at.epsilon)
-            for number, k in enumerate(at.choices("surrogate", rounds * len(each), len(each))[1:]):
-                inner = project(at.threat.ascend(inner, gathered, at.step_size))
+            project = context.threat.ball(context.task.images, context.epsilon)
+            for number, k in enumerate(context.choices("surrogate", rounds * len(each), len(each))[1:]):
+                inner = project(context.threat.ascend(inner, gathered, context.step_size))
                 if k not in here:
-                    here[k] = each[k](images, at.within(f"here {k}"), {})[0]
-                there = each[k](inner, at.within(f"inner {number}"), {})[0]
+                    here[k] = each[k](images, context.within(f"here {k}"), {})[0]
+                there = each[k](inner, context.within(f"inner {number}"), {})[0]
                 gathered = decay * gathered + mean_size_one(there - (here[k] - overall))
             return gathered, state
 

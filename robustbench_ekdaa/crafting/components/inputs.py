@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from .moment import Gradient, Moment, State, Transform, Wrapper
+from ..context import Context, Gradient, State, Transform, Wrapper
 
 Copies: TypeAlias = Annotated[int, Field(ge=1, le=1_000)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
@@ -26,12 +26,12 @@ def through(transform: Transform, name: str) -> Wrapper:
     """Average a gradient over the copies a transform makes, by the chain rule."""
 
     def wrap(gradient: Gradient) -> Gradient:
-        def transformed(images: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
+        def transformed(images: Tensor, context: Context, state: State) -> tuple[Tensor, State]:
             total, count = torch.zeros_like(images), 0
             with torch.enable_grad():
                 variable = images.detach().requires_grad_()
-                for copy in transform(variable, at.within(name)):
-                    slope, state = gradient(copy.detach(), at.within(f"{name} {count}"), state)
+                for copy in transform(variable, context.within(name)):
+                    slope, state = gradient(copy.detach(), context.within(f"{name} {count}"), state)
                     total += torch.autograd.grad(copy, variable, slope)[0]
                     count += 1
             return total / count, state
@@ -44,7 +44,7 @@ def through(transform: Transform, name: str) -> Wrapper:
 def scale(*, copies: Copies = 5) -> Transform:
     """Darkened copies x / 2^i, i = 0 to copies - 1 (SI; Lin et al., ICLR 2020, arXiv:1908.06281, equation 8)."""
 
-    def transform(images: Tensor, at: Moment) -> Iterator[Tensor]:
+    def transform(images: Tensor, context: Context) -> Iterator[Tensor]:
         for power in range(copies):
             yield images / 2**power
 
@@ -62,23 +62,23 @@ def admix(*, portion: Annotated[float, Field(ge=0)] = 0.2, images: Copies = 3) -
         images: how many other images.
     """
 
-    def transform(clean: Tensor, at: Moment) -> Iterator[Tensor]:
-        partners = other_classes(at, images)
+    def transform(clean: Tensor, context: Context) -> Iterator[Tensor]:
+        partners = other_classes(context, images)
         for number in range(images):
-            yield clean + portion * at.scene.pool[0][partners[:, number]]
+            yield clean + portion * context.task.pool[0][partners[:, number]]
 
     return transform
 
 
-def other_classes(at: Moment, count: int) -> Tensor:
+def other_classes(context: Context, count: int) -> Tensor:
     """Choose pool images of classes other than the image's own: positions (N, count). Without any, all will do."""
-    classes = at.scene.pool[1]
+    classes = context.task.pool[1]
     order = classes.argsort(stable=True)
-    first = torch.searchsorted(classes[order], at.scene.truth)
-    own = torch.searchsorted(classes[order], at.scene.truth, right=True) - first
+    first = torch.searchsorted(classes[order], context.task.labels)
+    own = torch.searchsorted(classes[order], context.task.labels, right=True) - first
     others = len(classes) - own
     own = torch.where(others > 0, own, 0)
-    rank = (at.uniform("partner", (count,)) * (len(classes) - own)[:, None]).long()
+    rank = (context.uniform("partner", (count,)) * (len(classes) - own)[:, None]).long()
     # The images of one class lie side by side in this order: step over the own ones.
     return order[torch.where(rank < first[:, None], rank, rank + own[:, None])]
 
@@ -95,8 +95,8 @@ def diversity(*, probability: Share = 0.5, smallest: Annotated[float, Field(gt=0
         smallest: smallest size, as a share of the image's.
     """
 
-    def transform(images: Tensor, at: Moment) -> Iterator[Tensor]:
-        draws = at.uniform("diversity", (4,))
+    def transform(images: Tensor, context: Context) -> Iterator[Tensor]:
+        draws = context.uniform("diversity", (4,))
         apply = draws[:, 0] < probability
         rows = _shrinking(images.shape[2], smallest, draws[:, 1], draws[:, 2], apply)
         columns = _shrinking(images.shape[3], smallest, draws[:, 1], draws[:, 3], apply)
@@ -139,10 +139,10 @@ def spectrum(*, copies: Copies = 20, strength: Share = 0.5, noise: Annotated[flo
         noise: standard deviation of xi, in epsilons.
     """
 
-    def transform(images: Tensor, at: Moment) -> Iterator[Tensor]:
+    def transform(images: Tensor, context: Context) -> Iterator[Tensor]:
         shape = (copies, *images.shape[1:])
-        added = at.normal("noise", shape).mul_(noise * at.per_pixel(at.epsilon))
-        masks = at.uniform("mask", shape).mul_(2 * strength).add_(1 - strength)
+        added = context.normal("noise", shape).mul_(noise * context.per_pixel(context.epsilon))
+        masks = context.uniform("mask", shape).mul_(2 * strength).add_(1 - strength)
         rows, columns = _cosines(images.shape[2]).to(images), _cosines(images.shape[3]).to(images)
         for number in range(copies):
             waves = rows @ (images + added[:, number]) @ columns.T

@@ -8,16 +8,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..errors import UsageError
-from .gradients import convolve
-from .moment import Moment, State, Step
+from ...errors import UsageError
+from ..context import Context, State, Stepper
+from ..kernels import convolve
 
 
-def steepest() -> Step:
+def steepest() -> Stepper:
     """Take the step of the threat model along which the direction rises most: sign, unit vector, or largest pixels."""
 
-    def step(images: Tensor, direction: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
-        return at.threat.ascend(images, direction, at.step_size), state
+    def step(images: Tensor, direction: Tensor, context: Context, state: State) -> tuple[Tensor, State]:
+        return context.threat.ascend(images, direction, context.step_size), state
 
     return step
 
@@ -27,7 +27,7 @@ def patch_wise(
     norm: str,
     amplification: Annotated[float, Field(gt=0)] = 10.0,
     size: Annotated[int, Field(ge=3, le=255)] = 3,
-) -> Step:
+) -> Stepper:
     """Take large steps; hand what leaves the ball to the pixels around (PI; Gao et al., ECCV 2020, arXiv:2007.06765).
 
     a accumulates all that was wanted of a pixel; the part of a beyond epsilon, averaged over the pixel's neighbours
@@ -45,11 +45,11 @@ def patch_wise(
     around = torch.full((size, size), 1 / (size**2 - 1), dtype=torch.float32, device="cpu")
     around[size // 2, size // 2] = 0
 
-    def step(images: Tensor, direction: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
-        length = amplification * at.step_size
+    def step(images: Tensor, direction: Tensor, context: Context, state: State) -> tuple[Tensor, State]:
+        length = amplification * context.step_size
         move = length * direction.sign()
         wanted = state["wanted"] + move if "wanted" in state else move
-        beyond = (wanted.abs() - at.epsilon).clamp_min(0) * wanted.sign()
+        beyond = (wanted.abs() - context.epsilon).clamp_min(0) * wanted.sign()
         spread = length * convolve(beyond, around).sign()
         return images + move + spread, {**state, "wanted": wanted + spread}
 

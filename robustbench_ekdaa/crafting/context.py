@@ -1,10 +1,10 @@
-"""The kinds of function attacks are made of, and what such a function may ask about the moment it is called in.
+"""The kinds of function that attacks are made of, and the context that such a function is called in.
 
-    loss       (images, moment) -> per-image loss (N,)
-    transform  (images, moment) -> changed copies of the images, one after the other
-    gradient   (images, moment, state) -> d loss / d images, state
-    update     (gradient, moment, state) -> direction, state
-    step       (images, direction, moment, state) -> images, state
+    loss       (images, context) -> per-image loss (N,)
+    transform  (images, context) -> changed copies of the images, one after the other
+    gradient   (images, context, state) -> d loss / d images, state
+    update     (gradient, context, state) -> direction, state
+    step       (images, direction, context, state) -> images, state
 
 All images, gradients and directions are (N, C, H, W); a state is what the components remember from step to step, each
 under its own name, and is never changed in place.
@@ -23,38 +23,38 @@ from ..randomness import ImageDraws, keyed_generator, whole_numbers
 from .threat import Threat
 
 State = Mapping[str, Any]
-Loss = Callable[[Tensor, "Moment"], Tensor]
-Transform = Callable[[Tensor, "Moment"], Iterable[Tensor]]
-Gradient = Callable[[Tensor, "Moment", State], tuple[Tensor, State]]
+Loss = Callable[[Tensor, "Context"], Tensor]
+Transform = Callable[[Tensor, "Context"], Iterable[Tensor]]
+Gradient = Callable[[Tensor, "Context", State], tuple[Tensor, State]]
 Wrapper = Callable[[Gradient], Gradient]
-Update = Callable[[Tensor, "Moment", State], tuple[Tensor, State]]
-Step = Callable[[Tensor, Tensor, "Moment", State], tuple[Tensor, State]]
-Start = Callable[[Tensor, "Moment"], Tensor]
+Update = Callable[[Tensor, "Context", State], tuple[Tensor, State]]
+Stepper = Callable[[Tensor, Tensor, "Context", State], tuple[Tensor, State]]
+Start = Callable[[Tensor, "Context"], Tensor]
 
 
 @dataclass(frozen=True)
-class Scene:
+class Task:
     """What stays the same over all epsilons and steps of an attack on one batch.
 
     Attributes:
         images: the clean images.
-        truth: their classes, int64 (N,).
-        labels: the classes the loss is about: the true ones, or the targets of a targeted attack.
+        labels: their true classes, int64 (N,).
+        goal: the classes the loss is about, int64 (N,): the true ones, or the targets of a targeted attack.
         pool: images and classes of the data set, for attacks that mix other images in.
         draws: the images' random numbers.
         threat: the threat model.
     """
 
     images: Tensor
-    truth: Tensor
     labels: Tensor
+    goal: Tensor
     pool: tuple[Tensor, Tensor]
     draws: ImageDraws
     threat: Threat
 
 
 @dataclass
-class Reach:
+class Budget:
     """How far one run may go; it notes whether anybody asked.
 
     A gradient that was computed without asking is the same at every epsilon, so that a sweep over epsilons computes
@@ -67,66 +67,66 @@ class Reach:
 
 
 @dataclass(frozen=True)
-class Moment:
+class Context:
     """One step of one run of an attack on one batch.
 
     Attributes:
-        scene: the batch.
-        reach: how far the run may go.
+        task: the batch and what is wanted of it.
+        budget: how far the run may go.
         step: which step this is, from 0.
         path: which component is asking, for its random numbers.
     """
 
-    scene: Scene
-    reach: Reach
+    task: Task
+    budget: Budget
     step: int = 0
     path: str = ""
 
     @property
-    def labels(self) -> Tensor:
+    def goal(self) -> Tensor:
         """The classes the loss is about, int64 (N,)."""
-        return self.scene.labels
+        return self.task.goal
 
     @property
     def threat(self) -> Threat:
         """The threat model."""
-        return self.scene.threat
+        return self.task.threat
 
     @property
     def epsilon(self) -> float:
-        """The radius of the ball, in pixels of [0, 1]."""
-        self.reach.asked = True
-        return self.reach.epsilon
+        """How large a perturbation may be, in pixels of [0, 1]."""
+        self.budget.asked = True
+        return self.budget.epsilon
 
     @property
     def step_size(self) -> float:
         """The length of a step, in pixels of [0, 1]."""
-        self.reach.asked = True
-        return self.reach.step_size
+        self.budget.asked = True
+        return self.budget.step_size
 
     def per_pixel(self, length: float) -> float:
         """How much each pixel changes when a perturbation of this norm is spread evenly over all of them."""
-        return length / self.threat.of_ones(self.scene.images[0].numel())
+        return length / self.threat.of_ones(self.task.images[0].numel())
 
-    def at_step(self, step: int) -> Moment:
-        """Return the moment of another step."""
+    def at_step(self, step: int) -> Context:
+        """Return the context of another step."""
         return dataclasses.replace(self, step=step)
 
-    def within(self, part: str) -> Moment:
-        """Return this moment for a part of a component: what it draws there is independent of all other draws."""
+    def within(self, part: str) -> Context:
+        """Return this context for a part of a component: what it draws there is independent of all other draws."""
         return dataclasses.replace(self, path=f"{self.path}{part}/")
 
     def uniform(self, purpose: str, shape: Sequence[int]) -> Tensor:
         """Uniform numbers in [0, 1), float32 (N, *shape)."""
-        scene = self.scene
-        return scene.draws.uniform(self.path + purpose, shape, step=self.step, like=scene.images)
+        task = self.task
+        return task.draws.uniform(self.path + purpose, shape, step=self.step, like=task.images)
 
     def normal(self, purpose: str, shape: Sequence[int]) -> Tensor:
         """Standard normal numbers, float32 (N, *shape)."""
-        scene = self.scene
-        return scene.draws.normal(self.path + purpose, shape, step=self.step, like=scene.images)
+        task = self.task
+        return task.draws.normal(self.path + purpose, shape, step=self.step, like=task.images)
 
     def choices(self, purpose: str, count: int, among: int) -> list[int]:
         """Choose ``count`` times among 0 to ``among`` - 1, the same for all images of the attack."""
-        draws = self.scene.draws
+        draws = self.task.draws
         return whole_numbers(among, count, keyed_generator(draws.seed, self.path + purpose, draws.attack, self.step))

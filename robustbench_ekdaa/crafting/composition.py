@@ -10,18 +10,18 @@ from typing import Any
 from torch import Tensor
 
 from ..cards import AttackCard, Component
-from ..errors import located
+from ..errors import UsageError, located
 from ..registry import COMPONENTS, build, is_file_reference, parameters_of
-from .criteria import Criterion
-from .inputs import through
-from .moment import Gradient, Start, Step, Update, Wrapper
-from .sources import Source
+from .components.inputs import through
+from .components.losses import Criterion
+from .components.sources import Source
+from .context import Gradient, Start, Stepper, Update, Wrapper
 from .surrogates import Surrogate
 from .threat import THREATS, Threat
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Composition:
     """An attack, ready to meet its surrogates.
 
     Attributes:
@@ -41,25 +41,28 @@ class Recipe:
     start: Start | None
     gradient: Callable[[Sequence[Surrogate]], Gradient]
     update: Update
-    step: Step
+    step: Stepper
 
 
 def build_part(card: AttackCard, role: str, component: Component, field: str) -> Any:
     """Build one component of a card; one that has to know the norm, or whether there is a target, is told."""
-    with located(card.at(field)):
-        beside = card.folder if is_file_reference(component.component) else None
-        factory = COMPONENTS[role].get(component.component, beside)
-        asked = parameters_of(factory)
-    known = {"norm": card.norm, "targeted": card.target is not None}
-    given = {name: value for name, value in known.items() if name in asked}
-    return build(factory, component.options, card.at(field), **given)
+    try:
+        with located(field):
+            beside = card.folder if is_file_reference(component.component) else None
+            factory = COMPONENTS[role].get(component.component, beside)
+            asked = parameters_of(factory)
+        known = {"norm": card.norm, "targeted": card.target is not None}
+        given = {name: value for name, value in known.items() if name in asked}
+        return build(factory, component.options, field, **given)
+    except UsageError as error:  # the card's path is looked up only now: attacks are built anew for every batch
+        raise UsageError(card.at(str(error))) from error.__cause__
 
 
-def build_recipe(card: AttackCard) -> Recipe:
+def build_composition(card: AttackCard) -> Composition:
     """Build all components of a card; raises UsageError naming file, field and reason."""
     part = partial(build_part, card)
     criterion: Criterion = part("loss", Component(component=card.loss), "loss")
-    goal = criterion if card.target is None else towards(criterion)
+    wanted = criterion if card.target is None else towards(criterion)
     source: Source = part("source", card.source, "source")
     inputs = [
         through(part("input", entry, f"input.{place}"), f"{place} {entry.component}")
@@ -72,9 +75,9 @@ def build_recipe(card: AttackCard) -> Recipe:
         return reduce(lambda inner, wrap: wrap(inner), reversed(inputs), gradient)
 
     def composed(surrogates: Sequence[Surrogate]) -> Gradient:
-        return reduce(lambda inner, wrap: wrap(inner), around, source(surrogates, goal, transform))
+        return reduce(lambda inner, wrap: wrap(inner), around, source(surrogates, wanted, transform))
 
-    return Recipe(
+    return Composition(
         threat=THREATS[card.norm],
         steps=card.steps,
         step_for=card.step_for,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..randomness import ImageDraws
+from ...randomness import ImageDraws
 
 TargetRule = Callable[[Tensor, Tensor, ImageDraws], Tensor]
 

@@ -12,14 +12,14 @@ from ..arguments import whole
 from ..cards import AttackCard
 from ..computing import ordinary, ordinary_torch
 from ..networks import signum_backward
-from .arguments import Batch, Pool, check_card, check_precision, radii_of
+from .adapters.libraries import Attempt
+from .arguments import Batch, Pool, check_card, check_precision, checked_epsilons
 from .borrowing import borrowed
+from .components.losses import margin
+from .composition import build_composition, build_part
+from .context import Task
 from .crafted import Crafted, unchanged, worst
-from .criteria import margin
-from .libraries import Attempt
 from .loop import follow
-from .moment import Scene
-from .recipe import build_part, build_recipe
 from .surrogates import Precision, Surrogate, lacks_derivative, mean_logits
 
 
@@ -47,7 +47,7 @@ def craft(
         surrogates: networks from float32 images (N, C, H, W) in [0, 1] to logits (N, K); none for noise.
         images: float32 (N, C, H, W) in [0, 1], on the surrogates' device.
         labels: int64 (N,) in [0, K): the true classes.
-        epsilons: radii of the attack's norm, in pixels of [0, 1]; 0 returns the images exactly.
+        epsilons: largest sizes of a perturbation, in the attack's norm and pixels of [0, 1]; 0 returns the images.
         seed: keys all random numbers, together with the attack's name and the image indices.
         indices: the images' positions in their data set (default: 0 to N - 1).
         pool: images and labels that attacks such as Admix mix in (default: the batch itself). With the same pool for
@@ -61,7 +61,7 @@ def craft(
 
     """
     with ordinary_torch(gradients=False):
-        surrogates, seed, radii = list(surrogates), whole("seed", seed), radii_of(epsilons)
+        surrogates, seed, wanted = list(surrogates), whole("seed", seed), checked_epsilons(epsilons)
         check_precision(precision)
         check_card(attack, surrogates, aimed=targets is not None)
         batch = Batch.of(images, labels, indices, pool, targets)
@@ -71,19 +71,19 @@ def craft(
     parts = list({part: None for surrogate in watched for part in surrogate.parts})
 
     def batches() -> Iterator[Crafted]:
-        scene = None
-        for radius in radii:
-            if radius == 0 or not len(images):
-                yield unchanged(ordinary(images), radius)
+        task = None
+        for epsilon in wanted:
+            if epsilon == 0 or not len(images):
+                yield unchanged(ordinary(images), epsilon)
                 continue
             with ordinary_torch(gradients=False), borrowed(parts):
-                if scene is None:
-                    scene = batch.scene(attack, watched, seed)
-                    attempts = [attempt(watched, scene, [radius for radius in radii if radius > 0]) for _ in modes]
+                if task is None:
+                    task = batch.task(attack, watched, seed)
+                    attempts = [attempt(watched, task, [each for each in wanted if each > 0]) for _ in modes]
                 candidates = [advance(attempts[0], modes[0])]
                 if any(surrogate.differentiated for surrogate in watched):  # else nothing stood in for anything
                     candidates += map(advance, attempts[1:], modes[1:])
-                crafted = strongest(candidates, watched, scene, targeted=attack.target is not None)
+                crafted = strongest(candidates, watched, task, targeted=attack.target is not None)
                 for surrogate in watched:
                     surrogate.verify()
             yield crafted
@@ -97,7 +97,7 @@ def build_attempt(card: AttackCard) -> Attempt:
     if card.adapter is not None:
         attempt: Attempt = build_part(card, "adapter", card.adapter, "adapter")
         return attempt
-    return partial(follow, build_recipe(card))
+    return partial(follow, build_composition(card))
 
 
 def advance(running: Iterator[Crafted], mode: str) -> Crafted:
@@ -112,9 +112,9 @@ def advance(running: Iterator[Crafted], mode: str) -> Crafted:
         return next(running)
 
 
-def strongest(candidates: list[Crafted], surrogates: Sequence[Surrogate], scene: Scene, *, targeted: bool) -> Crafted:
+def strongest(candidates: list[Crafted], surrogates: Sequence[Surrogate], task: Task, *, targeted: bool) -> Crafted:
     """Choose among attempts, image by image, by how far the surrogates are fooled."""
     if len(candidates) == 1:
         return candidates[0]
-    margins = [margin()(mean_logits(surrogates, one.images), scene.labels) for one in candidates]
+    margins = [margin()(mean_logits(surrogates, one.images), task.goal) for one in candidates]
     return worst(candidates, [-each for each in margins] if targeted else margins)

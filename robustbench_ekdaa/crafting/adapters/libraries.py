@@ -17,16 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError, WorkFailed
-from ..randomness import keyed_generator, whole_numbers
-from .crafted import Crafted
-from .moment import Scene
-from .surrogates import Surrogate, mean_logits
-from .threat import column
+from ...errors import UsageError, WorkFailed
+from ...randomness import keyed_generator, whole_numbers
+from ..context import Task
+from ..crafted import Crafted
+from ..surrogates import Surrogate, mean_logits
+from ..threat import column
 
 BEYOND = 1.001  # how far to go on where a boundary was met, but not crossed
 
-Attempt = Callable[[Sequence[Surrogate], Scene, Sequence[float]], Iterator[Crafted]]
+Attempt = Callable[[Sequence[Surrogate], Task, Sequence[float]], Iterator[Crafted]]
 
 
 class Shown(nn.Module):
@@ -51,17 +51,17 @@ class Shown(nn.Module):
 
 @dataclass(frozen=True)
 class Part:
-    """Some images of a scene, for a library to attack.
+    """Some images of a task, for a library to attack.
 
     Attributes:
         images: clean images, (n, C, H, W).
-        labels: true classes, or targets of a targeted attack, (n,).
+        goal: true classes, or targets of a targeted attack, (n,).
         classes: K.
 
     """
 
     images: Tensor
-    labels: Tensor
+    goal: Tensor
     classes: int
 
 
@@ -124,17 +124,15 @@ class Library:
     run: Callable[[Shown, Part, float | None], Tensor]
     batched: bool
 
-    def attack(
-        self, surrogates: Sequence[Surrogate], scene: Scene, rows: Sequence[int], epsilon: float | None
-    ) -> Found:
-        """Attack some images of a scene, at once or one by one; queries of a batch are their mean, rounded up."""
-        images = scene.images.clone()
+    def attack(self, surrogates: Sequence[Surrogate], task: Task, rows: Sequence[int], epsilon: float | None) -> Found:
+        """Attack some images of a task, at once or one by one; queries of a batch are their mean, rounded up."""
+        images = task.images.clone()
         queries = torch.zeros(len(images), dtype=torch.int64, device=images.device)
         classes = mean_logits(surrogates, images[:1]).shape[1] if rows else 0
         for part in ([list(rows)] if self.batched else [[row] for row in rows]) if rows else []:
             shown = Shown(surrogates)
-            with seeded(scene.draws.seed, scene.draws.attack, scene.draws.indices[part[0]]), torch.enable_grad():
-                made = self._run(shown, Part(scene.images[part], scene.labels[part], classes), epsilon)
+            with seeded(task.draws.seed, task.draws.attack, task.draws.indices[part[0]]), torch.enable_grad():
+                made = self._run(shown, Part(task.images[part], task.goal[part], classes), epsilon)
             made = made.detach().to(images)
             usable = made.flatten(1).isfinite().all(1).view(-1, 1, 1, 1)
             images[part] = torch.where(usable, made, images[part])
@@ -164,11 +162,11 @@ class Library:
 def within_each_ball(library: Library) -> Attempt:
     """Run an attack that is told epsilon once for each, and hold it to its ball and the box."""
 
-    def attempt(surrogates: Sequence[Surrogate], scene: Scene, epsilons: Sequence[float]) -> Iterator[Crafted]:
-        flat = torch.zeros(len(scene.images), dtype=torch.bool, device=scene.images.device)
+    def attempt(surrogates: Sequence[Surrogate], task: Task, epsilons: Sequence[float]) -> Iterator[Crafted]:
+        flat = torch.zeros(len(task.images), dtype=torch.bool, device=task.images.device)
         for epsilon in epsilons:
-            found = library.attack(surrogates, scene, range(len(scene.images)), epsilon)
-            images = scene.threat.project(found.images, scene.images, epsilon)
+            found = library.attack(surrogates, task, range(len(task.images)), epsilon)
+            images = task.threat.project(found.images, task.images, epsilon)
             yield Crafted(epsilon, images, flat, queries=found.queries)
 
     return attempt
@@ -180,25 +178,25 @@ def smallest_first(library: Library, *, targeted: bool) -> Attempt:
     An image the surrogates get wrong as it is has size 0; one for which nothing was found, infinity.
     """
 
-    def attempt(surrogates: Sequence[Surrogate], scene: Scene, epsilons: Sequence[float]) -> Iterator[Crafted]:
+    def attempt(surrogates: Sequence[Surrogate], task: Task, epsilons: Sequence[float]) -> Iterator[Crafted]:
         def fooled(images: Tensor) -> Tensor:
-            said = mean_logits(surrogates, images).argmax(1)
-            return said == scene.labels if targeted else said != scene.labels
+            predictions = mean_logits(surrogates, images).argmax(1)
+            return predictions == task.goal if targeted else predictions != task.goal
 
-        already = fooled(scene.images)
+        already = fooled(task.images)
         rows = (~already).nonzero().flatten().tolist()
-        found = library.attack(surrogates, scene, rows, None)
+        found = library.attack(surrogates, task, rows, None)
         images = found.images.clamp(0, 1)
         # One that stops on the boundary to the last bit can be on its other side in a batch of another size.
-        beyond = (scene.images + BEYOND * (images - scene.images)).clamp(0, 1)
+        beyond = (task.images + BEYOND * (images - task.images)).clamp(0, 1)
         images = torch.where(column(fooled(images)), images, beyond)
-        size = torch.where(fooled(images), scene.threat.size(images - scene.images), torch.inf)
+        size = torch.where(fooled(images), task.threat.size(images - task.images), torch.inf)
         size = torch.where(already, 0.0, size)
         for epsilon in epsilons:
             reached = column(size <= epsilon)
             yield Crafted(
                 epsilon,
-                torch.where(reached, images, scene.images),
+                torch.where(reached, images, task.images),
                 torch.zeros_like(already),
                 smallest=size,
                 queries=found.queries,

@@ -7,22 +7,17 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from .moment import Moment, State, Update
-from .threat import FLOOR
+from ..context import Context, State, Update
+from ..threat import mean_size_one
 
 
 def plain() -> Update:
     """Follow the gradient itself."""
 
-    def update(gradient: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
+    def update(gradient: Tensor, context: Context, state: State) -> tuple[Tensor, State]:
         return gradient, state
 
     return update
-
-
-def mean_size_one(gradient: Tensor) -> Tensor:
-    """Scale each gradient so that its absolute values average to 1; exactly zero ones stay zero."""
-    return gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp_min(FLOOR)
 
 
 def momentum(*, decay: Annotated[float, Field(ge=0)] = 1.0) -> Update:
@@ -35,7 +30,7 @@ def momentum(*, decay: Annotated[float, Field(ge=0)] = 1.0) -> Update:
         decay: the weight of the past; 0 forgets it.
     """
 
-    def update(gradient: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
+    def update(gradient: Tensor, context: Context, state: State) -> tuple[Tensor, State]:
         scaled = mean_size_one(gradient)
         past = state.get("momentum")
         gathered = scaled if past is None else scaled.add(past, alpha=decay)

@@ -6,21 +6,18 @@ A card lists them in the order in which they are applied: each wraps all before 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ..errors import UsageError, shown
-from .moment import Gradient, Moment, State, Wrapper
-from .starts import in_unit_ball
-from .updates import mean_size_one
+from ...errors import UsageError, shown
+from ..balls import in_unit_ball
+from ..context import Context, Gradient, State, Wrapper
+from ..kernels import convolve, kernel_side, kernel_weights
+from ..threat import mean_size_one
 
-# Of 3 pixels next to nothing is smoothed; of the kernels up to 21 that the authors tried on 299 pixels, 15 was best.
-SMALLEST_SHARE, LARGEST_SHARE = 5, 15
 SHARE_OF_SIDE = re.compile(r"side / [1-9]\d{0,3}(\.\d{1,3})?", re.ASCII)
 
 
@@ -32,10 +29,10 @@ def look_ahead(*, decay: Annotated[float, Field(ge=0)] = 1.0) -> Wrapper:
     """
 
     def wrap(gradient: Gradient) -> Gradient:
-        def ahead(images: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
+        def ahead(images: Tensor, context: Context, state: State) -> tuple[Tensor, State]:
             if "momentum" in state:
-                images = images.add(state["momentum"], alpha=decay * at.per_pixel(at.step_size))
-            return gradient(images, at, state)
+                images = images.add(state["momentum"], alpha=decay * context.per_pixel(context.step_size))
+            return gradient(images, context, state)
 
         return ahead
 
@@ -57,20 +54,20 @@ def variance_tuning(
     """
 
     def wrap(gradient: Gradient) -> Gradient:
-        def variance(images: Tensor, here: Tensor, at: Moment) -> Tensor:
+        def variance(images: Tensor, here: Tensor, context: Context) -> Tensor:
             total = torch.zeros_like(images)
-            for number, offset in enumerate(in_unit_ball(at.within("neighbours"), neighbours)):
-                nearby = images.add(offset, alpha=radius * at.epsilon)
-                total += gradient(nearby, at.within(f"neighbour {number}"), {})[0]
+            for number, offset in enumerate(in_unit_ball(context.within("neighbours"), neighbours)):
+                nearby = images.add(offset, alpha=radius * context.epsilon)
+                total += gradient(nearby, context.within(f"neighbour {number}"), {})[0]
             return total / neighbours - here
 
-        def tuned(images: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
-            here, after = gradient(images, at, state)
+        def tuned(images: Tensor, context: Context, state: State) -> tuple[Tensor, State]:
+            here, after = gradient(images, context, state)
             after = {**after, "variance": (images, here)}
             if "variance" not in state:
                 return here, after
             last_images, last_here = state["variance"]
-            return here + variance(last_images, last_here, at.at_step(at.step - 1)), after
+            return here + variance(last_images, last_here, context.at_step(context.step - 1)), after
 
         return tuned
 
@@ -91,16 +88,16 @@ def sampling(
     """
 
     def wrap(gradient: Gradient) -> Gradient:
-        def averaged(images: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
+        def averaged(images: Tensor, context: Context, state: State) -> tuple[Tensor, State]:
             if "average" not in state:
-                mean, after = gradient(images, at, state)
+                mean, after = gradient(images, context, state)
             else:
                 mean, after = torch.zeros_like(images), state
                 for number, factor in enumerate(
                     torch.linspace(-radius, radius, samples, dtype=torch.float32, device="cpu").tolist()
                 ):
-                    there = images.add(state["average"], alpha=factor * at.per_pixel(at.step_size))
-                    slope, after = gradient(there, at.within(f"sample {number}"), state)
+                    there = images.add(state["average"], alpha=factor * context.per_pixel(context.step_size))
+                    slope, after = gradient(there, context.within(f"sample {number}"), state)
                     mean += slope
             average = mean_size_one(mean)
             return average, {**after, "average": average}
@@ -132,38 +129,10 @@ def kernel_smoothing(
         )
 
     def wrap(gradient: Gradient) -> Gradient:
-        def smoothed(images: Tensor, at: Moment, state: State) -> tuple[Tensor, State]:
-            slope, state = gradient(images, at, state)
+        def smoothed(images: Tensor, context: Context, state: State) -> tuple[Tensor, State]:
+            slope, state = gradient(images, context, state)
             return convolve(slope, kernel_weights(kernel, kernel_side(size, min(images.shape[2:])))), state
 
         return smoothed
 
     return wrap
-
-
-def kernel_side(size: int | str, side: int) -> int:
-    """Return the side of a kernel in pixels, on images of a shorter side of so many."""
-    if isinstance(size, int):
-        return size
-    share = side / float(size.partition("/")[2])
-    return min(max(2 * round((share - 1) / 2) + 1, SMALLEST_SHARE), LARGEST_SHARE)
-
-
-@lru_cache(maxsize=64)
-def kernel_weights(kernel: str, size: int) -> Tensor:
-    """Return a kernel's weights, (size, size), which sum to 1."""
-    numbers: Any = {"dtype": torch.float32, "device": "cpu"}
-    place = torch.linspace(-1, 1, size, **numbers) if size > 1 else torch.zeros(1, **numbers)
-    profile = {
-        "gaussian": torch.exp(-0.5 * (3 * place) ** 2),
-        "linear": 1 - place.abs() * (size - 1) / (size + 1),
-        "uniform": torch.ones(size, **numbers),
-    }[kernel]
-    return torch.outer(profile, profile) / profile.sum() ** 2
-
-
-def convolve(images: Tensor, weights: Tensor) -> Tensor:
-    """Convolve each channel with the same odd square kernel, with zeros outside, to the same size."""
-    channels, size = images.shape[1], len(weights)
-    stacked = weights.to(images).expand(channels, 1, size, size)
-    return F.conv2d(images, stacked, padding=size // 2, groups=channels)

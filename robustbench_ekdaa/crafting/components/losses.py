@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import UsageError
+from ...errors import UsageError
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 

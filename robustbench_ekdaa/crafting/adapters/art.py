@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..cards import STEP_SIZE, length_at
-from ..errors import UsageError, unknown_name
+from ...cards import STEP_SIZE, length_at
+from ...errors import UsageError, unknown_name
 from .libraries import Attempt, Library, Part, Shown, smallest_first, within_each_ball
 
 NORMS: dict[str, float] = {"linf": np.inf, "l2": 2, "l1": 1}
@@ -65,7 +65,7 @@ def art_attack(
         if "nb_parallel" in given:  # pixels that ZOO changes at once
             given = {**given, "nb_parallel": min(given["nb_parallel"], part.images[0].numel())}
         # Label types differ between ART's attacks; a one-hot of floats suits them all.
-        wanted = nn.functional.one_hot(part.labels, part.classes).float().cpu().numpy()
+        wanted = nn.functional.one_hot(part.goal, part.classes).float().cpu().numpy()
         height, width = part.images.shape[2:]
         images = part.images
         if attack in SQUARE_ONLY and height != width:

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UsageError, unknown_name
+from ...errors import UsageError, unknown_name
+from ..threat import column
 from .libraries import Attempt, Library, Part, Shown, smallest_first, within_each_ball
-from .threat import column
 
 
 def foolbox_attack(
@@ -36,19 +36,19 @@ def foolbox_attack(
     from foolbox.models.pytorch import PyTorchModel
 
     made = _instance(attack, norm, options or {})
-    goal = TargetedMisclassification if targeted else Misclassification
+    criterion = TargetedMisclassification if targeted else Misclassification
 
     def run(shown: Shown, part: Part, epsilon: float | None) -> Tensor:
         model = PyTorchModel(shown.eval(), bounds=(0, 1), device=part.images.device)
         limit = {} if epsilon is None else {"epsilon": epsilon}
         try:
-            result: Tensor = made.run(model, part.images, goal(part.labels), **limit)
+            result: Tensor = made.run(model, part.images, criterion(part.goal), **limit)
         except ValueError as error:
             if "init_attack failed" not in str(error):
                 raise
             return part.images  # no starting point was found: nothing to return but the image itself
         if isinstance(made, FMNAttackLp):
-            result = _across(made, model, part, goal, result)
+            result = _across(made, model, part, criterion, result)
         return result
 
     library = Library(f"foolbox {attack}", run, batched)
@@ -65,7 +65,7 @@ def _import_foolbox() -> None:
             importlib.import_module("foolbox")
 
 
-def _across(fmn: Any, model: Any, part: Part, goal: Any, result: Tensor) -> Tensor:
+def _across(fmn: Any, model: Any, part: Part, criterion: Any, result: Tensor) -> Tensor:
     """Let FMN start anew from beyond a boundary that it never crossed, where DDN gets there.
 
     Until it has crossed once, its radius is the distance on a linear network (Pintor et al., NeurIPS 2021,
@@ -75,17 +75,17 @@ def _across(fmn: Any, model: Any, part: Part, goal: Any, result: Tensor) -> Tens
     from foolbox.attacks.ddn import DDNAttack
 
     def short(images: Tensor) -> Tensor:
-        short_of_it: Tensor = goal(part.labels)(images, model(images)).logical_not()
+        short_of_it: Tensor = criterion(part.goal)(images, model(images)).logical_not()
         return short_of_it
 
     failed = short(result)
     if not failed.any():
         return result
-    beyond = torch.where(column(failed), DDNAttack().run(model, part.images, goal(part.labels)), result)
+    beyond = torch.where(column(failed), DDNAttack().run(model, part.images, criterion(part.goal)), result)
     rescued = failed & ~short(beyond)
     if rescued.any():
         start = astensor(beyond[rescued])
-        beyond[rescued] = fmn.run(model, part.images[rescued], goal(part.labels[rescued]), starting_points=start)
+        beyond[rescued] = fmn.run(model, part.images[rescued], criterion(part.goal[rescued]), starting_points=start)
     return beyond
 
 
