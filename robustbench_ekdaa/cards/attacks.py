@@ -147,15 +147,23 @@ class AttackCard(FileCard):
             raise ValueError("an attack of 0 steps needs a [start], or it leaves every image as it is")
         if self.steps == 0 and self.target is not None:
             raise ValueError("an attack of 0 steps cannot aim at a target")
-        own = {"steps", "step_size", "loss", "source", "start", "input", "gradient", "update", "step"}
-        given = sorted(own & self.model_fields_set)
+        guided = {"step_size", "loss", "source", "input", "gradient", "update", "step"}
+        given = sorted((guided | {"steps", "start"}) & self.model_fields_set)
         if self.adapter is not None and given:
             raise ValueError(f"an [adapter] runs another library's attack; {given[0]} has no meaning beside it")
+        unused = sorted((guided | {"backward"}) & self.model_fields_set)
+        if self.steps == 0 and unused:
+            raise ValueError(f"an attack of 0 steps asks no network; {unused[0]} has no meaning in it")
         return self
 
     def step_for(self, epsilon: float) -> float:
         """Return the step size in pixels at one epsilon."""
         return length_at(self.step_size, epsilon, self.steps)
+
+    @property
+    def path_length(self) -> float | None:
+        """The length of all steps together, in epsilons; None where steps are given in pixels."""
+        return self.steps * self.step_for(1.0) if isinstance(self.step_size, str) else None
 
     @property
     def uses_surrogate(self) -> bool:

@@ -97,9 +97,7 @@ def load_adversarial(
     wanted = None if epsilons is None else _as_written(epsilons, "epsilons")
     sizes = _agreed(where, "epsilons", _epsilons(arrays, where), wanted)
     if len(sizes) != len(images):
-        raise UsageError(
-            f"{where}: epsilons: must be {len(images)}, one per batch of images (got {len(sizes)})"
-        )
+        raise UsageError(f"{where}: epsilons: must be {len(images)}, one per batch of images (got {len(sizes)})")
     stated = facts.pop("norm", None)
     if stated is not None and norm is not None and stated != norm:
         raise UsageError(f"{where}: norm: the file says {stated}, the request {norm}")

@@ -109,6 +109,11 @@ def check_card(attack: AttackCard, surrogates: Sequence[nn.Module], *, aimed: bo
         raise UsageError(f'the attack {attack.name} is untargeted; give its card target = "random" or another rule')
     for place, module in enumerate(surrogates):
         check_module(f"surrogate {place}", module)
+    if attack.uses_ensemble and len({id(module) for module in surrogates}) == 1:
+        raise UsageError(
+            f"{attack.at('source.component')}: {attack.source.component} takes several surrogates together (got one); "
+            f"give more of them, or an attack with the source single"
+        )
     if attack.uses_surrogate and not surrogates:
         raise UsageError(f"the attack {attack.name} follows gradients: give at least one surrogate")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
@@ -15,6 +15,7 @@ from ..registry import COMPONENTS, build, is_file_reference, parameters_of
 from .components.inputs import through
 from .components.losses import Criterion
 from .components.sources import Source
+from .effect import check_effects
 from .context import Gradient, Start, Stepper, Update, Wrapper
 from .surrogates import Surrogate
 from .threat import THREATS, Threat
@@ -45,21 +46,40 @@ class Composition:
 
 
 def build_part(card: AttackCard, role: str, component: Component, field: str) -> Any:
-    """Build one component of a card; one that has to know the norm, or whether there is a target, is told."""
+    """Build one component of a card; one that has to know more of the card, such as the norm, is told."""
     try:
         with located(field):
-            beside = card.folder if is_file_reference(component.component) else None
-            factory = COMPONENTS[role].get(component.component, beside)
+            factory = factory_of(card, role, component)
             asked = parameters_of(factory)
-        known = {"norm": card.norm, "targeted": card.target is not None}
+        known = {"norm": card.norm, "targeted": card.target is not None, "path_length": card.path_length}
         given = {name: value for name, value in known.items() if name in asked}
         return build(factory, component.options, field, **given)
     except UsageError as error:  # the card's path is looked up only now: attacks are built anew for every batch
         raise UsageError(card.at(str(error))) from error.__cause__
 
 
+def factory_of(card: AttackCard, role: str, component: Component) -> Callable[..., Any]:
+    """Return what a component of a card is built by."""
+    return COMPONENTS[role].get(component.component, card.folder if is_file_reference(component.component) else None)
+
+
+def components_of(card: AttackCard) -> Iterator[tuple[str, str, Component]]:
+    """Yield the parts of a card that may depend on each other: field, role and component."""
+    yield "source", "source", card.source
+    for role, entries in (("input", card.input), ("gradient", card.gradient)):
+        for place, entry in enumerate(entries):
+            yield f"{role}.{place}", role, entry
+    yield "update", "update", card.update
+    yield "step", "step", card.step
+
+
 def build_composition(card: AttackCard) -> Composition:
-    """Build all components of a card; raises UsageError naming file, field and reason."""
+    """Build all components of a card.
+
+    Raises:
+        UsageError: naming file, field and reason, also for a component that would do nothing.
+
+    """
     part = partial(build_part, card)
     criterion: Criterion = part("loss", Component(component=card.loss), "loss")
     wanted = criterion if card.target is None else towards(criterion)
@@ -77,7 +97,7 @@ def build_composition(card: AttackCard) -> Composition:
     def composed(surrogates: Sequence[Surrogate]) -> Gradient:
         return reduce(lambda inner, wrap: wrap(inner), around, source(surrogates, wanted, transform))
 
-    return Composition(
+    composition = Composition(
         threat=THREATS[card.norm],
         steps=card.steps,
         step_for=card.step_for,
@@ -86,6 +106,10 @@ def build_composition(card: AttackCard) -> Composition:
         update=part("update", card.update, "update"),
         step=part("step", card.step, "step"),
     )
+    check_effects(
+        card, [(field, entry.component, factory_of(card, role, entry)) for field, role, entry in components_of(card)]
+    )
+    return composition
 
 
 def towards(criterion: Criterion) -> Criterion:

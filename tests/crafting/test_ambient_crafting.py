@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 import robustbench_ekdaa as rb
-from robustbench_ekdaa.crafting import kernels
 from robustbench_ekdaa.crafting.components import inputs
 
 from ..quick_attacks import EPSILONS, quick
@@ -115,7 +114,7 @@ def test_images_are_the_same_whatever_pytorch_was_told_before(prey, name):
     usual = crafted(name, prey)
     for label, ambient in AMBIENT.items():
         # What is kept from call to call must not be of the kind that the first caller happened to have set.
-        for kept in (gradients.kernel_weights, inputs._cosines, inputs._resize_matrix):
+        for kept in (kernels.kernel_weights, inputs._cosines, inputs._resize_matrix):
             kept.cache_clear()
         with ambient():
             found = crafted(name, prey)

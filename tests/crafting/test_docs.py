@@ -38,7 +38,7 @@ def written(tmp_path):
     (room / "suites").mkdir(parents=True)
     for block in re.findall(r"```(?:python|toml)\n(.*?)```", GUIDE, re.DOTALL):
         named = re.match(r"# attacks/(\S+)|.*^name = \"(\w+)\"", block, re.DOTALL | re.MULTILINE)
-        if (named and "kind" in block) or "@register_component" in block:
+        if (named and "kind" in block) or "register_component(" in block:
             (room / (named[1] or f"{named[2]}.toml")).write_text(block)
     assert len([path for path in room.rglob("*") if path.is_file()]) == 4
     return Workspace(tmp_path)

@@ -20,6 +20,8 @@ from .libraries import Attempt, Library, Part, Shown, smallest_first, within_eac
 
 NORMS: dict[str, float] = {"linf": np.inf, "l2": 2, "l1": 1}
 SQUARE_ONLY = {"GeoDA", "SquareAttack"}
+# Options of attacks that a card says otherwise, or a sweep.
+OWNERS = {"norm": "the card's norm", "targeted": "the card's target", "eps": "the sweep's epsilon"}
 UNSEEDED = {"BoundaryAttack", "HopSkipJump"}
 
 
@@ -50,6 +52,8 @@ def art_attack(
     for name in options or {}:
         if name not in accepted:
             raise UsageError(f"art {attack}: {unknown_name('option', name, accepted)}")
+        if name in OWNERS:
+            raise UsageError(f"art {attack}: the option {name} would have no effect: {OWNERS[name]} decides it")
     if targeted and "targeted" not in accepted:
         raise UsageError(f"art {attack}: knows no targets; leave target out of its card")
     known = {"norm": NORMS[norm], "targeted": targeted, "verbose": False}

@@ -44,6 +44,9 @@ def foolbox_attack(
         try:
             result: Tensor = made.run(model, part.images, criterion(part.goal), **limit)
         except ValueError as error:
+            if "unsupported criterion" in str(error):
+                knows = "knows no targets; leave target out of its card" if targeted else "needs a target in its card"
+                raise UsageError(f"foolbox {attack}: {knows}") from None
             if "init_attack failed" not in str(error):
                 raise
             return part.images  # no starting point was found: nothing to return but the image itself
@@ -102,6 +105,8 @@ def _instance(attack: str, norm: str, options: dict[str, Any]) -> Any:
     }
     if attack not in known:
         raise unknown_name("Foolbox attack", attack, known)
+    if "distance" in options:
+        raise UsageError(f"foolbox {attack}: the option distance would have no effect: the card's norm decides it")
     distance = getattr(distances, norm)
     if "distance" in inspect.signature(known[attack]).parameters:
         options = {**options, "distance": distance}

@@ -15,13 +15,15 @@ from torch import Tensor
 from ...errors import UsageError, shown
 from ..balls import in_unit_ball
 from ..context import Context, Gradient, State, Wrapper
+from ..effect import effective
 from ..kernels import convolve, kernel_side, kernel_weights
 from ..threat import mean_size_one
 
 SHARE_OF_SIDE = re.compile(r"side / [1-9]\d{0,3}(\.\d{1,3})?", re.ASCII)
 
 
-def look_ahead(*, decay: Annotated[float, Field(ge=0)] = 1.0) -> Wrapper:
+@effective(needs="momentum")
+def look_ahead(*, decay: Annotated[float, Field(gt=0)] = 1.0) -> Wrapper:
     """Ask where momentum is about to lead (NI; Lin et al., ICLR 2020, arXiv:1908.06281, equation 6).
 
     Args:
@@ -39,6 +41,7 @@ def look_ahead(*, decay: Annotated[float, Field(ge=0)] = 1.0) -> Wrapper:
     return wrap
 
 
+@effective(keeps="variance", steps=2)
 def variance_tuning(
     *, neighbours: Annotated[int, Field(ge=1, le=1_000)] = 20, radius: Annotated[float, Field(gt=0)] = 1.5
 ) -> Wrapper:
@@ -74,6 +77,7 @@ def variance_tuning(
     return wrap
 
 
+@effective(keeps="average", steps=2)
 def sampling(
     *, samples: Annotated[int, Field(ge=2, le=1_000)] = 11, radius: Annotated[float, Field(gt=0)] = 7.0
 ) -> Wrapper:
@@ -110,7 +114,7 @@ def sampling(
 def kernel_smoothing(
     *,
     kernel: Literal["gaussian", "linear", "uniform"] = "gaussian",
-    size: Annotated[int, Field(ge=1, le=255)] | str = 15,
+    size: Annotated[int, Field(ge=3, le=255)] | str = 15,
 ) -> Wrapper:
     """Smooth the gradient, as if the image were shifted (TI; Dong et al., CVPR 2019, arXiv:1904.02884, section 3.2).
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from ...errors import UsageError
 from ..context import Context, Gradient, State, Transform, Wrapper
 
 Copies: TypeAlias = Annotated[int, Field(ge=1, le=1_000)]
@@ -41,7 +42,7 @@ def through(transform: Transform, name: str) -> Wrapper:
     return wrap
 
 
-def scale(*, copies: Copies = 5) -> Transform:
+def scale(*, copies: Annotated[int, Field(ge=2, le=1_000)] = 5) -> Transform:
     """Darkened copies x / 2^i, i = 0 to copies - 1 (SI; Lin et al., ICLR 2020, arXiv:1908.06281, equation 8)."""
 
     def transform(images: Tensor, context: Context) -> Iterator[Tensor]:
@@ -51,7 +52,7 @@ def scale(*, copies: Copies = 5) -> Transform:
     return transform
 
 
-def admix(*, portion: Annotated[float, Field(ge=0)] = 0.2, images: Copies = 3) -> Transform:
+def admix(*, portion: Annotated[float, Field(gt=0)] = 0.2, images: Copies = 3) -> Transform:
     """Copies with a little of another image each: x + portion x' (Wang et al., ICCV 2021, arXiv:2102.00436, eq. 5).
 
     The other images come from other classes and from the attack's pool, not from the batch, so that batching changes
@@ -83,7 +84,9 @@ def other_classes(context: Context, count: int) -> Tensor:
     return order[torch.where(rank < first[:, None], rank, rank + own[:, None])]
 
 
-def diversity(*, probability: Share = 0.5, smallest: Annotated[float, Field(gt=0, le=1)] = 0.9) -> Transform:
+def diversity(
+    *, probability: Annotated[float, Field(gt=0, le=1)] = 0.5, smallest: Annotated[float, Field(gt=0, lt=1)] = 0.9
+) -> Transform:
     """Shrink and pad at random (DI; Xie et al., CVPR 2019, arXiv:1803.06978): bilinear, zeros around, same size.
 
     The authors enlarge 299 pixels to at most 330 for networks that take any size; here the size stays, so images
@@ -138,6 +141,9 @@ def spectrum(*, copies: Copies = 20, strength: Share = 0.5, noise: Annotated[flo
         strength: rho of the paper.
         noise: standard deviation of xi, in epsilons.
     """
+
+    if strength == 0 and noise == 0:
+        raise UsageError("spectrum: strength and noise must not both be 0, or every copy is the image itself")
 
     def transform(images: Tensor, context: Context) -> Iterator[Tensor]:
         shape = (copies, *images.shape[1:])

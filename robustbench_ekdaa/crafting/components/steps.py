@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...errors import UsageError
 from ..context import Context, State, Stepper
+from ..effect import effective
 from ..kernels import convolve
 
 
@@ -22,9 +23,11 @@ def steepest() -> Stepper:
     return step
 
 
+@effective(keeps="wanted")
 def patch_wise(
     *,
     norm: str,
+    path_length: float | None,
     amplification: Annotated[float, Field(gt=0)] = 10.0,
     size: Annotated[int, Field(ge=3, le=255)] = 3,
 ) -> Stepper:
@@ -35,6 +38,7 @@ def patch_wise(
 
     Args:
         norm: the card's; the method is for l-infinity only.
+        path_length: of all steps of the card together, in epsilons; None where the card gives them in pixels.
         amplification: beta of the paper: steps are that many times larger.
         size: side of W_p, in pixels; odd.
     """
@@ -42,6 +46,11 @@ def patch_wise(
         raise UsageError(f"patch_wise is a step of the linf norm (got {norm})")
     if size % 2 == 0:
         raise UsageError(f"patch_wise: size must be odd (got {size})")
+    if path_length is not None and amplification * path_length <= 1:
+        raise UsageError(
+            f"patch_wise: amplification {amplification:g} never leads out of the ball, so that nothing is handed on: "
+            f"all steps together must be longer than epsilon (got {amplification * path_length:g} epsilons)"
+        )
     around = torch.full((size, size), 1 / (size**2 - 1), dtype=torch.float32, device="cpu")
     around[size // 2, size // 2] = 0
 

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..context import Context, State, Update
+from ..effect import effective
 from ..threat import mean_size_one
 
 
@@ -20,6 +21,7 @@ def plain() -> Update:
     return update
 
 
+@effective(keeps="momentum", steps=2)
 def momentum(*, decay: Annotated[float, Field(ge=0)] = 1.0) -> Update:
     """Accumulate gradients of equal l1 norm: m = decay m + g / |g|_1 (Dong et al., CVPR 2018, arXiv:1710.06081, eq. 6).
 
