@@ -1,7 +1,7 @@
 """The face for authors of attack components: all that a component of one's own needs, documented and kept stable.
 
 A component is a function that takes the options an attack card gives it, and returns the function that does the work.
-The README of attacks shows one of each role. A gradient transform, for example::
+docs/attacks shows how. A gradient transform, for example::
 
     from robustbench_ekdaa import components
 
@@ -15,7 +15,8 @@ The README of attacks shows one of each role. A gradient transform, for example:
         return wrap
 
 The `Context` says everything about the moment it is called in: the step, epsilon, the classes wanted, the batch, and
-random numbers that depend on the seed, the attack and the image alone.
+random numbers that depend on the seed, the attack and the image alone. A component that does nothing unless another one
+keeps something in the state, such as momentum, says so with `effective`: cards without that are refused.
 """
 
 from .crafting.adapters.libraries import Attempt
@@ -37,6 +38,7 @@ from .crafting.context import (
     Wrapper,
 )
 from .crafting.crafted import Crafted
+from .crafting.effect import effective
 from .crafting.kernels import convolve, kernel_weights
 from .crafting.surrogates import Surrogate, all_logits, mean_logits
 from .crafting.threat import THREATS, Threat, column, largest, mean_size_one, unit
@@ -66,6 +68,7 @@ __all__ = [
     "all_logits",
     "column",
     "convolve",
+    "effective",
     "gradient_of",
     "in_unit_ball",
     "kernel_weights",

@@ -15,8 +15,8 @@ from ..registry import COMPONENTS, build, is_file_reference, parameters_of
 from .components.inputs import through
 from .components.losses import Criterion
 from .components.sources import Source
-from .effect import check_effects
 from .context import Gradient, Start, Stepper, Update, Wrapper
+from .effect import check_effects
 from .surrogates import Surrogate
 from .threat import THREATS, Threat
 

@@ -76,7 +76,7 @@ def check_effects(card: AttackCard, parts: Iterable[tuple[str, str, object]]) ->
             raise UsageError(
                 f"{card.at(field)}.component: {name} has no effect without {effect.needs}; {_advice(effect.needs)}"
             )
-        if card.steps < effect.steps:
+        if 0 < card.steps < effect.steps:
             raise UsageError(
                 f"{card.at(field)}.component: {name} has no effect in an attack of fewer than {effect.steps} steps "
                 f"(got {card.steps}); raise steps, or leave it out"

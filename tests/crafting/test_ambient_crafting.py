@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import robustbench_ekdaa as rb
+from robustbench_ekdaa.crafting import kernels
 from robustbench_ekdaa.crafting.components import inputs
 
 from ..quick_attacks import EPSILONS, quick
@@ -104,7 +106,8 @@ def prey(make_network, digits):
 def crafted(name: str, prey) -> Tensor:
     network, images, labels = prey
     attack = quick(name)
-    networks = [network] * (2 if attack.uses_ensemble else int(attack.uses_surrogate))
+    others = [copy.deepcopy(network)] if attack.uses_ensemble else []
+    networks = [network, *others] if attack.uses_surrogate else []
     return rb.craft(attack, networks, images, labels, [0, EPSILONS[attack.norm][0]])
 
 

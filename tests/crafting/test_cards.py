@@ -104,7 +104,7 @@ def test_a_suite_card_needs_attacks():
         ({"loss": "cross_entropi"}, "unknown attack loss 'cross_entropi'. Did you mean cross_entropy"),
         ({"source": {"component": "ensemble_logit"}}, "Did you mean ensemble_logits"),
         ({"update": {"component": "momentum", "decoy": 1}}, "update: unknown option 'decoy'. Did you mean decay"),
-        ({"update": {"component": "momentum", "decay": -1}}, "update.decay: must be greater than or equal to 0"),
+        ({"update": {"component": "momentum", "decay": -1}}, "update.decay: must be greater than 0"),
         ({"gradient": [{"component": "kernel_smoothing", "size": 4}]}, "size must be odd"),
         ({"gradient": [{"component": "kernel_smoothing", "kernel": "box"}]}, "gradient.0.kernel"),
         ({"input": [{"component": "scale", "copies": 0}]}, "input.0.copies"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import scipy.fft
@@ -121,7 +123,7 @@ def test_look_ahead_moves_by_one_step_of_the_threat_model_s_size(card, case):
         seen = []
         watched = nn.Sequential(nn.Identity(), module)
         watched[0].register_forward_hook(lambda part, inputs, output, seen=seen: seen.append(inputs[0].detach()))
-        plain = card(norm=norm, update=MOMENTUM, steps=1, step_size="epsilon")
+        plain = card(norm=norm, steps=1, step_size="epsilon")
         first = ours(plain, [module], images, labels)
         ours(
             card(norm=norm, gradient=[ahead], update=MOMENTUM, steps=2, step_size="epsilon"), [watched], images, labels
@@ -269,11 +271,11 @@ def test_ensembles_follow_the_gradient_of_their_formula(card, digits, three, sou
 
 
 @pytest.mark.parametrize("source", sorted(SOURCES))
-def test_an_ensemble_of_one_network_thrice_is_an_attack_on_that_network(card, digits, three, source):
+def test_an_ensemble_of_three_equal_networks_is_an_attack_on_that_network(card, digits, three, source):
     images, labels = digits[0][:30], digits[1][:30]
     attack = card(source={"component": source}, steps=1, step_size="epsilon")
-    together = ours(attack, [three[0]] * 3, images, labels)
-    alone = ours(attack, [three[0]], images, labels)
+    together = ours(attack, [copy.deepcopy(three[0]) for _ in range(3)], images, labels)
+    alone = ours(card(steps=1, step_size="epsilon"), [three[0]], images, labels)
     assert float(((together - alone).abs() < 1e-6).float().mean()) > 0.995
 
 

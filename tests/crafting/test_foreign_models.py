@@ -381,7 +381,7 @@ BACKWARDS = REFUSED[9][0]
 def test_what_a_surrogate_cannot_do_is_one_line_that_names_it_and_the_reason(prey, name, what, kind, message):
     module, images, labels, *_ = prey
     attack = quick(name)
-    networks = [Does(module, what)] * (2 if attack.uses_ensemble else 1)
+    networks = [Does(module, what) for _ in range(2 if attack.uses_ensemble else 1)]
     if what is BACKWARDS and attack.adapter is not None:
         kind, message = WorkFailed, f"{attack.adapter.component} "  # the library differentiates by itself
     with pytest.raises(kind) as caught:

@@ -46,6 +46,12 @@ FAMILIES = {
 }
 
 
+def surrogates_for(attack, module, make_network):
+    """Nobody, a network, or that network and another one, as the attack needs."""
+    others = [make_network(next(module.parameters()).shape[1], seed=9)] if attack.uses_ensemble else []
+    return [module, *others] if attack.uses_surrogate else []
+
+
 @st.composite
 def scenes(draw):
     """A family of attack, a norm, an epsilon, and images of any shape with constant and extreme ones among them."""
@@ -69,8 +75,9 @@ def scenes(draw):
 @given(scenes())
 def test_every_image_stays_in_its_ball_and_in_the_box(card, make_network, scene):
     family, norm, epsilon, images, labels = scene
-    surrogates = [] if family == "noise" else [make_network(images.shape[1])]
-    crafted = next(craft(card(norm=norm, **FAMILIES[family]), surrogates, images, labels, [epsilon]))
+    attack = card(norm=norm, **FAMILIES[family])
+    surrogates = surrogates_for(attack, make_network(images.shape[1]), make_network)
+    crafted = next(craft(attack, surrogates, images, labels, [epsilon]))
     assert crafted.images.dtype == torch.float32
     assert crafted.images.shape == images.shape
     assert float(crafted.images.min()) >= 0
@@ -84,8 +91,8 @@ def test_every_image_stays_in_its_ball_and_in_the_box(card, make_network, scene)
 @given(scenes())
 def test_epsilon_zero_returns_the_images_exactly(card, make_network, scene):
     family, norm, epsilon, images, labels = scene
-    surrogates = [] if family == "noise" else [make_network(images.shape[1])]
     attack = card(norm=norm, **FAMILIES[family])
+    surrogates = surrogates_for(attack, make_network(images.shape[1]), make_network)
     first, _, last = craft(attack, surrogates, images, labels, [0, epsilon, 0])
     assert torch.equal(first.images, images)
     assert torch.equal(last.images, images)
@@ -94,10 +101,10 @@ def test_epsilon_zero_returns_the_images_exactly(card, make_network, scene):
 
 @pytest.mark.parametrize("norm", sorted(THREATS))
 @pytest.mark.parametrize("family", sorted(FAMILIES))
-def test_the_batch_an_image_is_crafted_in_changes_only_rounding(card, case, family, norm):
+def test_the_batch_an_image_is_crafted_in_changes_only_rounding(card, case, make_network, family, norm):
     module, images, labels = case
     attack, epsilons = card(norm=norm, **FAMILIES[family]), [0.1, 0.4]
-    surrogates, pool = [] if family == "noise" else [module], (images, labels)
+    surrogates, pool = surrogates_for(attack, module, make_network), (images, labels)
     together = list(craft(attack, surrogates, images[:12], labels[:12], epsilons, indices=range(12), pool=pool))
     for batch in ([0, 1, 2, 3, 4], [5], [11, 8, 7, 6, 10, 9]):
         apart = list(craft(attack, surrogates, images[batch], labels[batch], epsilons, indices=batch, pool=pool))
@@ -108,10 +115,10 @@ def test_the_batch_an_image_is_crafted_in_changes_only_rounding(card, case, fami
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
-def test_the_other_epsilons_of_a_sweep_change_nothing_to_the_bit(card, case, family):
+def test_the_other_epsilons_of_a_sweep_change_nothing_to_the_bit(card, case, make_network, family):
     module, images, labels = case
     attack = card(**FAMILIES[family])
-    surrogates = [] if family == "noise" else [module]
+    surrogates = surrogates_for(attack, module, make_network)
     together = list(craft(attack, surrogates, images, labels, [0.05, 0.1, 0.2]))
     for crafted in together:
         alone = next(craft(attack, surrogates, images, labels, [crafted.epsilon]))
@@ -190,7 +197,7 @@ def test_a_surrogate_is_given_back_as_it_was_after_an_error(attacks, digits, pat
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_surrogates_are_given_back_and_evaluated_in_evaluation_mode_and_no_parameter_gradient_is_computed(
-    card, digits, patient, family
+    card, digits, patient, make_network, family
 ):
     images, labels = digits[0][:6], digits[1][:6]
     before = condition(patient)
@@ -205,7 +212,9 @@ def test_surrogates_are_given_back_and_evaluated_in_evaluation_mode_and_no_param
     for parameter in patient.parameters():
         if parameter.requires_grad:
             parameter.register_hook(computed.append)
-    list(craft(card(**FAMILIES[family]), [] if family == "noise" else [patient], images, labels, [0.1, 0.2]))
+    attack = card(**FAMILIES[family])
+    others = [make_network(1)] if attack.uses_ensemble else []
+    list(craft(attack, [patient, *others] if attack.uses_surrogate else [], images, labels, [0.1, 0.2]))
     assert set(seen) == (set() if family == "noise" else {(False, False)})
     assert computed == []
     assert_unchanged(patient, before)
@@ -333,10 +342,10 @@ def test_arguments_are_checked_before_anything_is_crafted(attacks, case):
 
 
 @pytest.mark.parametrize("name", Workspace().attacks.names())
-def test_an_empty_batch_comes_back_empty(attacks, case, name):
+def test_an_empty_batch_comes_back_empty(attacks, case, make_network, name):
     module, images, labels = case
     attack = attacks.attacks[name]
-    surrogates = [module] if attack.uses_surrogate else []
+    surrogates = surrogates_for(attack, module, make_network)
     (made,) = craft(attack, surrogates, images[:0], labels[:0], [0.1])
     assert made.images.shape == images[:0].shape
     assert made.epsilon == 0.1
@@ -352,7 +361,7 @@ class Tuple(nn.Module):
     [
         ([lambda images: images.flatten(1)], "surrogate 0: must be a torch.nn.Module"),
         ([nn.Linear(3, 3).double()], "must have float32 weights (got torch.float64)"),
-        ([Tuple()], "(got tuple)"),
+        ([Tuple(), Tuple()], "(got tuple)"),
         (
             [nn.Sequential(nn.Flatten(), nn.Linear(64, classes)) for classes in (10, 12)],
             "has 12 classes, but surrogate 0",

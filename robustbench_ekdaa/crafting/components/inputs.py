@@ -141,7 +141,6 @@ def spectrum(*, copies: Copies = 20, strength: Share = 0.5, noise: Annotated[flo
         strength: rho of the paper.
         noise: standard deviation of xi, in epsilons.
     """
-
     if strength == 0 and noise == 0:
         raise UsageError("spectrum: strength and noise must not both be 0, or every copy is the image itself")
 

@@ -22,14 +22,14 @@ def plain() -> Update:
 
 
 @effective(keeps="momentum", steps=2)
-def momentum(*, decay: Annotated[float, Field(ge=0)] = 1.0) -> Update:
+def momentum(*, decay: Annotated[float, Field(gt=0)] = 1.0) -> Update:
     """Accumulate gradients of equal l1 norm: m = decay m + g / |g|_1 (Dong et al., CVPR 2018, arXiv:1710.06081, eq. 6).
 
     The gradient is divided by the mean, not the sum, of its absolute values, as the authors' code does: the direction
     is the same, and the momentum has the size of a sign, which Nesterov's look-ahead needs.
 
     Args:
-        decay: the weight of the past; 0 forgets it.
+        decay: the weight of the past.
     """
 
     def update(gradient: Tensor, context: Context, state: State) -> tuple[Tensor, State]:
