@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 
 import pytest
 import torch
@@ -106,7 +106,7 @@ def prey(make_network, digits):
 def crafted(name: str, prey) -> Tensor:
     network, images, labels = prey
     attack = quick(name)
-    others = [copy.deepcopy(network)] if attack.uses_ensemble else []
+    others = [deepcopy(network)] if attack.uses_ensemble else []
     networks = [network, *others] if attack.uses_surrogate else []
     return rb.craft(attack, networks, images, labels, [0, EPSILONS[attack.norm][0]])
 

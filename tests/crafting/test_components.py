@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -274,7 +274,7 @@ def test_ensembles_follow_the_gradient_of_their_formula(card, digits, three, sou
 def test_an_ensemble_of_three_equal_networks_is_an_attack_on_that_network(card, digits, three, source):
     images, labels = digits[0][:30], digits[1][:30]
     attack = card(source={"component": source}, steps=1, step_size="epsilon")
-    together = ours(attack, [copy.deepcopy(three[0]) for _ in range(3)], images, labels)
+    together = ours(attack, [deepcopy(three[0]) for _ in range(3)], images, labels)
     alone = ours(card(steps=1, step_size="epsilon"), [three[0]], images, labels)
     assert float(((together - alone).abs() < 1e-6).float().mean()) > 0.995
 
