@@ -206,6 +206,13 @@ def test_leftovers_of_early_releases_go_when_they_are_old_and_nothing_else_does(
 # -- folders ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_link_to_itself_is_no_folder_to_write(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="symbolic links"), whole_folder(tmp_path / "loop"):
+        pytest.fail("was begun")
+    assert (tmp_path / "loop").is_symlink()
+
+
 def test_a_folder_changes_places_with_the_older_one_in_one_step(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_replace_in_two_steps", pytest.fail)
     for text in ("older", "newer"):

@@ -144,6 +144,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         OSError: when it cannot be written.
     """
     target = Path(os.path.realpath(folder))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     target.parent.mkdir(parents=True, exist_ok=True)
     tidy(target.parent, rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}\.(partial|before)")
     with private_folder(target.parent) as room:

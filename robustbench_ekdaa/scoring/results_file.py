@@ -143,6 +143,8 @@ def clear_store_errors(path: Path, *, writing: bool = False) -> Iterator[None]:
     try:
         yield
     except (sqlite3.OperationalError, OSError) as error:
+        if "decode to UTF-8" in str(error):  # flipped bits in a text
+            raise _damaged(where, error) from None
         if writing:
             raise WorkFailed(
                 f"{where}: could not be written ({_reason(error)}); everything stored before is kept. "
@@ -152,7 +154,11 @@ def clear_store_errors(path: Path, *, writing: bool = False) -> Iterator[None]:
             f"{where}: cannot be read ({_reason(error)}); nothing was changed. If it stays so, {REMEDY}"
         ) from None
     except (sqlite3.Error, zlib.error, ValueError, MemoryError, RecursionError) as error:
-        raise UsageError(f"{where}: is damaged ({_reason(error)}); nothing was changed. What helps: {REMEDY}") from None
+        raise _damaged(where, error) from None
+
+
+def _damaged(where: str, error: Exception) -> UsageError:
+    return UsageError(f"{where}: is damaged ({_reason(error)}); nothing was changed. What helps: {REMEDY}")
 
 
 def _reason(error: Exception) -> str:

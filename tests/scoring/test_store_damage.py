@@ -91,6 +91,14 @@ def test_no_flipped_bit_changes_what_a_store_says_in_silence(run):
     assert check_random_flips(run, 60, seed=0) > 10  # the others hit what is not used
 
 
+def test_a_flipped_bit_that_leaves_no_text_is_damage_also_to_a_sweep(run):
+    path = run / "results.sqlite"
+    content = path.read_bytes()
+    flip(path, content, content.index(b'"name"'), 7)
+    with pytest.raises(UsageError, match="is damaged .*decode to UTF-8.*What helps"):
+        api.sweep(RELEASED_SPEC, run, workspace=Workspace(RELEASED))
+
+
 @pytest.mark.slow
 def test_no_flipped_bit_of_a_thousand_changes_what_a_store_says_in_silence(run):
     assert check_random_flips(run, 1000, seed=1) > 200

@@ -73,7 +73,7 @@ TABLE: list[tuple[str, tuple[str, ...]]] = [
 # The same in a sweep file: a line that is wrong in one that is right.
 LINES = (
     "images = true", "images = 1.5", 'images = "30"', "images = 0", "images = 1979-05-27", "images = [1]",
-    "epsilons = []", 'epsilons = "0.1"', 'epsilons = [true, "0.1"]', "epsilons = [nan]", "epsilons = [[0.1]]",
+    "epsilons = []", 'epsilons = "0.1,"', 'epsilons = [true, "0.1"]', "epsilons = [nan]", "epsilons = [[0.1]]",
     "epsilons = [1e-13]", "seeds = -1", "seeds = 1e3", "seed = true", "models = []", 'models = "bp"', "models = [1]",
     'attacks = ["fgsm", 3]', "datasets = {}", 'datasets = ["digits", "nope"]', 'precision = "half"',
     'save_images = "yes"', "nope = 1", "images = ", "images = 30\nimages = 30", f"images = {DIGITS}",
