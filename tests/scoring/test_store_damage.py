@@ -95,7 +95,7 @@ def test_a_flipped_bit_that_leaves_no_text_is_damage_also_to_a_sweep(run):
     path = run / "results.sqlite"
     content = path.read_bytes()
     flip(path, content, content.index(b'"name"'), 7)
-    with pytest.raises(UsageError, match="is damaged .*decode to UTF-8.*What helps"):
+    with pytest.raises(UsageError, match=r"is damaged .*decode to UTF-8.*What helps"):
         api.sweep(RELEASED_SPEC, run, workspace=Workspace(RELEASED))
 
 
