@@ -10,7 +10,6 @@ what their libraries return, so both sides may run through one.
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -21,6 +20,8 @@ from robustbench_ekdaa.crafting import craft
 from robustbench_ekdaa.crafting.adapters.libraries import seeded
 from robustbench_ekdaa.crafting.components.losses import logit_ratio, margin
 from robustbench_ekdaa.crafting.threat import THREATS, column, unit
+
+from ..support.peers import made, with_torchattacks
 
 torchattacks = pytest.importorskip("torchattacks")
 evasion = pytest.importorskip("art.attacks.evasion")
@@ -99,22 +100,6 @@ def peer(card):
         return crafted(card(norm=norm, adapter=adapter), case)
 
     return run
-
-
-def with_torchattacks(name, case, targets=None, **options) -> Tensor:
-    module, images, labels = case
-    attack = made(name, module, **options)
-    if targets is not None:
-        attack.set_mode_targeted_by_label(quiet=True)
-    return attack(images, labels if targets is None else targets)
-
-
-def made(name, module, **options):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        attack = getattr(torchattacks, name)(module, **options)
-    attack.set_device("cpu")
-    return attack
 
 
 def fooled(images, case) -> Tensor:

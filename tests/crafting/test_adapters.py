@@ -24,7 +24,7 @@ from robustbench_ekdaa.crafting.threat import THREATS
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.randomness import ImageDraws
 
-from ..quick_attacks import EACH_ADAPTER, EPSILONS, WORKSPACE, quick
+from ..support.quick_attacks import EACH_ADAPTER, EPSILONS, WORKSPACE, quick
 
 warnings.filterwarnings("ignore", message=".*matrix subclass.*")
 TOLD_EPSILON = {"apgd_ce", "apgd_dlr", "apgd_t", "square"}

@@ -14,34 +14,8 @@ import robustbench_ekdaa as rb
 from robustbench_ekdaa.crafting import kernels
 from robustbench_ekdaa.crafting.components import inputs
 
-from ..quick_attacks import EPSILONS, quick
-
-
-@contextmanager
-def default_dtype() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-@contextmanager
-def default_device() -> Iterator[None]:
-    torch.set_default_device("meta")
-    try:
-        yield
-    finally:
-        torch.set_default_device(None)
-
-
-@contextmanager
-def rounded_products() -> Iterator[None]:
-    torch.set_float32_matmul_precision("medium")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision("highest")
+from ..support.quick_attacks import EPSILONS, quick
+from ..support.torch_settings import default_device, default_dtype, rounded_products
 
 
 @contextmanager

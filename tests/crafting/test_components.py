@@ -25,20 +25,13 @@ from robustbench_ekdaa.crafting.components.inputs import (
 )
 from robustbench_ekdaa.crafting.components.sources import gradient_of
 from robustbench_ekdaa.crafting.components.starts import in_unit_ball
-from robustbench_ekdaa.crafting.context import Budget, Context, Task
 from robustbench_ekdaa.crafting.threat import THREATS
 from robustbench_ekdaa.randomness import ImageDraws
 
-EPSILON = 0.1
-STEP = EPSILON / 10
+from ..support.contexts import EPSILON, STEP, context_of
+
 TEN = {"steps": 10, "step_size": "epsilon / steps"}
 MOMENTUM = {"component": "momentum", "decay": 1.0}
-
-
-def context_of(images, labels, pool=None, norm="linf", name="test"):
-    draws = ImageDraws(0, name, range(len(images)))
-    task = Task(images, labels, labels, pool or (images, labels), draws, THREATS[norm])
-    return Context(task, Budget(EPSILON, STEP))
 
 
 def slope_of(module, images, labels):
@@ -203,10 +196,10 @@ def test_spectrum_copies_are_the_inverse_transform_of_the_masked_transform_of_th
     context = context_of(images, labels)
     noise = context.normal("noise", (2, 1, 8, 8)) * EPSILON
     mask = 0.5 + context.uniform("mask", (2, 1, 8, 8))
-    for number, copy in enumerate(spectrum(copies=2, strength=0.5, noise=1.0)(images, context)):
+    for number, changed in enumerate(spectrum(copies=2, strength=0.5, noise=1.0)(images, context)):
         waves = scipy.fft.dctn((images + noise[:, number]).numpy(), axes=(2, 3), norm="ortho")
         expected = scipy.fft.idctn(waves * mask[:, number].numpy(), axes=(2, 3), norm="ortho")
-        np.testing.assert_allclose(copy, expected, atol=1e-5)
+        np.testing.assert_allclose(changed, expected, atol=1e-5)
 
 
 # -- steps and starts ------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from robustbench_ekdaa.crafting.surrogates import Surrogate
 from robustbench_ekdaa.crafting.threat import THREATS
 from robustbench_ekdaa.randomness import ImageDraws
 
-from ..one_device import OneDevice
+from ..support.one_device import OneDevice
 
 CARDS = [card for card in map(Workspace().attacks.__getitem__, Workspace().attacks.names()) if card.adapter is None]
 # Input diversity looks at the sizes that were drawn, which takes numbers.

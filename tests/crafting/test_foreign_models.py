@@ -17,7 +17,7 @@ from robustbench_ekdaa.crafting.borrowing import parts_of
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.scoring.jobs import predict
 
-from ..quick_attacks import EACH, EPSILONS, quick
+from ..support.quick_attacks import EACH, EPSILONS, quick
 
 # -- what is given stays as it is --------------------------------------------------------------------------------------
 

@@ -6,8 +6,6 @@ the radius where that is above 1.
 
 from __future__ import annotations
 
-import warnings
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -24,6 +22,8 @@ from art.attacks.evasion import (  # noqa: E402
     ProjectedGradientDescent,
 )
 from art.estimators.classification import PyTorchClassifier  # noqa: E402
+
+from ..support.peers import with_torchattacks  # noqa: E402
 
 EPSILONS = [0.03, 0.1, 0.25]
 L2_EPSILONS = [0.2, 1.0, 3.0]
@@ -45,16 +45,6 @@ def with_art(attack, case, **options) -> Tensor:
 def with_foolbox(attack, case, epsilon: float) -> Tensor:
     module, images, labels = case
     return attack.run(foolbox.PyTorchModel(module, bounds=(0, 1), device="cpu"), images, labels, epsilon=epsilon)
-
-
-def with_torchattacks(name: str, case, **options) -> Tensor:
-    torchattacks = pytest.importorskip("torchattacks")
-    module, images, labels = case
-    attack = getattr(torchattacks, name)(module, **options)
-    attack.set_device("cpu")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return attack(images, labels)
 
 
 def test_fgsm_equals_foolbox_art_and_torchattacks_bit_for_bit(attacks, case):
@@ -99,7 +89,8 @@ def test_pgd_equals_foolbox_from_the_same_random_start(attacks, card, case, name
             return type(x0)(start)
 
     peer = with_foolbox(FromThere(rel_stepsize=0.25, steps=10), case, epsilon)
-    torch.testing.assert_close(ours(attack, case, [epsilon])[0], peer, rtol=0, atol=1e-6)
+    # Ten steps of pixels that are 6e-8 apart; how far their rounding adds up depends on the number of threads.
+    torch.testing.assert_close(ours(attack, case, [epsilon])[0], peer, rtol=0, atol=3e-6)
 
 
 def test_pgd_equals_art_from_the_same_random_start(attacks, card, case, monkeypatch):

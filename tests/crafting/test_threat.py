@@ -5,7 +5,8 @@ import pytest
 import scipy.optimize
 import torch
 
-from robustbench_ekdaa.crafting.threat import THREATS, unit
+from robustbench_ekdaa.crafting.threat import THREATS, check_epsilons, unit
+from robustbench_ekdaa.errors import UsageError
 
 NORMS = sorted(THREATS)
 ORDER = {"linf": np.inf, "l2": 2, "l1": 1}
@@ -124,3 +125,12 @@ def test_a_unit_vector_has_length_one_and_its_direction_whatever_its_size():
     expected = rows(direction[:1]) / np.linalg.norm(rows(direction[:1]))
     np.testing.assert_allclose(rows(unit(direction)), np.repeat(expected, 3, axis=0), rtol=1e-5)
     assert not bool(unit(torch.zeros(1, *SHAPE)).any())
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_epsilon_may_be_as_large_as_black_is_from_white_and_no_larger(norm):
+    limit = float(np.linalg.norm(np.ones(PIXELS), ord=ORDER[norm]))
+    check_epsilons(norm, SHAPE, [0.0, limit / 2, limit], "here")
+    for epsilons in ([limit * 1.001], [0.1, limit * 2]):
+        with pytest.raises(UsageError, match=rf"^here: epsilon {epsilons[-1]:g} is too large.* is {limit:g} in {norm}"):
+            check_epsilons(norm, SHAPE, epsilons, "here")

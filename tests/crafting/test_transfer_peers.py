@@ -17,20 +17,13 @@ from robustbench_ekdaa.crafting.context import Budget, Context, Task
 from robustbench_ekdaa.crafting.threat import THREATS
 from robustbench_ekdaa.randomness import ImageDraws
 
+from ..support.peers import with_torchattacks
+
 torchattacks = pytest.importorskip("torchattacks")
 
 EPSILON = 0.1
 TEN = {"steps": 10, "step_size": "epsilon / steps"}
 MOMENTUM = {"component": "momentum", "decay": 1.0}
-
-
-def theirs(name, case, **options):
-    module, images, labels = case
-    attack = getattr(torchattacks, name)(module, **options)
-    attack.set_device("cpu")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return attack(images, labels)
 
 
 def ours(attack, case, **options):
@@ -49,12 +42,12 @@ def colour_only(case):
 
 def test_ni_fgsm_equals_torchattacks(attacks, case):
     options = {"eps": EPSILON, "alpha": EPSILON / 10, "steps": 10, "decay": 1.0}
-    assert_same(ours(attacks.attacks["ni_fgsm"], case), theirs("NIFGSM", case, **options))
+    assert_same(ours(attacks.attacks["ni_fgsm"], case), with_torchattacks("NIFGSM", case, **options))
 
 
 def test_si_ni_fgsm_equals_torchattacks(attacks, case):
     options = {"eps": EPSILON, "alpha": EPSILON / 10, "steps": 10, "decay": 1.0, "m": 5}
-    assert_same(ours(attacks.attacks["si_ni_fgsm"], case), theirs("SINIFGSM", case, **options))
+    assert_same(ours(attacks.attacks["si_ni_fgsm"], case), with_torchattacks("SINIFGSM", case, **options))
 
 
 @pytest.mark.parametrize("kernel", ["gaussian", "linear", "uniform"])
@@ -63,13 +56,13 @@ def test_ti_fgsm_with_and_without_momentum_equals_torchattacks(card, case, kerne
     smoothing = [{"component": "kernel_smoothing", "kernel": kernel, "size": 15}]
     for update, decay in (({"component": "plain"}, 0.0), (MOMENTUM, 1.0)):
         options = {"eps": EPSILON, "alpha": EPSILON / 10, "steps": 10, "decay": decay, "kernel_name": kernel}
-        peer = theirs("TIFGSM", case, diversity_prob=0.0, **options)
+        peer = with_torchattacks("TIFGSM", case, diversity_prob=0.0, **options)
         assert_same(ours(card(gradient=smoothing, update=update, **TEN), case), peer)
 
 
 def test_pi_fgsm_equals_torchattacks(attacks, case):
     colour_only(case)
-    peer = theirs("PIFGSM", case, max_epsilon=EPSILON, num_iter_set=10, amplification=10.0)
+    peer = with_torchattacks("PIFGSM", case, max_epsilon=EPSILON, num_iter_set=10, amplification=10.0)
     assert_same(ours(attacks.attacks["pi_fgsm"], case), peer)
 
 
@@ -77,7 +70,7 @@ def test_pi_fgsm_equals_torchattacks(attacks, case):
 def test_torchattacks_cannot_do_these_on_one_channel(make_network, digits, name):
     # When this test fails, torchattacks has changed: compare on grey then.
     with pytest.raises(RuntimeError, match="channels"):
-        theirs(name, (make_network(1), digits[0][:2], digits[1][:2]))
+        with_torchattacks(name, (make_network(1), digits[0][:2], digits[1][:2]))
 
 
 def test_vmi_and_vni_fgsm_equal_torchattacks_when_the_neighbours_are_the_image_itself(card, case):
@@ -85,9 +78,9 @@ def test_vmi_and_vni_fgsm_equal_torchattacks_when_the_neighbours_are_the_image_i
     tuning = {"component": "variance_tuning", "neighbours": 1, "radius": 1e-30}
     ahead = {"component": "look_ahead", "decay": 1.0}
     options = {"eps": EPSILON, "alpha": EPSILON / 10, "steps": 10, "decay": 1.0, "N": 1, "beta": 0.0}
-    peer = theirs("VMIFGSM", case, **options)
+    peer = with_torchattacks("VMIFGSM", case, **options)
     assert_same(ours(card(gradient=[tuning], update=MOMENTUM, **TEN), case), peer)
-    peer = theirs("VNIFGSM", case, **options)
+    peer = with_torchattacks("VNIFGSM", case, **options)
     assert_same(ours(card(gradient=[ahead, tuning], update=MOMENTUM, **TEN), case), peer)
 
 
@@ -106,15 +99,15 @@ def test_targeted_attacks_equal_torchattacks(card, case):
 
 @pytest.mark.parametrize(("loss", "theirs_s"), [("cross_entropy", "ce"), ("logit_ratio", "dlr")])
 def test_bim_on_either_loss_equals_upgd_of_torchattacks(card, case, loss, theirs_s):
-    peer = theirs("UPGD", case, eps=EPSILON, alpha=EPSILON / 10, steps=10, loss=theirs_s, decay=0.0)
+    peer = with_torchattacks("UPGD", case, eps=EPSILON, alpha=EPSILON / 10, steps=10, loss=theirs_s, decay=0.0)
     assert_same(ours(card(loss=loss, **TEN), case), peer)
 
 
 def test_mi_fgsm_and_bim_equal_the_attacks_of_torchattacks_that_contain_them(attacks, case):
     options = {"eps": EPSILON, "alpha": EPSILON / 10, "steps": 10}
-    assert_same(ours(attacks.attacks["mi_fgsm"], case), theirs("UPGD", case, decay=1.0, **options))
+    assert_same(ours(attacks.attacks["mi_fgsm"], case), with_torchattacks("UPGD", case, decay=1.0, **options))
     one_sample = {"eot_iter": 1, "random_start": False}
-    assert_same(ours(attacks.attacks["bim"], case), theirs("EOTPGD", case, **one_sample, **options))
+    assert_same(ours(attacks.attacks["bim"], case), with_torchattacks("EOTPGD", case, **one_sample, **options))
 
 
 @pytest.mark.parametrize("side", [8, 20, 28])
@@ -194,14 +187,14 @@ def drawn(name, images, path, shape, *, kind="uniform", step=0):
 def test_r_fgsm_equals_torchattacks_with_the_same_signs(attacks, case, dealing):
     images = case[1]
     dealing("RFGSM", [drawn("r_fgsm", images, "start/sign", images.shape[1:], kind="normal")])
-    peer = theirs("RFGSM", case, eps=EPSILON, alpha=EPSILON / 2, steps=1)
+    peer = with_torchattacks("RFGSM", case, eps=EPSILON, alpha=EPSILON / 2, steps=1)
     assert_same(ours(attacks.attacks["r_fgsm"], case), peer)
 
 
 def test_pgd_equals_torchattacks_from_the_same_start(attacks, case, dealing):
     images = case[1]
     dealing("PGD", [2 * drawn("pgd", images, "start/ball", (1, *images.shape[1:]))[:, 0] - 1])
-    peer = theirs("PGD", case, eps=EPSILON, alpha=EPSILON / 4, steps=10)
+    peer = with_torchattacks("PGD", case, eps=EPSILON, alpha=EPSILON / 4, steps=10)
     assert_same(ours(attacks.attacks["pgd"], case), peer)
 
 
@@ -209,7 +202,7 @@ def test_one_step_of_pgd_equals_ffgsm_of_torchattacks_from_the_same_start(card, 
     images = case[1]
     dealing("FFGSM", [2 * drawn("test", images, "start/ball", (1, *images.shape[1:]))[:, 0] - 1])
     attack = card(steps=1, step_size="1.25 * epsilon", start={"component": "uniform"})
-    assert_same(ours(attack, case), theirs("FFGSM", case, eps=EPSILON, alpha=1.25 * EPSILON))
+    assert_same(ours(attack, case), with_torchattacks("FFGSM", case, eps=EPSILON, alpha=1.25 * EPSILON))
 
 
 @pytest.mark.parametrize("name", ["VMIFGSM", "VNIFGSM"])
@@ -219,7 +212,7 @@ def test_variance_tuning_equals_torchattacks_with_the_same_neighbours(card, case
     tuning = {"component": "variance_tuning", "neighbours": count, "radius": 1.5}
     around = [drawn("test", images, "neighbours/ball", (count, *images.shape[1:]), step=step) for step in range(10)]
     dealing(name, [2 * each[:, number] - 1 for each in around for number in range(count)])
-    peer = theirs(name, case, eps=EPSILON, alpha=EPSILON / 10, steps=10, decay=1.0, N=count, beta=1.5)
+    peer = with_torchattacks(name, case, eps=EPSILON, alpha=EPSILON / 10, steps=10, decay=1.0, N=count, beta=1.5)
     assert_same(ours(card(gradient=[*ahead, tuning], update=MOMENTUM, **TEN), case), peer)
 
 
@@ -238,4 +231,4 @@ def test_di_mi_fgsm_equals_torchattacks_with_the_same_sizes_and_places(attacks, 
         dealing("DIFGSM", draws)
         alone = module, images[[row]], labels[[row]]
         options = {"eps": EPSILON, "alpha": EPSILON / 10, "steps": 10, "decay": 1.0, "resize_rate": 0.9}
-        assert_same(found[[row]], theirs("DIFGSM", alone, diversity_prob=0.5, **options))
+        assert_same(found[[row]], with_torchattacks("DIFGSM", alone, diversity_prob=0.5, **options))

@@ -15,7 +15,7 @@ from robustbench_ekdaa.learning.training import MEMORY_FORMAT
 from robustbench_ekdaa.randomness import keyed_generator
 from robustbench_ekdaa.registry import RULES
 
-from ..one_device import OneDevice
+from ..support.one_device import OneDevice
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
 
