@@ -195,29 +195,31 @@ PEERS = {"torchattacks": with_torchattacks, "Foolbox": with_foolbox, "ART": with
 
 
 class Counted(nn.Module):
-    """A network that counts the batches that pass it forwards and backwards."""
+    """A network that counts the batches of images that pass it forwards and backwards."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, batch: int) -> None:
         super().__init__()
-        self.network, self.forwards, self.backwards = network, 0, 0
+        self.network, self.batch = network, batch
+        self.forwards = self.backwards = 0.0
 
     def forward(self, images: Tensor) -> Tensor:
-        self.forwards += 1
+        self.forwards += len(images) / self.batch
         logits: Tensor = self.network(images)
         if logits.requires_grad:
             logits.register_hook(self._count)
         return logits
 
     def _count(self, gradient: Tensor) -> None:
-        self.backwards += 1
+        self.backwards += len(gradient) / self.batch
 
 
 def passes(attack: AttackCard, network: nn.Module, images: Tensor, labels: Tensor, epsilons: list[float]) -> str:
-    counted = Counted(network)
+    counted = Counted(network, len(images))
     for _ in craft(attack, [counted], images, labels, epsilons):
         pass
-    assert counted.forwards == counted.backwards
-    return f"{counted.forwards} ({ideal(attack.name, len(epsilons))})"
+    # Rounded, because a single image is passed once more to check that the network answers it in one way.
+    assert round(counted.forwards) == round(counted.backwards)
+    return f"{round(counted.forwards)} ({ideal(attack.name, len(epsilons))})"
 
 
 def ideal(name: str, epsilons: int) -> int:

@@ -136,10 +136,10 @@ def craft(
         epsilons: perturbation sizes in pixels of [0, 1], as numbers of any real type or texts such as "8/255". None may
             exceed the way from black to white: 1 in l-infinity, the square root of the number of pixels in l2.
         seed: a whole number; keys the random draws, together with each image's position.
-        indices: the images' positions in their data set (default: 0 to N - 1). To craft in several calls, give them, so
-            that no two images share their draws.
-        pool: images and labels, as the images and labels are, that attacks such as Admix mix in (default: the batch
-            itself). To craft in several calls, give all of them the same pool.
+        indices: the images' positions in their data set (default: 0 to N - 1). Pass them when you call `craft` several
+            times; otherwise images at the same place in two calls share random numbers.
+        pool: images and labels, of the same form as `images` and `labels`, that attacks such as Admix mix in (default:
+            the batch itself). Pass the same pool to all calls when you call `craft` several times.
         targets: int64 (N,): the classes a targeted attack aims at (default: those the card's rule chooses).
         precision: "float32", or "bfloat16" for the models' layers.
         workspace: where attacks that are given by name are looked up (default: the current folder).
