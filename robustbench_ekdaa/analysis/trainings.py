@@ -10,10 +10,10 @@ import pandas as pd
 
 from ..errors import UsageError
 from ..learning.contract import declared_exemptions
-from ..learning.logs import EPOCH_COLUMNS, LAYER_COLUMNS, read_log
 from ..registry import RULES
 from ..scoring.outcomes import ModelRecord
 from ..scoring.store import reading
+from .logs import EPOCH_COLUMNS, LAYER_COLUMNS, read_log
 
 MODEL = ("key", "dataset", "model", "rule", "seed")
 
@@ -24,7 +24,7 @@ class Trainings:
 
     Attributes:
         models: the trained and failed models by key, oldest first.
-        epochs: a row per model and epoch; see `learning.logs.Log`.
+        epochs: a row per model and epoch; see `analysis.logs.Log`.
         layers: a row per model, epoch and layer.
         titles: what figures call the data sets, by name.
         unread: keys of trained models whose log is missing or damaged.

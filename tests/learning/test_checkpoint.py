@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from robustbench_ekdaa.analysis.logs import read_log
 from robustbench_ekdaa.cards import ModelCard, Workspace
 from robustbench_ekdaa.data import load_dataset
 from robustbench_ekdaa.errors import TrainingDiverged, UsageError
@@ -23,7 +24,6 @@ from robustbench_ekdaa.learning import TrainingJob, load_network, train, trainin
 from robustbench_ekdaa.learning.checking import check_job
 from robustbench_ekdaa.learning.checkpoint import tidy_checkpoints
 from robustbench_ekdaa.learning.contract import run_test
-from robustbench_ekdaa.learning.logs import read_log
 from robustbench_ekdaa.learning.training import checkpoint_path, log_path, make_rule, partial_path
 from robustbench_ekdaa.progress import Silent
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from robustbench_ekdaa.analysis.logs import FIGURES, LAYER_COLUMNS, read_log
 from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.files import read_tensors
 from robustbench_ekdaa.learning import TrainingJob, train
-from robustbench_ekdaa.learning.logs import FIGURES, LAYER_COLUMNS, read_log
 from robustbench_ekdaa.learning.training import checkpoint_path, log_path
 
 
