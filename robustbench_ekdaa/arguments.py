@@ -17,6 +17,8 @@ Place = str | os.PathLike[str]
 LARGEST = 2**63 - 1  # the largest integer of the results store
 # Bits of the significand.
 NARROW = {"float32": 24, "float16": 11, "bfloat16": 8}
+SIMPLE = 5  # as many digits as a number that somebody wrote may have
+FLOAT32_ERROR = 3e-7  # relative: a few roundings, as sums and products of simple numbers make
 
 
 def whole(what: str, value: object, *, least: int = 0, most: int = LARGEST) -> int:
@@ -77,7 +79,8 @@ def real(value: Any) -> int | float | Decimal | Fraction | None:
     """Return the number that a value of any real type holds; None for anything else, such as true and "1".
 
     A float32, float16 or bfloat16 is read as the shortest decimal that it stores: np.float32(0.1), which is
-    0.10000000149, is 0.1.
+    0.10000000149, is 0.1. A float32 may be off by a few of its steps, as torch.linspace is, and np.float32(8 / 255) is
+    8 / 255.
     """
     if isinstance(value, bool):
         return None
@@ -101,13 +104,17 @@ def real(value: Any) -> int | float | Decimal | Fraction | None:
 
 
 def _shortest(number: float, bits: int) -> float:
-    """Return the shortest decimal that is this number when rounded to so many bits."""
+    """Return the shortest decimal that is this number when rounded to so many bits, or the simple number nearby."""
     for digits in range(1, 17):
         candidate = float(f"{number:.{digits}g}")
         mantissa, exponent = math.frexp(candidate)
         if math.ldexp(round(math.ldexp(mantissa, bits)), exponent - bits) == number:
-            return candidate
-    return number
+            break
+    if bits == NARROW["float32"] and digits > SIMPLE:
+        for simple in (round(number * 255) / 255 if number <= 1 else 0.0, float(f"{number:.{SIMPLE}g}")):
+            if abs(simple - number) <= FLOAT32_ERROR * abs(number):
+                return simple
+    return candidate
 
 
 def integer(value: object) -> int | None:

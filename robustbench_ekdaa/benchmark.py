@@ -19,7 +19,7 @@ from .progress import Progress, a_progress
 from .scoring.executor import executor
 from .scoring.imported import ImportSpec, score_images
 from .scoring.outcomes import ModelRecord
-from .scoring.store import open_run, reading, writing
+from .scoring.store import noted_digest, open_run, reading, writing
 from .scoring.sweep import check_workers, choose_device, run_sweep, train_models
 
 
@@ -183,10 +183,10 @@ class Benchmark:
         return write_report(results, a_path("out", out), trainings=trainings, command=command, progress=self.progress)
 
     def load_model(self, model: str | ModelCard, dataset: str, seed: int = 0) -> Network:
-        """Return a trained model in evaluation mode; raises UsageError when the run does not hold it."""
+        """Return a trained model in evaluation mode; raises UsageError when the run does not hold it, or another."""
         (card,) = self._cards([model])
         job, whole = self._job(card, dataset, seed)
-        return load_network(job, whole, self.run, self.device)
+        return load_network(job, whole, self.run, self.device, digest=noted_digest(self.run, job.key))
 
     @property
     def _means(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """One object for a run: the functions of the public interface are a line each over it."""
 
 import inspect
+import re
 
 import pytest
 import torch
@@ -53,6 +54,17 @@ def test_the_functions_take_a_workspace_by_its_folder(workspace, tmp_path):
     with pytest.raises(UsageError, match="unknown model 'quick'"):
         rb.train("quick", "digits", 0, tmp_path / "run")
     assert rb.load_model("quick", "digits", 0, tmp_path / "run", workspace=workspace).training is False
+
+
+def test_a_checkpoint_that_is_whole_but_not_the_one_that_the_store_noted_is_not_loaded(workspace, tmp_path):
+    for run in ("run", "other"):  # of equal weights, but another training: its facts hold how long it took
+        rb.train("quick", "digits", 0, tmp_path / run, workspace=workspace)
+    (file,), (other,) = ((tmp_path / run / "checkpoints").iterdir() for run in ("run", "other"))
+    file.write_bytes(other.read_bytes())
+    with pytest.raises(UsageError, match=re.escape(file.name)):
+        rb.load_model("quick", "digits", 0, tmp_path / "run", workspace=workspace)
+    (tmp_path / "run" / "results.sqlite").unlink()  # checkpoints alone are loaded by their own digest
+    assert rb.load_model("quick", "digits", 0, tmp_path / "run", workspace=workspace) is not None
 
 
 def test_a_rule_is_checked_by_name_and_by_class():

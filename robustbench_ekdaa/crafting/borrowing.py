@@ -6,7 +6,7 @@ import gc
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -128,13 +128,15 @@ def _evaluating(parts: Sequence[nn.Module]) -> Callable[[], None]:
 
     def undo() -> None:
         for part in own:
-            part.train()
+            with suppress(Exception):
+                part.train()
         for part, training in before:
             if part.training != training:
                 part.training = training
 
     for part in own:
-        part.eval()
+        with suppress(Exception):  # an exported network refuses; its flag is set all the same
+            part.eval()
     for part in parts:
         if part.training:  # setting an attribute of a module takes as long as a small operation
             part.training = False

@@ -101,6 +101,18 @@ class Surrogate:
             )
         return logits.float()
 
+    def check_gradient(self, images: Tensor) -> None:
+        """Raise UsageError if no gradient flows from the logits to the images."""
+        with torch.enable_grad():
+            variable = images.detach().clone().requires_grad_()
+            logits = self(variable)
+            try:
+                (slope,) = torch.autograd.grad(logits.sum(), variable, allow_unused=True)
+            except RuntimeError as error:
+                raise failure([self], "its gradient cannot be computed", error) from error
+        if slope is None:
+            raise without_gradient([self])
+
     def verify(self) -> None:
         """Raise WorkFailed if any logit so far was NaN or infinite; warn, once, of a network that cannot be trusted."""
         if self._sum is not None and not self._sum.isfinite():

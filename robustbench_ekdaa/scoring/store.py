@@ -7,6 +7,7 @@ facts. Every row is sealed, see `scoring.sealed`; what is damaged is one clear l
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -376,3 +377,12 @@ def open_run(run: Path | str) -> list[Outcomes]:
             f"{shown_path(Path(run))}: no sweep was run here yet. `robustbench-ekdaa sweep --run` fills it."
         )
     return outcomes
+
+
+def noted_digest(run: Path, key: str) -> str | None:
+    """Return what the store has noted as a checkpoint's digest; None if nothing, or if the run has no store."""
+    if not os.path.lexists(run / "results.sqlite"):  # somebody copied checkpoints alone
+        return None
+    with reading(run) as store:
+        record = store.models().get(key)
+    return record.metrics.get("digest") if record else None

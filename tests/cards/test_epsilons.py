@@ -140,6 +140,18 @@ def test_a_decimal_that_float32_can_hold_is_the_same_epsilon_in_float32(digits, 
     assert read_epsilon(np.float32(written)) == read_epsilon(torch.tensor(written)) == read_epsilon(written)
 
 
+@pytest.mark.parametrize("steps", [4, 7, 11, 31, 61])
+def test_steps_that_float32_computed_are_the_epsilons_that_were_meant(steps):
+    meant = read_epsilons(f"0:0.3:{Fraction(3, 10 * (steps - 1))}")
+    assert read_epsilons(torch.linspace(0, 0.3, steps)) == meant
+    assert read_epsilons(torch.arange(steps) * torch.tensor(0.3 / (steps - 1))) == meant
+
+
+def test_a_share_of_255_is_the_same_epsilon_in_float32():
+    for number in range(256):
+        assert read_epsilon(np.float32(number / 255)) == read_epsilon(f"{number}/255")
+
+
 def test_a_list_of_epsilons_is_anything_that_holds_them_or_a_text():
     expected = (0.0, 0.1, 0.2, 0.3)
     for values in (

@@ -156,6 +156,8 @@ class Library:
         ) as error:
             for surrogate in shown.surrogates:
                 surrogate.verify()  # one whose answers are NaN, or random, says more about the reason
+                if surrogate.differentiated:
+                    surrogate.check_gradient(part.images[:1])
             raise WorkFailed(f"{self.name}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
