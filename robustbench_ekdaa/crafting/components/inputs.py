@@ -43,7 +43,11 @@ def through(transform: Transform, name: str) -> Wrapper:
 
 
 def scale(*, copies: Annotated[int, Field(ge=2, le=1_000)] = 5) -> Transform:
-    """Darkened copies x / 2^i, i = 0 to copies - 1 (SI; Lin et al., ICLR 2020, arXiv:1908.06281, equation 8)."""
+    """Darkened copies x / 2^i, i = 0 to copies - 1 (SI; Lin et al., ICLR 2020, arXiv:1908.06281, equation 8).
+
+    Args:
+        copies: how many, the image itself among them.
+    """
 
     def transform(images: Tensor, context: Context) -> Iterator[Tensor]:
         for power in range(copies):
