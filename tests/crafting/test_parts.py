@@ -243,6 +243,8 @@ def test_a_shrunk_image_is_the_bilinear_one_somewhere_on_black_at_all_sizes_and_
         offsets = np.bincount([place[axis] for place in chosen], minlength=3)
         assert len(offsets) == 3
         assert scipy.stats.chisquare(offsets).pvalue > 1e-3
+    # Where it lies downwards tells nothing of where it lies across.
+    assert len({place[2:] for place in places if place[:2] == (6, 8)}) == 9
 
 
 def test_an_image_is_left_as_it_is_as_often_as_the_probability_says():
@@ -260,6 +262,9 @@ def test_spectral_changes_have_the_noise_and_the_masks_that_were_asked_for():
     context = context_of(images, torch.zeros(500).long())
     (noisy,) = spectrum(copies=1, strength=0.0, noise=2.0)(images, context)
     assert float(noisy.std()) == pytest.approx(2 * EPSILON, rel=0.03)  # 18,000 numbers
+    with pytest.raises(UsageError, match="must not both be 0"):
+        spectrum(strength=0.0, noise=0.0)
+    spectrum(strength=1.0, noise=0.0)
     (masked,) = spectrum(copies=1, strength=0.4, noise=0.0)(images + 0.5, context)
     factors = masked.mean((1, 2, 3)) / 0.5  # an even image has one wave, so that one number of the mask is left
     assert 0.6 <= float(factors.min()) < 0.62
@@ -307,21 +312,25 @@ def test_the_steepest_step_is_the_threat_models(norm):
     assert state == {"other": 7}
 
 
-def test_what_is_wanted_beyond_epsilon_moves_the_pixels_around():
-    images, context = torch.full((1, 1, 5, 5), 0.5), some(count=1, shape=(1, 5, 5))[1]
-    direction = torch.zeros(1, 1, 5, 5)
-    direction[0, 0, 2, 2] = -3.0
-    step = patch_wise(norm="linf", path_length=1.0, amplification=8.0, size=3)
+@pytest.mark.parametrize("size", [3, 5])
+def test_what_is_wanted_beyond_epsilon_moves_the_pixels_around(size):
+    images, context = torch.full((1, 1, 9, 9), 0.5), some(count=1, shape=(1, 9, 9))[1]
+    direction = torch.zeros(1, 1, 9, 9)
+    direction[0, 0, 4, 4] = -3.0
+    step = patch_wise(norm="linf", path_length=1.0, amplification=8.0, size=size)
     moved, state = step(images, direction, context, {"other": 7})
-    lone = torch.zeros_like(images)
-    lone[0, 0, 2, 2] = -8 * STEP  # within epsilon = 10 steps: nothing is handed on
+    lone = -8 * STEP * (direction != 0)  # within epsilon = 10 steps: nothing is handed on
     close(moved - images, lone)
     moved, after = step(images, direction, context, state)
     around = torch.zeros_like(images)
-    around[0, 0, 1:4, 1:4] = -8 * STEP  # now 16 steps are wanted of the pixel, and its neighbours take a step
+    # Now 16 steps are wanted of the pixel: its neighbours take one, and it takes its own alone.
+    near = slice(4 - size // 2, 5 + size // 2)
+    around[0, 0, near, near] = -8 * STEP
     close(moved - images, around)
     close(after["wanted"], lone + around)
     assert after["other"] == 7
+    default = patch_wise(norm="linf", path_length=1.0)(images, direction, context, {})[0]
+    close(default - images, -10 * STEP * (direction != 0))
 
 
 @pytest.mark.parametrize(
