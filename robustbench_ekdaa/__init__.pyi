@@ -20,6 +20,7 @@ from .learning import LearningRule as LearningRule
 from .learning import Step as Step
 from .registry import register_component as register_component
 from .registry import register_dataset as register_dataset
+from .registry import register_factory as register_factory
 from .registry import register_network as register_network
 from .registry import register_rule as register_rule
 from .rendering import plot_alignment as plot_alignment

@@ -8,7 +8,7 @@ from typing import Any
 
 from .cards import Shelf, Workspace
 from .errors import UsageError
-from .registry import COMPONENTS, NETWORKS, RULES, Registry
+from .registry import COMPONENTS, FACTORIES, NETWORKS, RULES, Registry
 
 Rows = list[dict[str, Any]]
 
@@ -81,6 +81,7 @@ LISTINGS: dict[str, Callable[[Workspace], Rows]] = {
     "models": list_models,
     "rules": lambda workspace: _described(RULES),
     "networks": lambda workspace: _described(NETWORKS),
+    "factories": lambda workspace: _described(FACTORIES),
     "attacks": list_attacks,
     "components": list_components,
     "suites": list_suites,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 
@@ -45,6 +48,31 @@ def whole_numbers(below: int, count: int, generator: torch.Generator) -> list[in
     numbers = torch.randint(below, (count,), generator=generator, dtype=torch.int64, device="cpu")
     drawn: list[int] = numbers.tolist()
     return drawn
+
+
+@contextmanager
+def seeded_globals(number: int) -> Iterator[None]:
+    """Seed the global generators of Python, NumPy and PyTorch inside, and put their states back afterwards.
+
+    Other people's code draws from them; ours does not.
+
+    Args:
+        number: the seed, from 0 to 2^31 - 1.
+
+    """
+    python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    try:
+        random.seed(number)
+        np.random.seed(number)  # noqa: NPY002
+        torch.manual_seed(number)
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        torch.set_rng_state(pytorch)
+        if devices:
+            torch.cuda.set_rng_state_all(devices)
 
 
 class ImageDraws:

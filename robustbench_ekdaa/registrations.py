@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .registry import COMPONENTS, DATASETS, NETWORKS, RULES, Registry
+from .registry import COMPONENTS, DATASETS, FACTORIES, NETWORKS, RULES, Registry
 
 SCRIPT = ("__main__", "__mp_main__")
 
@@ -37,7 +37,7 @@ class Registrations:
 
 def registries() -> dict[str, Registry]:
     """Return all registries by what they hold."""
-    return {registry.kind: registry for registry in (RULES, NETWORKS, DATASETS, *COMPONENTS.values())}
+    return {registry.kind: registry for registry in (RULES, NETWORKS, FACTORIES, DATASETS, *COMPONENTS.values())}
 
 
 def registrations() -> Registrations:

@@ -368,8 +368,19 @@ NETWORKS = Registry(
         "small_cnn": "robustbench_ekdaa.networks.presets:small_cnn",
         "lenet": "robustbench_ekdaa.networks.presets:lenet",
         "ekdaa_cnn": "robustbench_ekdaa.networks.presets:ekdaa_cnn",
+        "mlp": "robustbench_ekdaa.networks.presets:mlp",
+        "wide_cnn": "robustbench_ekdaa.networks.presets:wide_cnn",
     },
     listing="robustbench-ekdaa list networks",
+)
+FACTORIES = Registry(
+    "network factory",
+    {
+        "batchnorm_cnn": "robustbench_ekdaa.networks.architectures:batchnorm_cnn",
+        "residual": "robustbench_ekdaa.networks.architectures:residual",
+        "vision_transformer": "robustbench_ekdaa.networks.architectures:vision_transformer",
+    },
+    listing="robustbench-ekdaa list factories",
 )
 DATASETS = Registry(
     "data set",
@@ -450,4 +461,5 @@ def register_component(role: str, name: str) -> Callable[[Factory], Factory]:
     return COMPONENTS[role].register(name)
 
 
-register_rule, register_network, register_dataset = RULES.register, NETWORKS.register, DATASETS.register
+register_rule, register_network, register_factory = RULES.register, NETWORKS.register, FACTORIES.register
+register_dataset = DATASETS.register

@@ -10,7 +10,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from ..errors import UsageError, shown
 from ..names import other_spelling
-from ..registry import NETWORKS, RELEASED_RULES, RULES, is_file_reference, referenced_digest
+from ..registry import FACTORIES, NETWORKS, RELEASED_RULES, RULES, is_file_reference, referenced_digest
 from .base import Card, FileCard
 from .fields import Count, Length, Line, Number, Options, Text, YesNo, whole_number
 
@@ -63,11 +63,14 @@ class BlockSpec(Card):
 
 
 class NetworkSpec(Card):
-    """A network: a preset or a list of blocks.
+    """A network: a preset, a list of blocks, or any module that a function makes.
 
     Attributes:
-        preset: a known network, or FILE.py:FUNCTION with FILE.py beside the card.
+        preset: a known network of blocks, or FILE.py:FUNCTION with FILE.py beside the card.
         blocks: the blocks, where there is no preset.
+        factory: what makes a network of any other architecture: a known name, or FILE.py:FUNCTION with FILE.py beside
+            the card, a function (image_shape, classes, options ...) -> nn.Module; see `networks.modules`.
+        options: keyword arguments of the factory.
         activation: of blocks that name none.
         bias: whether blocks have a bias that do not say it, and whether the readout has one.
 
@@ -75,6 +78,8 @@ class NetworkSpec(Card):
 
     preset: Line | None = None
     blocks: Annotated[tuple[BlockSpec, ...], Field(max_length=1_000)] | None = None
+    factory: Line | None = None
+    options: Options = Field(default={})
     activation: Line = "tanh"
     bias: YesNo = True
     _folder: Path | None = PrivateAttr(default=None)
@@ -89,10 +94,20 @@ class NetworkSpec(Card):
     def _known_preset(cls, name: str | None) -> str | None:
         return None if name is None else NETWORKS.spelled(name)
 
+    @field_validator("factory")
+    @classmethod
+    def _known_factory(cls, name: str | None) -> str | None:
+        return None if name is None else FACTORIES.spelled(name)
+
     @model_validator(mode="after")
     def _one_of(self) -> NetworkSpec:
-        if (self.preset is None) == (self.blocks is None):
-            raise ValueError("give either preset or blocks")
+        if sum(given is not None for given in (self.preset, self.blocks, self.factory)) != 1:
+            raise ValueError("give either preset, blocks or factory")
+        of_blocks = sorted({"activation", "bias"} & self.model_fields_set)
+        if self.factory is not None and of_blocks:
+            raise ValueError(f"{of_blocks[0]} is said of blocks; a factory takes it among its options, or not at all")
+        if self.factory is None and self.options:
+            raise ValueError("options are those of a factory")
         return self
 
 

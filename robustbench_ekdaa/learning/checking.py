@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import torch
+from torch import Tensor
 
 from ..cards import Recipe
 from ..computing import ordinary_torch
@@ -13,10 +14,11 @@ from ..errors import UsageError, WorkFailed, told
 from ..files import storable
 from ..memory import in_words, total_memory
 from ..networks.build import sketch
-from ..randomness import keyed_generator
+from ..randomness import seeded_globals
 from .contract import declared_exemptions
 from .optimisers import Schedule, make_optimiser, make_schedule
-from .training import TrainingJob, make_network, make_rule
+from .rule import LearningRule
+from .training import TrainingJob, bound_rule, make_network, make_rule
 
 MOST_STEPS = 1_000  # of a schedule that are tried
 NUMBER = 4  # bytes of a float32
@@ -26,17 +28,21 @@ NUMBER = 4  # bytes of a float32
 def check_job(job: TrainingJob, dataset: Dataset, device: str = "cpu") -> None:
     """Raise UsageError for anything in the card that would stop the training at its start."""
     refuse_too_large(job, dataset, device)
-    rule, network = make_rule(job.card), make_network(job, dataset)
+    make_rule(job.card)  # what is wrong with it is told first
+    network = make_network(job, dataset)
     try:
-        rule.bind(network, keyed_generator(job.seed, "feedback"))
+        rule = bound_rule(job, network)
         declared_exemptions(rule)
         rule.feedback_parameters()
     except UsageError as error:
-        raise UsageError(f"{job.card.at('network')}: {error}") from None
+        named = str(error).startswith(job.card.at("rule"))
+        raise UsageError(str(error) if named else f"{job.card.at('network')}: {error}") from None
     except WorkFailed:
         raise
     except (Exception, SystemExit) as error:  # somebody's rule may raise anything
         raise UsageError(f"{job.card.at('rule')}: {job.card.rule} fails when it is bound: {told(error)}") from error
+    if not network.block_list:
+        check_module(job, rule, dataset)
     try:
         storable(rule.state_dict())
     except (Exception, SystemExit) as error:  # found out after training, it would be lost
@@ -46,6 +52,35 @@ def check_job(job: TrainingJob, dataset: Dataset, device: str = "cpu") -> None:
     schedule = make_schedule(recipe, make_optimiser(recipe, rule, where), where)
     if schedule is not None:
         step_through(schedule, recipe, where)
+
+
+def check_module(job: TrainingJob, rule: LearningRule, dataset: Dataset) -> None:
+    """Raise UsageError for somebody's module that gives no logits, cannot learn, or cannot be saved.
+
+    It is trained on its last batch, which may be a single image, and asked in evaluation mode.
+    """
+    where, network = job.card.at("network.factory"), rule.network
+    last = len(dataset.train) % job.card.recipe(job.dataset).batch_size or 2
+    images, labels = dataset.train.images[:last], dataset.train.labels[:last]
+    with seeded_globals(0):
+        try:
+            storable(network.state_dict())
+            logits = network.eval()(images)
+            refuse_other_logits(logits, (last, len(dataset.classes)))
+            network.train()
+            rule.compute_gradients(images, labels)
+        except (Exception, SystemExit) as error:  # somebody's module may raise anything
+            name, reason = job.card.network.factory, str(error) if isinstance(error, UsageError) else told(error)
+            raise UsageError(f"{where}: {name} fails on {last} images of {dataset.name}: {reason}") from error
+
+
+def refuse_other_logits(logits: object, shape: tuple[int, int]) -> None:
+    """Raise UsageError unless these are finite logits of a shape (N, K)."""
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != shape:
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UsageError(f"its logits must be of shape {shape} (got {got})")
+    if not bool(logits.isfinite().all()):
+        raise UsageError("its logits must be finite")
 
 
 def step_through(schedule: Schedule, recipe: Recipe, where: str) -> None:
@@ -72,9 +107,14 @@ def refuse_too_large(job: TrainingJob, dataset: Dataset, device: str) -> None:
 
 
 def least_memory(job: TrainingJob, dataset: Dataset, batch: int) -> tuple[float, float]:
-    """Return the number of weights, and the bytes for them, their gradients and a batch's pre-activations."""
+    """Return the number of weights, and the bytes for them, their gradients and a batch's pre-activations.
+
+    Of a module without blocks the activations are not counted.
+    """
     network = sketch(job.card.network, dataset.image_shape, len(dataset.classes), job.card.at("network"))
     weights = sum(float(parameter.numel()) for parameter in network.parameters())
+    if not network.block_list:
+        return weights, NUMBER * 2 * weights
     with torch.no_grad():
         _, traces = network.trace(torch.empty((1, *dataset.image_shape), dtype=torch.float32, device="meta"))
     units = sum(float(trace.preactivation.numel()) for trace in traces)

@@ -51,6 +51,9 @@ class LearningRule:
 
     network: Network
 
+    # Whether the rule tells errors block by block, so that it can train no network of another kind.
+    needs_blocks: ClassVar[bool] = True
+
     # Contract tests that do not hold for this rule, by name, with the reason that reports print: see `contract`.
     exemptions: ClassVar[dict[str, str]] = {}
 

@@ -23,8 +23,8 @@ from ..files import clear_errors, shown_path, whole_file
 from ..networks import Network, build_network, network_blocks
 from ..networks.memory_format import MEMORY_FORMAT
 from ..progress import Progress, Silent, Task
-from ..randomness import keyed_generator, permutation
-from ..registry import RULES, build
+from ..randomness import keyed_generator, permutation, seeded_globals, whole_numbers
+from ..registry import FACTORIES, RULES, build, is_file_reference, referenced_digest
 from .alignment import measure_alignment
 from .checkpoint import load_checkpoint, save_checkpoint, under_prefix, with_prefix
 from .contract import declared_exemptions
@@ -93,8 +93,20 @@ class TrainingJob:
 
 def resolved_network(spec: NetworkSpec) -> dict[str, Any]:
     """Return a network's whole description, presets and defaults looked up, as plain data."""
+    if spec.factory is not None:
+        return described_factory(spec)
     blocks = [block.model_dump(mode="json", exclude_defaults=True) for block in network_blocks(spec)]
     return {"blocks": blocks, "readout_bias": spec.bias}
+
+
+def described_factory(spec: NetworkSpec) -> dict[str, Any]:
+    """Return all that decides what a factory makes: its name and options, and the content of its file."""
+    assert spec.factory is not None
+    name = FACTORIES.spelled(spec.factory)  # again, because it may have been registered after the card was read
+    facts: dict[str, Any] = {"factory": name, "options": spec.options}
+    if is_file_reference(name):
+        facts |= {"factory": name.rpartition(":")[2], "factory_file": referenced_digest(name, spec.folder)}
+    return facts
 
 
 def checkpoint_path(run: Path, key: str) -> Path:
@@ -121,6 +133,18 @@ def make_rule(card: ModelCard) -> LearningRule:
         raise UsageError(
             f"{card.at('rule')}: {card.rule} is not a LearningRule: derive it from robustbench_ekdaa.LearningRule"
         )
+    return rule
+
+
+def bound_rule(job: TrainingJob, network: Network) -> LearningRule:
+    """Make the card's learning rule and give it a network; raises UsageError if it cannot train that."""
+    rule = make_rule(job.card)
+    if rule.needs_blocks and not network.block_list:
+        raise UsageError(
+            f"{job.card.at('rule')}: {job.card.rule} tells errors block by block, and {job.card.network.factory} makes "
+            "a network without blocks. backprop and straight_through train any network; or describe it by its blocks."
+        )
+    rule.bind(network, keyed_generator(job.seed, "feedback"))
     return rule
 
 
@@ -154,8 +178,7 @@ class _Training:
         self.recipe = job.card.recipe(job.dataset)
         where = job.card.at_recipe(job.dataset)
         self.network = self._fresh_network(dataset)
-        self.rule = make_rule(job.card)
-        self.rule.bind(self.network, keyed_generator(job.seed, "feedback"))
+        self.rule = bound_rule(job, self.network)
         self.exemptions = declared_exemptions(self.rule)
         self.optimiser = make_optimiser(self.recipe, self.rule, where)
         self.schedule: Schedule | None = make_schedule(self.recipe, self.optimiser, where)
@@ -177,8 +200,7 @@ class _Training:
         They are those of a network and a rule made anew from the same seed, so that measuring moves nothing that the
         training draws or remembers.
         """
-        network, rule = self._fresh_network(dataset), make_rule(self.job.card)
-        rule.bind(network, keyed_generator(self.job.seed, "feedback"))
+        rule = bound_rule(self.job, self._fresh_network(dataset))
         self.log.append({"epoch": 0, "layers": measure_alignment(rule, *self.probe)})
 
     @property
@@ -196,6 +218,15 @@ class _Training:
 
     def run_epoch(self, bar: Task) -> None:
         """Train for one epoch and add its line to the log."""
+        if self.network.block_list:
+            self._run_epoch(bar)
+            return
+        # Somebody's module may draw, as dropout does, and draws from the global generators.
+        (seed,) = whole_numbers(2**31, 1, keyed_generator(self.job.seed, "forward", self.epoch))
+        with seeded_globals(seed):
+            self._run_epoch(bar)
+
+    def _run_epoch(self, bar: Task) -> None:
         started = time.perf_counter()
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         right = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -376,6 +407,7 @@ def _complete(training: _Training, dataset: Dataset, run: Path, progress: Progre
             if training.epoch < epochs and time.perf_counter() - saved > SAVE_SECONDS:
                 training.save(partial)
                 saved = time.perf_counter()
+        training.network.eval()
         tensors = {
             **with_prefix("network", training.network.state_dict()),
             **with_prefix("rule", training.rule.state_dict()),

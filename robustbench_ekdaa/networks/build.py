@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from ..cards import BlockSpec, NetworkSpec
 from ..errors import UsageError, located, shown, told, unknown_name
-from ..randomness import uniform
+from ..randomness import keyed_generator, uniform
 from ..registry import NETWORKS, build
 from .activations import ACTIVATIONS
+from .modules import ModuleNetwork, make_body
 from .network import Block, Network, Pooling
 
 
@@ -98,12 +99,25 @@ def sketch(spec: NetworkSpec, image_shape: tuple[int, int, int], classes: int, w
         UsageError: if it cannot read such images, or is too large to be counted.
 
     """
+    if spec.factory is not None:
+        return _sketch_module(spec, image_shape, classes, where)
     with torch.device("meta"):
         statistics = torch.empty(image_shape[0], dtype=torch.float32)
         try:
             return Network(_assemble(spec, image_shape, classes, where), statistics, statistics, image_shape)
         except (RuntimeError, OverflowError) as error:
             raise UsageError(f"{where}: is too large ({told(error)}). Make widths or kernels smaller.") from None
+
+
+def _sketch_module(spec: NetworkSpec, image_shape: tuple[int, int, int], classes: int, where: str) -> Network:
+    statistics = torch.empty(image_shape[0], dtype=torch.float32, device="meta")
+    draws = keyed_generator(0, "sketch")
+    try:
+        with torch.device("meta"):
+            body = make_body(spec, image_shape, classes, draws, where)
+    except UsageError:  # some modules compute with numbers when they are made, and meta has none
+        body = make_body(spec, image_shape, classes, draws, where)
+    return ModuleNetwork(body, statistics, statistics, image_shape)
 
 
 def check_network(spec: NetworkSpec, image_shape: tuple[int, int, int], classes: int, where: str = "network") -> None:
@@ -134,7 +148,7 @@ def build_network(
     statistics: tuple[Tensor, Tensor] | None = None,
     where: str = "network",
 ) -> Network:
-    """Make a network with Glorot-uniform weights and zero biases.
+    """Make a network of blocks with Glorot-uniform weights and zero biases, or the one that a factory makes.
 
     Args:
         spec: the network's description in a card.
@@ -150,6 +164,8 @@ def build_network(
     """
     usual = torch.ones(image_shape[0], dtype=torch.float32, device="cpu")
     mean, deviation = statistics or (0.5 * usual, 0.25 * usual)
+    if spec.factory is not None:
+        return ModuleNetwork(make_body(spec, image_shape, classes, generator, where), mean, deviation, image_shape)
     with torch.device("meta"):
         blocks = _assemble(spec, image_shape, classes, where)
     network = Network([block.to_empty(device="cpu") for block in blocks], mean, deviation, image_shape)

@@ -166,6 +166,8 @@ class Network(nn.Module):
     def layer_names(self) -> list[str]:
         """A short name per block, such as conv1, conv2, linear3, readout."""
         blocks = self.block_list
+        if not blocks:
+            return []
         names = [f"{'conv' if block.is_convolution else 'linear'}{i + 1}" for i, block in enumerate(blocks)]
         return [*names[:-1], "readout"]
 

@@ -24,6 +24,20 @@ def lenet() -> list[BlockSpec]:
     ]
 
 
+def wide_cnn() -> list[BlockSpec]:
+    """C32-P-C64-P-F256 with 5x5 kernels: about twice as wide as small_cnn."""
+    return [
+        BlockSpec(layer="conv", width=32, kernel=5, pool="max"),
+        BlockSpec(layer="conv", width=64, kernel=5, pool="max"),
+        BlockSpec(layer="linear", width=256),
+    ]
+
+
+def mlp() -> list[BlockSpec]:
+    """F256-F256: no convolution at all."""
+    return [BlockSpec(layer="linear", width=256), BlockSpec(layer="linear", width=256)]
+
+
 def ekdaa_cnn() -> list[BlockSpec]:
     """C64-C64-P-C64-C128-P-C128-C128-P-F128 with 3x3 kernels: the CIFAR-10 network of the EKDAA authors' release."""
     return [

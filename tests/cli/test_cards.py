@@ -107,7 +107,7 @@ def test_what_is_wrong_in_a_card_is_said_where_it_is_written(cli, tmp_path, old,
     [
         ('"momentum"', '"momentun"', "update: unknown attack update 'momentun'. Did you mean momentum"),
         ("decay = 0.5", "decay = true", "update.decay: must be a valid number (got True)"),
-        ("decay = 0.5", "decay = -1", "update.decay: must be greater than or equal to 0 (got -1)"),
+        ("decay = 0.5", "decay = -1", "update.decay: must be greater than 0 (got -1)"),
         ("decay = 0.5", "gamma = 1", "update: unknown option 'gamma'. Known: decay."),
         (
             "decay = 0.5",

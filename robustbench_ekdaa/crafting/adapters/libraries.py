@@ -7,18 +7,16 @@ A card may say ``batched = true`` for an attack that draws nothing and treats ea
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ...errors import UsageError, WorkFailed
-from ...randomness import keyed_generator, whole_numbers
+from ...randomness import keyed_generator, seeded_globals, whole_numbers
 from ..context import Task
 from ..crafted import Crafted
 from ..surrogates import Surrogate, mean_logits
@@ -67,21 +65,10 @@ class Part:
 
 @contextmanager
 def seeded(seed: int, attack: str, index: int) -> Iterator[None]:
-    """Seed the global generators of Python, NumPy and PyTorch inside, and put their states back afterwards."""
+    """Seed the global generators for one image inside, and put their states back afterwards."""
     (number,) = whole_numbers(2**31, 1, keyed_generator(seed, "library", attack, index))
-    python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    try:
-        random.seed(number)
-        np.random.seed(number)  # noqa: NPY002
-        torch.manual_seed(number)
+    with seeded_globals(number):
         yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
-        torch.set_rng_state(pytorch)
-        if devices:
-            torch.cuda.set_rng_state_all(devices)
 
 
 @contextmanager

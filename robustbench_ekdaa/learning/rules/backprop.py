@@ -13,6 +13,8 @@ from ..rule import LearningRule, Step, cross_entropy
 class Backprop(LearningRule):
     """Rumelhart, Hinton and Williams (1986): delta_l = (W_{l+1}^T delta_{l+1}) phi'(h_l)."""
 
+    needs_blocks = False
+
     def bind(self, network: Network, generator: torch.Generator) -> None:
         """Take the network; raises UsageError for an activation whose derivative is zero."""
         refuse_flat_activations(network)
