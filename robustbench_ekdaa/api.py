@@ -182,7 +182,7 @@ def sweep(
     device: str = "auto",
     workers: int | None = 1,
     progress: Progress | None = None,
-    command: str = "",
+    command: str | None = None,
 ) -> Results:
     """Train, attack and score what is missing of a sweep in a run folder, and return all its results.
 
@@ -243,7 +243,7 @@ def score(
     device: str = "auto",
     workers: int | None = 1,
     progress: Progress | None = None,
-    command: str = "",
+    command: str | None = None,
 ) -> Results:
     """Let models predict the classes of adversarial images from a file, and return all results of the run.
 

@@ -55,7 +55,7 @@ class Benchmark:
         device: str = "auto",
         workers: int | None = 1,
         progress: Progress | None = None,
-        command: str = "",
+        command: str | None = None,
     ) -> None:
         self.run = a_path("run", run)
         self.workspace = as_workspace(workspace)
@@ -179,7 +179,7 @@ class Benchmark:
                 f"{self.run}: nothing was trained here yet. "
                 "`robustbench-ekdaa train` or `robustbench-ekdaa sweep` with --run fills it."
             )
-        command = "\n".join(commands)
+        command = "\n".join(command or "" for command in commands)
         return write_report(results, a_path("out", out), trainings=trainings, command=command, progress=self.progress)
 
     def load_model(self, model: str | ModelCard, dataset: str, seed: int = 0) -> Network:

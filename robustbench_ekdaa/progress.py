@@ -90,7 +90,9 @@ def a_progress(progress: Progress | None) -> Progress:
 
 class _NotedTask:
     def __init__(self, label: str, total: int, console: Console) -> None:
-        self.label, self.left, self.console, self.note = label, total, console, ""
+        self.label, self.console = label, console
+        self.left = total
+        self.note: str | None = None
 
     def advance(self, amount: int = 1, note: str | None = None) -> None:
         self.left -= amount

@@ -94,12 +94,12 @@ def _is_trained(outcomes: Outcomes, key: str) -> bool:
 def _flat(outcomes: Outcomes) -> list[str]:
     """Name the craftings in which many images gave the attack no gradient to follow."""
     worst: dict[str, tuple[float, float]] = {}
-    for (surrogate, attack, epsilon), facts in outcomes.craftings.items():
+    for crafting, facts in outcomes.craftings.items():
         share = facts.get("zero_gradient_share", 0.0)
-        if share > FLAT and surrogate is not None and attack in outcomes.attacks:
-            one, record = outcomes.record(surrogate), outcomes.attacks[attack]
+        if share > FLAT and crafting.surrogate is not None and crafting.attack in outcomes.attacks:
+            one, record = outcomes.record(crafting.surrogate), outcomes.attacks[crafting.attack]
             where = f"{record.title or record.name} on {one.title or one.name}, seed {one.seed}"
-            worst[where] = max(worst.get(where, (0.0, 0.0)), (share, -epsilon))
+            worst[where] = max(worst.get(where, (0.0, 0.0)), (share, -crafting.epsilon))
     if not worst:
         return []
     ranked = sorted(worst.items(), key=lambda item: item[1], reverse=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..scoring.outcomes import IMPORTED, Curve, Outcomes
+from ..scoring.outcomes import IMPORTED, CraftingKey, Curve, Outcomes
 from .intervals import wilson_interval
 from .metrics import accuracy, attack_success_rate, common_images, mistake_agreement, transfer_rate
 from .standing import compared_targets
@@ -83,7 +83,7 @@ def _block(
     outcomes: Outcomes, curve: Curve, among: Bools | None, own: dict[float, Predictions] | None
 ) -> dict[str, Any]:
     """Return the columns of one curve, E rows; what is the same in every row is a scalar."""
-    surrogate, target, attack, points = curve
+    surrogate, target, attack, points = curve.surrogate, curve.target, curve.attack, curve.points
     labels, clean, predictions = outcomes.labels, outcomes.clean[target], np.stack([part for _, part in points])
     right = (predictions == labels).sum(-1)
     low, high = wilson_interval(right, len(labels))
@@ -107,7 +107,7 @@ def _block(
         "mistake_agreement": undefined,
         "relation": outcomes.relation(surrogate, target),
     }
-    crafted = [outcomes.craftings.get((surrogate, attack, epsilon), {}) for epsilon, _ in points]
+    crafted = [outcomes.craftings.get(CraftingKey(surrogate, attack, epsilon), {}) for epsilon, _ in points]
     block |= {name: np.array([facts.get(name, np.nan) for facts in crafted], np.float64) for name in CRAFTING}
     if among is not None:
         block["attack_success_rate_common"] = attack_success_rate(clean, predictions, labels, among)

@@ -166,16 +166,16 @@ def _plain_rows(outcomes: Outcomes, attacks: Sequence[str]) -> list[dict[str, An
     return [
         _point(
             outcomes,
-            outcomes.attacks[attack].norm,
-            outcomes.attacks[attack].name,
-            target,
+            outcomes.attacks[curve.attack].norm,
+            outcomes.attacks[curve.attack].name,
+            curve.target,
             epsilon,
             float(accuracy(predictions, outcomes.labels)),
         )
-        for surrogate, target, attack, points in outcomes.curves()
-        if attack in attacks and target in targets
-        if outcomes.relation(surrogate, target) not in ("white-box", "same-start")
-        for epsilon, predictions in points
+        for curve in outcomes.curves()
+        if curve.attack in attacks and curve.target in targets
+        if outcomes.relation(curve.surrogate, curve.target) not in ("white-box", "same-start")
+        for epsilon, predictions in curve.points
     ]
 
 

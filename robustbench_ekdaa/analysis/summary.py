@@ -256,7 +256,7 @@ def status_of(outcomes: Outcomes) -> list[dict[str, Any]]:
                 "rule": model.rule,
                 "seed": model.seed,
                 "status": model.status,
-                "error": model.error,
+                "error": model.error or "",
                 "clean_accuracy": float("nan") if clean is None else float(accuracy(clean, outcomes.labels)),
                 "roles": [
                     role

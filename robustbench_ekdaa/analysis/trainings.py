@@ -62,7 +62,7 @@ class Trainings:
         release nobody knows whether their data were replaced since.
         """
         on_any = [record for record in self.models.values() if record.dataset == dataset]
-        some = [record for record in on_any if record.fingerprint in ("", on_any[-1].fingerprint)]
+        some = [record for record in on_any if record.fingerprint in (None, on_any[-1].fingerprint)]
         whole = [record for record in some if not held_out(record)]
         return self.only({(record.name, record.seed): record.key for record in whole or some}.values())
 

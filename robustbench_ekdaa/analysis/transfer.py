@@ -19,7 +19,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..scoring.outcomes import Outcomes
+from ..scoring.outcomes import OutcomeKey, Outcomes
 from .intervals import DRAWS, resample_images, resample_seeds
 from .metrics import Floats
 
@@ -124,12 +124,8 @@ class TransferGrid:
     epsilons: tuple[float, ...]
 
     @cached_property
-    def _predictions(self) -> dict[tuple[str, str, str, float], Predictions]:
-        return {
-            (cell.surrogate, cell.target, cell.attack, cell.epsilon): cell.predictions
-            for cell in self.outcomes.cells
-            if cell.surrogate is not None
-        }
+    def _predictions(self) -> dict[OutcomeKey, Predictions]:
+        return {cell.key: cell.predictions for cell in self.outcomes.cells if cell.surrogate is not None}
 
     @cached_property
     def cards(self) -> tuple[str, ...]:
@@ -157,12 +153,12 @@ class TransferGrid:
 
     @cached_property
     def _scored(self) -> dict[str, Bools]:
-        rows = {key: i for i, key in enumerate(self.surrogates)}
+        rows: dict[str | None, int] = {key: i for i, key in enumerate(self.surrogates)}
         columns = {key: j for j, key in enumerate(self.targets)}
         tables = {attack: np.zeros((len(rows), len(columns)), bool) for attack in self.attacks}
-        for surrogate, target, attack, _ in self._predictions:
-            if attack in tables and target in columns:
-                tables[attack][rows[surrogate], columns[target]] = True
+        for key in self._predictions:
+            if key.attack in tables and key.target in columns:
+                tables[key.attack][rows[key.surrogate], columns[key.target]] = True
         return tables
 
     @cached_property
@@ -230,8 +226,9 @@ class TransferGrid:
                 answer[i, j] = before
                 continue
             # Attacks on single models have no outcomes on ensembles, nor the other way round.
-            places = [(surrogate, target, one, epsilon) for one in (self.attacks if attack is None else (attack,))]
-            known = [self._predictions[place] for place in places if place in self._predictions]
+            attacks = self.attacks if attack is None else (attack,)
+            keys = [OutcomeKey(surrogate, one, epsilon, target) for one in attacks]
+            known = [self._predictions[key] for key in keys if key in self._predictions]
             still = np.logical_and.reduce([predicted == labels for predicted in known])
             answer[i, j] = still & before if attack is None else still
         return answer

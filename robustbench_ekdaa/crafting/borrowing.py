@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -84,20 +84,30 @@ def _ordinary_tensors(parts: Sequence[nn.Module]) -> Callable[[], None]:
     return undo
 
 
+class _Buffer(NamedTuple):
+    """A buffer as it was: where it stands, under which name, how often it had been written to, and what it held."""
+
+    table: dict[str, Tensor | None]
+    name: str
+    buffer: Tensor
+    version: int
+    value: Tensor
+
+
 def _buffers(parts: Sequence[nn.Module]) -> Callable[[], None]:
     """Keep what buffers hold; a forward may write to them, or put others in their place, also in evaluation mode."""
     kept = [
-        (part._buffers, name, buffer, buffer._version, buffer.clone())
+        _Buffer(part._buffers, name, buffer, buffer._version, buffer.clone())
         for part in parts
         for name, buffer in part._buffers.items()
         if buffer is not None
     ]
 
     def undo() -> None:
-        for table, name, buffer, version, value in kept:
-            if buffer._version != version:
-                buffer.copy_(value)
-            table[name] = buffer
+        for one in kept:
+            if one.buffer._version != one.version:
+                one.buffer.copy_(one.value)
+            one.table[one.name] = one.buffer
 
     return undo
 

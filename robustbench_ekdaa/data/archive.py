@@ -22,7 +22,7 @@ from ..cards import shown_path
 from ..errors import UsageError
 from ..files import clear_errors, tidy, whole_file
 from ..memory import in_words, total_memory
-from .arrays import Arrays, Pair, assemble, checked_labels, class_names, pixel_shape
+from .arrays import Arrays, Pair, PixelShape, assemble, checked_labels, class_names, pixel_shape
 
 KEYS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -106,11 +106,11 @@ def summarise(path: Path, *, usual_classes: Sequence[str] = ()) -> ArchiveSummar
     where = shown_path(path)
     with _opened(path) as archive:
         _require(_keys(archive), KEYS, where)
-        train, height, width, channels = _pixels(archive, "train_images", where)
-        test = _pixels(archive, "test_images", where)[0]
+        train, test = (_pixels(archive, key, where) for key in ("train_images", "test_images"))
         halves = [checked_labels(_member(archive, key, where), f"{where}: {key}") for key in KEYS if "labels" in key]
         classes = class_names(where, np.concatenate(halves), _names(archive, where), tuple(usual_classes))
-        return ArchiveSummary(_title(archive, where), train, test, (channels, height, width), len(classes))
+        size = (train.channels, train.height, train.width)
+        return ArchiveSummary(_title(archive, where), train.number, test.number, size, len(classes))
 
 
 def write_archive(path: Path, arrays: Arrays) -> None:
@@ -204,7 +204,7 @@ def _head(archive: zipfile.ZipFile, key: str, where: str) -> tuple[tuple[int, ..
         return tuple(shape), dtype
 
 
-def _pixels(archive: zipfile.ZipFile, key: str, where: str) -> tuple[int, int, int, int]:
+def _pixels(archive: zipfile.ZipFile, key: str, where: str) -> PixelShape:
     return pixel_shape(_head(archive, key, where)[0], f"{where}: {key}")
 
 

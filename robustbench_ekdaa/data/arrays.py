@@ -6,7 +6,7 @@ import hashlib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -153,7 +153,16 @@ def plain_title(title: str, source: str) -> str:
     raise UsageError(f"{source}: title: {shown(title)} is none. {PLAIN_TEXT}")
 
 
-def pixel_shape(shape: tuple[int, ...], where: str) -> tuple[int, int, int, int]:
+class PixelShape(NamedTuple):
+    """The shape of images with channels last, (N, H, W, C)."""
+
+    number: int
+    height: int
+    width: int
+    channels: int
+
+
+def pixel_shape(shape: tuple[int, ...], where: str) -> PixelShape:
     """Return the shape of images as (N, H, W, C).
 
     Args:
@@ -164,11 +173,11 @@ def pixel_shape(shape: tuple[int, ...], where: str) -> tuple[int, int, int, int]
         UsageError: for any other shape.
     """
     if len(shape) == 3 and min(shape[1:]) >= MINIMUM_SIDE:
-        return shape[0], shape[1], shape[2], 1
+        return PixelShape(*shape, 1)
     if len(shape) == 4 and shape[3] in (1, 3) and min(shape[1:3]) >= MINIMUM_SIDE:
-        return shape[0], shape[1], shape[2], shape[3]
+        return PixelShape(*shape)
     if len(shape) == 4 and shape[1] in (1, 3) and min(shape[2:]) >= MINIMUM_SIDE:
-        return shape[0], shape[2], shape[3], shape[1]
+        return PixelShape(shape[0], *shape[2:], shape[1])
     raise UsageError(
         f"{where}: the shape must be (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3 "
         f"and H and W at least {MINIMUM_SIDE} (got {shape})"
@@ -190,8 +199,8 @@ def _checked_images(images: NDArray[Any], where: str) -> NDArray[Any]:
         raise UsageError(
             f"{where}: must be uint8 (0 to 255) or floating point in [0, 1] (got {images.dtype}). {_advice(images)}"
         )
-    count, height, width, channels = pixel_shape(images.shape, where)
-    if count == 0:
+    shape = pixel_shape(images.shape, where)
+    if shape.number == 0:
         raise UsageError(f"{where}: holds no images")
     low, high = images.min(), images.max()
     if images.dtype == np.uint8 and high <= 1:
@@ -201,9 +210,9 @@ def _checked_images(images: NDArray[Any], where: str) -> NDArray[Any]:
             found = "NaN" if np.isnan(low) else f"{low:g} to {high:g}"
             raise UsageError(f"{where}: must be in [0, 1] (found {found}). Divide by 255, before any normalisation.")
         images = images.astype(np.float32)
-    channels_first = images.ndim == 4 and images.shape[1:] != (height, width, channels)
+    channels_first = images.ndim == 4 and images.shape[1:] != shape[1:]
     ordered = images.transpose(0, 2, 3, 1) if channels_first else images
-    return np.ascontiguousarray(ordered).reshape(count, height, width, channels)
+    return np.ascontiguousarray(ordered).reshape(shape)
 
 
 def _advice(images: NDArray[Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -49,12 +49,13 @@ def plot_curves(results: Results | Outcomes, *, dataset: str | None = None) -> F
     rows = math.ceil(len(panels) / columns)
     figure = new_figure(max(3.3 * columns + 1.2, 5.5), 2.75 * rows + 0.9)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for place, (axes, (norm, attack, title)) in enumerate(zip(grid, panels, strict=False)):
-        part = frame[(frame["norm"] == norm) & (frame["attack"] == attack)]
-        _draw_panel(axes, part, styles, title)
+    for place, (axes, panel) in enumerate(zip(grid, panels, strict=False)):
+        part = panel.rows(frame)
+        _draw_panel(axes, part, styles, panel.title)
         _draw_bands(axes, part, styles, len(outcomes.labels))
         if place + columns >= len(panels):
-            axes.set_xlabel(f"ε ({NORM_SIGNS.get(norm, norm)}, pixels in [0, 1])", fontsize=8.5, color=GREY)
+            norm = NORM_SIGNS.get(panel.norm, panel.norm)
+            axes.set_xlabel(f"ε ({norm}, pixels in [0, 1])", fontsize=8.5, color=GREY)
             axes.xaxis.label.set_visible(True)  # Matplotlib hides it above an empty place too
             axes.tick_params(labelbottom=True)
         if place % columns == 0:
@@ -65,26 +66,41 @@ def plot_curves(results: Results | Outcomes, *, dataset: str | None = None) -> F
     return figure
 
 
-def _panels(outcomes: Outcomes, frame: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """Return (norm, attack, title) of the panels: attacks, their worst case, noise, imported images."""
+class _Panel(NamedTuple):
+    """What one panel is about: an attack, or the worst case of a norm's attacks, by the names in `curve_frame`."""
+
+    norm: str
+    attack: str
+    title: str
+
+    def rows(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return this panel's rows of `curve_frame`."""
+        return frame[(frame["norm"] == self.norm) & (frame["attack"] == self.attack)]
+
+
+def _panels(outcomes: Outcomes, frame: pd.DataFrame) -> list[_Panel]:
+    """Return the panels: attacks, their worst case, noise, imported images."""
     grids, titles = transfer_grids(outcomes), {record.name: title_of(record) for record in outcomes.attacks.values()}
     several = len({record.norm for record in outcomes.attacks.values()}) > 1
     panels = []
     for grid in grids:
         names = [outcomes.attacks[key].name for key in grid.counted_attacks]
-        panels += [(grid.norm, name, titles[name]) for name in names]
+        panels += [_Panel(grid.norm, name, titles[name]) for name in names]
         if len(names) > 1:
-            panels.append((grid.norm, WORST_CASE, f"Worst case of the {len(names)} attacks"))
+            panels.append(_Panel(grid.norm, WORST_CASE, f"Worst case of the {len(names)} attacks"))
     for key in (*noise_attacks(outcomes), *imported_attacks(outcomes)):
         record = outcomes.attacks[key]
-        panels.append((record.norm, record.name, title_of(record)))
+        panels.append(_Panel(record.norm, record.name, title_of(record)))
     drawn = set(zip(frame["norm"], frame["attack"], strict=True))
-    marked = [
-        # Many a card's title tells its norm already.
-        (norm, name, f"{title} ({NORM_SIGNS.get(norm, norm)})" if several and norm not in title.lower() else title)
-        for norm, name, title in panels
-    ]
-    return [panel for panel in marked if panel[:2] in drawn]
+    shown = [panel for panel in panels if (panel.norm, panel.attack) in drawn]
+    return [_with_norm(panel) for panel in shown] if several else shown
+
+
+def _with_norm(panel: _Panel) -> _Panel:
+    """Name the norm in a panel's title; the titles of many cards name it already."""
+    if panel.norm in panel.title.lower():
+        return panel
+    return panel._replace(title=f"{panel.title} ({NORM_SIGNS.get(panel.norm, panel.norm)})")
 
 
 def _draw_panel(axes: Axes, part: pd.DataFrame, styles: dict[str, Look], title: str) -> None:
@@ -140,7 +156,7 @@ def _finish(
     grid: list[Axes],
     outcomes: Outcomes,
     frame: pd.DataFrame,
-    panels: list[tuple[str, str, str]],
+    panels: list[_Panel],
     styles: dict[str, Look],
     columns: int,
 ) -> None:
@@ -185,8 +201,8 @@ def _finish(
     )
 
 
-def _line_ends(frame: pd.DataFrame, panel: tuple[str, str, str], styles: dict[str, Look]) -> dict[str, float]:
+def _line_ends(frame: pd.DataFrame, panel: _Panel, styles: dict[str, Look]) -> dict[str, float]:
     """Return where each card's line ends, in per cent."""
-    part = frame[(frame["norm"] == panel[0]) & (frame["attack"] == panel[1])]
+    part = panel.rows(frame)
     last = part[part["epsilon"] == part["epsilon"].max()].groupby("model")["accuracy"].mean()
     return {name: 100 * float(last[name]) for name in styles if name in last}

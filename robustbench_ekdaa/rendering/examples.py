@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +73,12 @@ class _Sheet:
     height: float
     row: float
 
-    LEFT, TOP, BOTTOM, GAP, BETWEEN, LINE = 0.5, 0.62, 0.42, 0.08, 0.3, 0.135
+    LEFT: ClassVar = 0.5
+    TOP: ClassVar = 0.62
+    BOTTOM: ClassVar = 0.42
+    GAP: ClassVar = 0.08  # between the images of one triple
+    BETWEEN: ClassVar = 0.3  # between triples
+    LINE: ClassVar = 0.135  # of text
 
     @classmethod
     def of(cls, shape: Sequence[int], count: int, rows: int, lines: int) -> _Sheet:

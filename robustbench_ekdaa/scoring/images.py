@@ -80,19 +80,20 @@ class ImageFile:
         save_adversarial(self.path, AdversarialImages(stacked, epsilons, self.norm, self.indices, self.facts))
 
 
-def image_files(plan: SweepPlan, run: Path) -> dict[tuple[str, str], ImageFile]:
-    """Return the file of every (surrogate, attack) of a sweep, by their keys."""
+def image_files(plan: SweepPlan, run: Path) -> dict[tuple[str | None, str], ImageFile]:
+    """Return the file of every (surrogate, attack) of a sweep, by their keys; None is the surrogate of noise."""
     files = {}
     for key, attack in plan.attacks:
         for surrogates in plan.surrogate_sets(attack):
-            digest = content_hash([plan.images.key, surrogates.key, key])
+            surrogate = surrogates.key or ""  # which the names and the facts of files have held since the first release
+            digest = content_hash([plan.images.key, surrogate, key])
             facts = {
                 "key": digest,
                 "attack": attack.name,
                 "attack_key": key,
                 "dataset": plan.dataset.name,
                 "fingerprint": plan.dataset.fingerprint,
-                "surrogate": surrogates.key,
+                "surrogate": surrogate,
                 "members": [job.key for job in surrogates.members],
                 "surrogate_name": surrogates.label,
                 "seed": plan.spec.seed,

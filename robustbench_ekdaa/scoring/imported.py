@@ -25,10 +25,20 @@ from ..progress import Progress, Silent
 from ..text import visible
 from .executor import Executor, executor
 from .jobs import SHOWN_IMAGES, Checkpoints, load_unchanged, predict
-from .outcomes import IMPORTED, AttackRecord
-from .plan import CLEAN, ImageSet, ensemble_key, refuse_twins, training_jobs
+from .outcomes import IMPORTED, AttackRecord, CraftingKey, CraftingRecord, OutcomeKey
+from .packing import Roles
+from .plan import ImageSet, ensemble_key, refuse_twins, training_jobs
 from .store import Store, writing
-from .sweep import WorkDone, check_workers, choose_device, predict_clean, train_models, trained_models
+from .sweep import (
+    WorkDone,
+    check_workers,
+    choose_device,
+    data_record,
+    image_record,
+    predict_clean,
+    train_models,
+    trained_models,
+)
 
 BATCH = 250  # images scored at a time
 
@@ -98,7 +108,7 @@ def score_images(
     device: str = "auto",
     workers: int | None = 1,
     progress: Progress | None = None,
-    command: str = "",
+    command: str | None = None,
 ) -> WorkDone:
     """Let models predict the classes of images from a file, and store it; doing it again makes no model call.
 
@@ -156,24 +166,28 @@ class _Import:
     device: str
     progress: Progress
 
-    def run(self, facts: dict[str, Any], command: str) -> WorkDone:
+    def run(self, facts: dict[str, Any], command: str | None) -> WorkDone:
         """Record, train, predict and score what is missing."""
-        images, key, (surrogate, members), done = self._images(), self.key, self._crafted_on(), WorkDone()
+        images, done = self._images(), WorkDone()
+        surrogate, members = self._crafted_on()
         self._record(images, surrogate, members, facts, command)
         stored = self.store.stored(images.key)
         records = train_models(self.jobs, self.store, device=self.device, runner=self.runner, on_trained=done.count)
         done.failed += [record for record in records if record.status == "failed"]
         jobs = [job for job, record in zip(self.jobs, records, strict=True) if record.status == "trained"]
-        unseen = [job for job in jobs if (*CLEAN, job.key) not in stored]
+        unseen = [job for job in jobs if OutcomeKey.clean(job.key) not in stored]
         predict_clean(unseen, images, self.store, self.runner, device=self.device, batch_size=BATCH)
         work, trained = [], trained_models(self.store)
         for job in jobs:
-            missing = tuple(epsilon for epsilon in self._epsilons if (surrogate, key, epsilon, job.key) not in stored)
+            craftings = [CraftingKey(surrogate, self.key, epsilon) for epsilon in self._epsilons]
+            missing = tuple(crafting.epsilon for crafting in craftings if crafting.of(job.key) not in stored)
             if missing:
-                work.append(ScoreFile(job, self.spec, key, images.indices, missing, trained, self.device))
+                work.append(ScoreFile(job, self.spec, self.key, images.indices, missing, trained, self.device))
         for position, predictions in self.runner.run(work):
             target = work[position].job.key
-            outcomes = [((surrogate, key, epsilon, target), classes) for epsilon, classes in predictions.items()]
+            outcomes = {
+                OutcomeKey(surrogate, self.key, epsilon, target): classes for epsilon, classes in predictions.items()
+            }
             self.store.add_outcomes(images.key, outcomes)
             done.crafted += 1
         return done
@@ -195,11 +209,11 @@ class _Import:
             self.progress.line("the file does not hold all images of this run's sweep: it gets a table of its own")
         return ImageSet(content_hash({"data": self.dataset.fingerprint, "indices": held}), self.found.indices)
 
-    def _crafted_on(self) -> tuple[str, list[str]]:
-        """Return the surrogate's key and the models it stands for, if the file names some that the run holds."""
+    def _crafted_on(self) -> tuple[str | None, list[str]]:
+        """Return the surrogate's key, None for noise, and the models it stands for, if the run holds those."""
         members, named = self.found.facts.get("members"), self.found.facts.get("surrogate")
         if members == []:  # noise
-            return "", []
+            return None, []
         trained = {key for key, record in self.store.models().items() if record.status == "trained"}
         if members and trained.issuperset(members):
             key = members[0] if len(members) == 1 else ensemble_key(members)
@@ -208,33 +222,38 @@ class _Import:
         return IMPORTED, []
 
     def _record(
-        self, images: ImageSet, surrogate: str, members: list[str], facts: dict[str, Any], command: str
+        self,
+        images: ImageSet,
+        surrogate: str | None,
+        members: list[str],
+        facts: dict[str, Any],
+        command: str | None,
     ) -> None:
         """Record what is scored, and keep the first images to show."""
-        key, spec, found, clean = self.key, self.spec, self.found, self.dataset.test
-        first = images.indices[:SHOWN_IMAGES]
+        key, spec, found = self.key, self.spec, self.found
         card = {"kind": IMPORTED, "file": visible(str(spec.file)), "says": found.facts}
-        roles = {
-            "surrogates": [],
-            "targets": [job.key for job in self.jobs],
-            "attacks": [],
-            "epsilons": [],
-            "ensembles": {surrogate: members} if len(members) > 1 else {},
-            "imports": {key: surrogate},
-        }
+        roles = Roles(
+            surrogates=[],
+            targets=[job.key for job in self.jobs],
+            attacks=[],
+            epsilons=[],
+            ensembles={surrogate: members} if surrogate and len(members) > 1 else {},
+            imports={key: surrogate},
+        )
         self.store.add_sweep(
-            (self.dataset.fingerprint, self.dataset.name, self.dataset.title, self.dataset.classes),
-            (images.key, images.indices.numpy(), clean.labels[images.indices].numpy(), clean.images[first].numpy()),
+            data_record(self.dataset),
+            image_record(self.dataset, images),
             [AttackRecord(key, spec.attack, f"{spec.attack} (imported)", found.norm, card)],
             facts,
             roles,
             command,
         )
-        rows = rows_of(found, first)
+        rows = rows_of(found, images.indices[:SHOWN_IMAGES])
         pictures = zip(found.epsilons, found.images[:, rows].numpy(), strict=True)
-        self.store.add_outcomes(
-            images.key, (), [((surrogate, key, epsilon), {}, some) for epsilon, some in pictures if epsilon > 0]
-        )
+        craftings = [
+            CraftingRecord(CraftingKey(surrogate, key, epsilon), {}, some) for epsilon, some in pictures if epsilon > 0
+        ]
+        self.store.add_outcomes(images.key, {}, craftings)
 
 
 def content_key(found: AdversarialImages) -> str:

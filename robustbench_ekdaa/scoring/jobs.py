@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,10 @@ class TrainModel:
     def __call__(self, progress: Progress) -> ModelRecord:
         """Return the model's record; its checkpoint is in the run folder."""
         job = self.job
-        about = (job.key, job.card.name, job.card.label, job.card.rule_name, job.dataset, job.seed)
+        record = ModelRecord(
+            *(job.key, job.card.name, job.card.label, job.card.rule_name, job.dataset, job.seed),
+            fingerprint=job.fingerprint,
+        )
         try:
             facts = train(
                 job,
@@ -66,17 +69,18 @@ class TrainModel:
             )
         except TrainingDiverged as error:
             progress.line(f"failed: {error}")
-            return ModelRecord(*about, "failed", str(error), {"diverged": True, "epoch": error.epoch}, job.fingerprint)
+            diverged = {"diverged": True, "epoch": error.epoch}
+            return replace(record, status="failed", error=str(error), metrics=diverged)
         except (UsageError, WorkFailed):
             raise
         except (Exception, SystemExit) as error:
             # A plugged-in rule may raise anything; the other models' results must not be lost to it.
             message = f"{job.card.name} (seed {job.seed}) failed in training: {type(error).__name__}: {error}"
             progress.line(f"failed: {message}")
-            return ModelRecord(*about, "failed", message, fingerprint=job.fingerprint)
+            return replace(record, status="failed", error=message)
         metrics = {key: value for key, value in facts.items() if key not in ("identity", "layers")}
         metrics["network"] = content_hash(resolved_network(job.card.network))  # whose control is whose
-        return ModelRecord(*about, metrics=metrics, fingerprint=job.fingerprint)
+        return replace(record, metrics=metrics)
 
 
 @ordinary_torch(gradients=False)

@@ -25,6 +25,106 @@ IMPORTED = "imported"  # the surrogate's key where nobody knows on which model i
 Relation = Literal["white-box", "same-start", "same-rule", "cross-rule", "no surrogate", "unknown"]
 
 
+class CraftingKey(NamedTuple):
+    """What tells one crafting from the others on the same images.
+
+    Attributes:
+        surrogate: the key of the model or ensemble attacked on; None for an attack that needs none (noise);
+            `IMPORTED` for images from elsewhere.
+        attack: the attack's key.
+        epsilon: perturbation size in pixels of [0, 1].
+
+    """
+
+    surrogate: str | None
+    attack: str
+    epsilon: float
+
+    def of(self, target: str) -> OutcomeKey:
+        """Return the key of what one target predicts for these images."""
+        return OutcomeKey(*self, target)
+
+
+class OutcomeKey(NamedTuple):
+    """What tells the predictions of one target from all others on the same images.
+
+    Attributes:
+        surrogate: as in `CraftingKey`; None for clean images too.
+        attack: the attack's key; None for clean images.
+        epsilon: perturbation size in pixels of [0, 1]; 0 for clean images.
+        target: the key of the model that predicts.
+
+    """
+
+    surrogate: str | None
+    attack: str | None
+    epsilon: float
+    target: str
+
+    @classmethod
+    def clean(cls, target: str) -> OutcomeKey:
+        """Return the key of what one model predicts for the clean images."""
+        return cls(None, None, 0.0, target)
+
+    @property
+    def crafting(self) -> CraftingKey | None:
+        """Which crafting the images are of; None for clean images."""
+        return None if self.attack is None else CraftingKey(self.surrogate, self.attack, self.epsilon)
+
+
+class CraftingRecord(NamedTuple):
+    """What is kept of one crafting beside the predictions.
+
+    Attributes:
+        key: which crafting.
+        facts: about it; see `Outcomes.craftings`.
+        images: a few adversarial images to show, float32 (n, C, H, W); None to leave those that are stored.
+
+    """
+
+    key: CraftingKey
+    facts: dict[str, Any]
+    images: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """A data set, as it was when it was used.
+
+    Attributes:
+        fingerprint: hash of pixels, labels and number of classes.
+        name: what cards and the command line call it.
+        title: what figures call it.
+        classes: class names, K of them.
+
+    """
+
+    fingerprint: str
+    name: str
+    title: str
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """The test images that outcomes are about.
+
+    Attributes:
+        key: hash of what decides which images these are.
+        fingerprint: the fingerprint of their data set.
+        indices: positions of the N images in the test split, int64.
+        labels: their true classes, int64, shape (N,).
+        first: the first few clean images, float32 (n, C, H, W).
+
+    """
+
+    key: str
+    fingerprint: str
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    first: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class ModelRecord:
     """One trained (or failed) model.
@@ -36,9 +136,9 @@ class ModelRecord:
         rule: the learning rule's name.
         seed: the training seed.
         status: "trained" or "failed".
-        error: why it failed, or "".
+        error: why it failed; None for a trained model.
         metrics: facts of the training, such as epochs, seconds, clean test accuracy.
-        fingerprint: of the data it was trained on; "" where nobody knows, in runs of the first release.
+        fingerprint: of the data it was trained on; None in runs of the first release, which did not record it.
 
     """
 
@@ -49,9 +149,9 @@ class ModelRecord:
     dataset: str
     seed: int
     status: Literal["trained", "failed"] = "trained"
-    error: str = ""
+    error: str | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
-    fingerprint: str = ""
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +231,11 @@ class Cell:
     epsilon: float
     predictions: NDArray[np.int64]
 
+    @property
+    def key(self) -> OutcomeKey:
+        """What tells these predictions from all others."""
+        return OutcomeKey(self.surrogate, self.attack, self.epsilon, self.target)
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "predictions", read_only(self.predictions))
 
@@ -178,7 +283,7 @@ class Outcomes:
         examples: adversarial images to show.
         spec: the sweep's specification, as plain data.
         ensembles: all ensembles by key, also those that were not attacked on because a member failed.
-        craftings: facts about the crafting of (surrogate, attack, epsilon), where defined: "zero_gradient_share" (of
+        craftings: facts about each crafting, where defined: "zero_gradient_share" (of
             the images, those whose every gradient was exactly zero), "queries" (mean number of times that an image was
             shown to the surrogate), "median_norm" (of the smallest perturbations found; failures are infinite).
         replaced: how many outcomes the run holds on earlier data of the same name, which are not shown.
@@ -201,7 +306,7 @@ class Outcomes:
     examples: tuple[Example, ...]
     spec: dict[str, Any]
     ensembles: dict[str, Ensemble] = field(default_factory=dict)
-    craftings: dict[tuple[str | None, str, float], dict[str, float]] = field(default_factory=dict)
+    craftings: dict[CraftingKey, dict[str, float]] = field(default_factory=dict)
     replaced: int = 0
     # What `analysis` has computed of these outcomes by now, so that it is computed once.
     derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_serializer, field_validator
 
 from .sealed import Damaged
 
@@ -22,7 +22,7 @@ class Roles(BaseModel):
 
     Attributes:
         ensembles: the members of each.
-        imports: for an attack whose images came from a file, the surrogate; None in a sweep.
+        imports: for an attack whose images came from a file, the surrogate (None: noise); None in a sweep.
 
     """
 
@@ -33,7 +33,16 @@ class Roles(BaseModel):
     attacks: list[str]
     epsilons: list[float]
     ensembles: dict[str, Annotated[list[str], Field(min_length=1)]] = {}
-    imports: dict[str, str] | None = None
+    imports: dict[str, str | None] | None = None
+
+    @field_validator("imports")
+    @classmethod
+    def _read(cls, imports: dict[str, str | None] | None) -> dict[str, str | None] | None:
+        return None if imports is None else {key: surrogate or None for key, surrogate in imports.items()}
+
+    @field_serializer("imports")
+    def _written(self, imports: dict[str, str | None] | None) -> dict[str, str] | None:
+        return None if imports is None else {key: pack_absent(surrogate) for key, surrogate in imports.items()}
 
 
 ROLES_FORM = TypeAdapter(Roles)
@@ -47,6 +56,16 @@ SHAPE_FORM = TypeAdapter(tuple[Side, Side, Side])
 def pack_json(facts: Any) -> str:
     """Write plain data as JSON."""
     return printable(json.dumps(facts, ensure_ascii=False))
+
+
+def pack_absent(text: str | None) -> str:
+    """Write a text that may be absent: a column of texts holds "" for none."""
+    return text or ""
+
+
+def unpack_absent(text: str) -> str | None:
+    """Read a text that may be absent."""
+    return text or None
 
 
 def printable(text: str) -> str:

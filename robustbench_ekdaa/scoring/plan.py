@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -14,13 +13,14 @@ from ..data import Dataset
 from ..errors import UsageError
 from ..learning import TrainingJob
 from ..randomness import keyed_generator, permutation
+from .outcomes import CraftingKey, OutcomeKey
+from .packing import Roles
 
 # Part of every attack's identity: raise it when a change in crafting would give other images from the same card.
 CRAFTING_VERSION = 2
 ADAPTER_VERSION = 3  # the same for attacks of other libraries
 # The same for attacks with these components: how often a change in one has given other images from the same card.
 REVISIONS = {"admix": 1, "diversity": 1}
-CLEAN = ("", "", 0.0)  # the (surrogate, attack, epsilon) under which clean predictions are stored
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ class SurrogateSet:
         return SurrogateSet(tuple(sorted(jobs, key=lambda job: job.key)))
 
     @property
-    def key(self) -> str:
-        """The model's key, a content hash of the members' keys, or "" for nobody."""
+    def key(self) -> str | None:
+        """The model's key, a content hash of the members' keys, or None for nobody."""
         if len(self.members) > 1:
             return ensemble_key([job.key for job in self.members])
-        return self.members[0].key if self.members else ""
+        return self.members[0].key if self.members else None
 
     @property
     def label(self) -> str:
@@ -110,15 +110,16 @@ class SweepPlan:
         """All models, each once."""
         return tuple({job.key: job for job in (*self.targets, *self.surrogates)}.values())
 
-    def roles(self) -> dict[str, Any]:
-        """What belongs to this sweep, by key, as plain data."""
-        return {
-            "surrogates": [job.key for job in self.surrogates],
-            "targets": [job.key for job in self.targets],
-            "attacks": [key for key, _ in self.attacks],
-            "epsilons": list(self.spec.epsilons),
-            "ensembles": {one.key: [job.key for job in one.members] for one in self.ensembles},
-        }
+    def roles(self) -> Roles:
+        """What belongs to this sweep, by key."""
+        members = [[job.key for job in one.members] for one in self.ensembles]
+        return Roles(
+            surrogates=[job.key for job in self.surrogates],
+            targets=[job.key for job in self.targets],
+            attacks=[key for key, _ in self.attacks],
+            epsilons=list(self.spec.epsilons),
+            ensembles={ensemble_key(keys): keys for keys in members},
+        )
 
     def doubts(self) -> list[str]:
         """Say which attacks do not suit images of this size."""
@@ -142,16 +143,16 @@ class SweepPlan:
 
     def craft_jobs(
         self,
-        stored: set[tuple[str, str, float, str]],
+        stored: set[OutcomeKey],
         failed: set[str],
-        saved: Mapping[tuple[str, str], Sequence[float]] | None = None,
+        saved: Mapping[tuple[str | None, str], Sequence[float]] | None = None,
     ) -> list[CraftJob]:
         """Return what is still to craft and score.
 
         Nothing is crafted on an ensemble with a failed member: the attack would be weaker, under the same name.
 
         Args:
-            stored: (surrogate, attack, epsilon, target) keys of the outcomes that exist.
+            stored: keys of the outcomes that exist.
             failed: keys of models that could not be trained.
             saved: (surrogate, attack) -> the epsilons whose images are saved; None when images are not to be saved.
 
@@ -164,7 +165,8 @@ class SweepPlan:
                     continue
                 wanted = []
                 for epsilon in self.spec.epsilons:
-                    missing = tuple(job for job in targets if (surrogates.key, key, epsilon, job.key) not in stored)
+                    crafting = CraftingKey(surrogates.key, key, epsilon)
+                    missing = tuple(job for job in targets if crafting.of(job.key) not in stored)
                     unsaved = saved is not None and epsilon not in saved[surrogates.key, key]
                     if epsilon > 0 and (missing or unsaved):
                         wanted.append((epsilon, missing))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .outcomes import IMPORTED, AttackRecord, ModelRecord
+from .outcomes import IMPORTED, AttackRecord, CraftingKey, DataRecord, ModelRecord
 from .packing import Roles
 from .sealed import Damaged
 
@@ -19,7 +19,7 @@ class Recorded:
     image_set: str
     spec: dict[str, Any]
     roles: Roles
-    command: str
+    command: str | None
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,16 @@ class ShownImages:
     imports_only: bool = False
 
 
-Data = Mapping[str, tuple[str, str, tuple[str, ...]]]  # name, title and classes by fingerprint
-
-
-def newest_data(sweeps: Sequence[Recorded], data: Data) -> dict[str, str]:
+def newest_data(sweeps: Sequence[Recorded], data: Mapping[str, DataRecord]) -> dict[str, str]:
     """Return the fingerprint of each data set by name; of data that were replaced under one name, the newest.
 
     Args:
         sweeps: the newest first.
-        data: all data.
+        data: all data by fingerprint.
     """
     newest: dict[str, str] = {}
     for sweep in sweeps:
-        name, *_ = known(data, sweep.fingerprint, "data set")
-        newest.setdefault(name, sweep.fingerprint)
+        newest.setdefault(known(data, sweep.fingerprint, "data set").name, sweep.fingerprint)
     return newest
 
 
@@ -79,7 +75,7 @@ class Joined:
 
     Attributes:
         ensembles: the members of each.
-        imports: for every attack whose images came from a file, the surrogate.
+        imports: for every attack whose images came from a file, the surrogate; None for noise.
         spec: the newest sweep's specification; an import's only if there was no sweep.
 
     """
@@ -89,7 +85,7 @@ class Joined:
     attacks: list[str] = field(default_factory=list)
     epsilons: list[float] = field(default_factory=list)
     ensembles: dict[str, list[str]] = field(default_factory=dict)
-    imports: dict[str, str] = field(default_factory=dict)
+    imports: dict[str, str | None] = field(default_factory=dict)
     spec: dict[str, Any] = field(default_factory=dict)
 
     def without_repeats(self) -> Joined:
@@ -105,15 +101,17 @@ class Joined:
     def models(self) -> list[str]:
         """Return the keys of all models, targets first."""
         members = [member for several in self.ensembles.values() for member in several]
-        crafted_on = [key for key in self.imports.values() if key not in ("", IMPORTED, *self.ensembles)]
+        singles = (key for key in self.imports.values() if key not in (IMPORTED, *self.ensembles))
+        crafted_on = [key for key in singles if key is not None]
         return list(dict.fromkeys([*self.targets, *self.surrogates, *members, *crafted_on]))
 
-    def play(self, surrogate: str, attack: str, epsilon: float) -> bool:
-        """Whether images of this attack, crafted on this surrogate ("" for none), play a part."""
+    def play(self, crafting: CraftingKey) -> bool:
+        """Whether the images of a crafting play a part."""
+        surrogate, attack, epsilon = crafting
         if attack in self.imports:
             return self.imports[attack] == surrogate
-        together = surrogate == "" or surrogate in self.surrogates or surrogate in self.ensembles
-        return together and attack in self.attacks and epsilon in self.epsilons
+        takes_part = surrogate is None or surrogate in self.surrogates or surrogate in self.ensembles
+        return takes_part and attack in self.attacks and epsilon in self.epsilons
 
 
 def join_roles(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,18 +20,33 @@ from numpy.typing import NDArray
 from ..cards import shown_path
 from ..errors import UsageError
 from ..progress import Progress, Silent
-from .outcomes import AttackRecord, Cell, Ensemble, Example, ModelRecord, Outcomes
+from .outcomes import (
+    AttackRecord,
+    Cell,
+    CraftingKey,
+    CraftingRecord,
+    DataRecord,
+    Ensemble,
+    Example,
+    ImageRecord,
+    ModelRecord,
+    OutcomeKey,
+    Outcomes,
+)
 from .packing import (
     FACTS_FORM,
     NAMES_FORM,
     PLAIN_FORM,
     ROLES_FORM,
     SHAPE_FORM,
+    Roles,
+    pack_absent,
     pack_classes,
     pack_images,
     pack_indices,
     pack_json,
     printable,
+    unpack_absent,
     unpack_classes,
     unpack_images,
     unpack_indices,
@@ -40,8 +55,6 @@ from .packing import (
 from .results_file import clear_store_errors, keep_in_one_file, opened_to_read, opened_to_write
 from .sealed import Damaged, SealedTables
 from .selection import Joined, Recorded, ShownImages, join_roles, known, newest_data, shown_images
-
-Key = tuple[str, str, float, str]
 
 
 class Store:
@@ -58,32 +71,32 @@ class Store:
 
     def add_sweep(
         self,
-        dataset: tuple[str, str, str, Sequence[str]],
-        image_set: tuple[str, NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]],
+        data: DataRecord,
+        images: ImageRecord,
         attacks: Iterable[AttackRecord],
         spec: dict[str, Any],
-        roles: dict[str, Any],
-        command: str,
+        roles: Roles,
+        command: str | None,
     ) -> None:
         """Record what a sweep is about.
 
         Args:
-            dataset: fingerprint, name, title, class names.
-            image_set: key, indices (N,), labels (N,), the first few clean images.
+            data: the data set.
+            images: its test images.
             attacks: the attacks.
             spec: the specification, as plain data.
             roles: the keys that play a part in it.
-            command: what asked for it.
+            command: what asked for it, if that is known.
         """
-        fingerprint, name, title, classes = dataset
-        key, indices, labels, images = image_set
-        shape = pack_json(list(images.shape[1:]))
-        packed = (pack_indices(indices), pack_indices(labels), shape, pack_images(images))
+        shape = pack_json(list(images.first.shape[1:]))
+        packed = (pack_indices(images.indices), pack_indices(images.labels), shape, pack_images(images.first))
+        plain = roles.model_dump(exclude_none=True)
         with self._changing():
-            self._renew("datasets", (fingerprint, name, title, pack_json(list(classes))))
-            self._renew("image_sets", (key, fingerprint, *packed))
+            self._renew("datasets", (data.fingerprint, data.name, data.title, pack_json(list(data.classes))))
+            self._renew("image_sets", (images.key, images.fingerprint, *packed))
             self._renew("attacks", *((one.key, one.name, one.title, one.norm, pack_json(one.card)) for one in attacks))
-            whole = (fingerprint, key, pack_json(spec), pack_json(roles), printable(command))
+            asked = printable(pack_absent(command))
+            whole = (data.fingerprint, images.key, pack_json(spec), pack_json(plain), asked)
             if [*self._tables.rows("sweeps")][-1:] != [whole]:
                 self._tables.put("sweeps", *whole)
 
@@ -91,32 +104,33 @@ class Store:
         """Record a trained or failed model."""
         facts = (record.key, record.name, record.title, record.rule, record.dataset, record.seed, record.status)
         with self._changing():
-            self._tables.put("models", *facts, printable(record.error), pack_json(record.metrics), record.fingerprint)
+            error, fingerprint = printable(pack_absent(record.error)), pack_absent(record.fingerprint)
+            self._tables.put("models", *facts, error, pack_json(record.metrics), fingerprint)
 
     def add_outcomes(
         self,
         image_set: str,
-        outcomes: Iterable[tuple[Key, NDArray[np.int64]]],
-        craftings: Iterable[tuple[tuple[str, str, float], dict[str, Any], NDArray[np.float32] | None]] = (),
+        outcomes: Mapping[OutcomeKey, NDArray[np.int64]],
+        craftings: Iterable[CraftingRecord] = (),
     ) -> None:
         """Store one job's results, all or nothing.
 
         Args:
             image_set: key of the images.
-            outcomes: ((surrogate, attack, epsilon, target), predicted classes (N,)).
-            craftings: ((surrogate, attack, epsilon), facts about the crafting, a few images to show or None to leave
-                those that are stored).
+            outcomes: the classes predicted, each (N,).
+            craftings: what is kept of the crafting of these images.
 
         """
         with self._changing():
-            for (surrogate, attack, epsilon, target), predictions in outcomes:
-                place = (image_set, surrogate, attack, float(epsilon), target)
+            for outcome, predictions in outcomes.items():
+                place = (image_set, *_crafting_columns(outcome), outcome.target)
                 self._tables.put("outcomes", *place, pack_classes(predictions))
-            for (surrogate, attack, epsilon), facts, images in craftings:
-                where = (image_set, surrogate, attack, float(epsilon))
+            for crafting in craftings:
+                where = (image_set, *_crafting_columns(crafting.key))
                 before = self._tables.row("craftings", *where)
                 kept = before[-1] if before else None
-                self._tables.put("craftings", *where, pack_json(facts), kept if images is None else pack_images(images))
+                images = kept if crafting.images is None else pack_images(crafting.images)
+                self._tables.put("craftings", *where, pack_json(crafting.facts), images)
 
     def keep_in_one_file(self) -> None:
         """Bring all that was stored into results.sqlite itself, so that a copy of it alone holds it."""
@@ -140,10 +154,10 @@ class Store:
     def _path(self) -> Path:
         return self.run / "results.sqlite"
 
-    def stored(self, image_set: str) -> set[Key]:
-        """Return the (surrogate, attack, epsilon, target) of all outcomes on these images."""
+    def stored(self, image_set: str) -> set[OutcomeKey]:
+        """Return the keys of all outcomes on these images."""
         with clear_store_errors(self._path):
-            return {(row[1], row[2], row[3], row[4]) for row in self._tables.keys("outcomes", image_set)}
+            return {_outcome_key(*key) for _, *key in self._tables.keys("outcomes", image_set)}
 
     def has_outcomes(self, model: str) -> bool:
         """Whether there is anything that a model predicted."""
@@ -164,10 +178,10 @@ class Store:
         """Return what figures call the data sets of the sweeps, by name."""
         with clear_store_errors(self._path):
             data = self._data()
-            return {name: data[fingerprint][1] for name, fingerprint in newest_data(self._sweeps(), data).items()}
+            return {name: data[fingerprint].title for name, fingerprint in newest_data(self._sweeps(), data).items()}
 
-    def commands(self) -> list[str]:
-        """Return the commands of all sweeps, oldest first, each once."""
+    def commands(self) -> list[str | None]:
+        """Return the commands of all sweeps, oldest first, each once; None stands for those that are not known."""
         with clear_store_errors(self._path):
             return list(dict.fromkeys(sweep.command for sweep in reversed(self._sweeps())))
 
@@ -198,12 +212,12 @@ class Store:
 
     # -- what the rows say, inside `clear_store_errors` ----------------------------------------------------------------
 
-    def _data(self) -> dict[str, tuple[str, str, tuple[str, ...]]]:
-        """Return name, title and classes of all data, by fingerprint."""
+    def _data(self) -> dict[str, DataRecord]:
+        """Return all data by fingerprint."""
         found = {}
         for fingerprint, name, title, text in self._tables.rows("datasets"):
             classes = unpack_json(NAMES_FORM, text, "classes")
-            found[fingerprint] = (name, title, tuple(classes))
+            found[fingerprint] = DataRecord(fingerprint, name, title, tuple(classes))
         return found
 
     def _models(self) -> dict[str, ModelRecord]:
@@ -212,7 +226,12 @@ class Store:
             if status not in ("trained", "failed"):
                 raise Damaged(f"a model is {status[:40]!r}")
             facts = unpack_json(PLAIN_FORM, metrics, "metrics")
-            found[key] = ModelRecord(key, name, title, rule, dataset, seed, status, error, facts, fingerprint)
+            found[key] = ModelRecord(
+                *(key, name, title, rule, dataset, seed, status),
+                error=unpack_absent(error),
+                metrics=facts,
+                fingerprint=unpack_absent(fingerprint),
+            )
         return found
 
     def _attacks(self) -> dict[str, AttackRecord]:
@@ -226,22 +245,27 @@ class Store:
         rows = [*self._tables.rows("sweeps")]
         return [
             Recorded(
-                data, images, unpack_json(PLAIN_FORM, spec, "sweep"), unpack_json(ROLES_FORM, roles, "roles"), command
+                data,
+                images,
+                unpack_json(PLAIN_FORM, spec, "sweep"),
+                unpack_json(ROLES_FORM, roles, "roles"),
+                unpack_absent(command),
             )
             for data, images, spec, roles, command in reversed(rows)
         ]
 
-    def _image_sets(self) -> dict[str, _Images]:
+    def _image_sets(self) -> dict[str, ImageRecord]:
         found = {}
         for key, fingerprint, indices, labels, shape, images in self._tables.rows("image_sets"):
             positions, size = unpack_indices(indices, "indices"), unpack_json(SHAPE_FORM, shape, "shape")
             clean = unpack_images(images, size, len(positions))
-            found[key] = _Images(fingerprint, positions, unpack_indices(labels, "labels"), clean)
+            found[key] = ImageRecord(key, fingerprint, positions, unpack_indices(labels, "labels"), clean)
         return found
 
     def _outcomes(self, fingerprint: str, shown: ShownImages, everything: _Everything, *, aside: bool) -> Outcomes:
         attacks, images = everything.attacks, everything.images(shown, fingerprint)
-        name, title, classes = everything.data[fingerprint]
+        data = everything.data[fingerprint]
+        name, title, classes = data.name, data.title, data.classes
         joined = join_roles(everything.sweeps, shown, everything.models, attacks)
         models = {key: known(everything.models, key, "model") for key in joined.models()}
         clean, cells = self._cells(shown.image_set, joined, everything.models, len(images.labels), len(classes))
@@ -278,13 +302,16 @@ class Store:
         models, targets = set(joined.models()), set(joined.targets)
         clean: dict[str, NDArray[np.int64]] = {}
         cells = []
-        for _, surrogate, attack, epsilon, target, blob in self._tables.rows("outcomes", image_set):
+        for _, *key, blob in self._tables.rows("outcomes", image_set):
+            outcome = _outcome_key(*key)
+            target, crafting = outcome.target, outcome.crafting
             known(recorded, target, "model")
-            if attack == "":
+            if crafting is None:
                 if target in models:
                     clean[target] = unpack_classes(blob, count, classes)
-            elif target in targets and joined.play(surrogate, attack, epsilon):
-                cells.append(Cell(surrogate or None, target, attack, epsilon, unpack_classes(blob, count, classes)))
+            elif target in targets and joined.play(crafting):
+                predictions = unpack_classes(blob, count, classes)
+                cells.append(Cell(crafting.surrogate, target, crafting.attack, crafting.epsilon, predictions))
         for cell in cells:
             known(clean, cell.target, "clean pass of model")
             if not 0 < cell.epsilon < math.inf:
@@ -292,59 +319,67 @@ class Store:
         return clean, cells
 
     def _examples(self, image_set: str, joined: Joined, clean: NDArray[np.float32]) -> Iterator[Example]:
-        for _, surrogate, attack, epsilon, _, blob in self._tables.rows("craftings", image_set):
-            if blob is not None and joined.play(surrogate, attack, epsilon):
-                yield Example(surrogate or None, attack, epsilon, unpack_images(blob, clean.shape[1:], len(clean)))
+        for _, *columns, _, blob in self._tables.rows("craftings", image_set):
+            crafting = _crafting_key(*columns)
+            if blob is not None and joined.play(crafting):
+                yield Example(*crafting, unpack_images(blob, clean.shape[1:], len(clean)))
 
-    def _craftings(self, image_set: str, joined: Joined) -> dict[tuple[str | None, str, float], dict[str, float]]:
+    def _craftings(self, image_set: str, joined: Joined) -> dict[CraftingKey, dict[str, float]]:
+        craftings = {
+            _crafting_key(*columns): facts for _, *columns, facts, _ in self._tables.rows("craftings", image_set)
+        }
         return {
-            (surrogate or None, attack, epsilon): unpack_json(FACTS_FORM, facts, "crafting")
-            for _, surrogate, attack, epsilon, facts, _ in self._tables.rows("craftings", image_set)
-            if joined.play(surrogate, attack, epsilon)
+            crafting: unpack_json(FACTS_FORM, facts, "crafting")
+            for crafting, facts in craftings.items()
+            if joined.play(crafting)
         }
 
 
-@dataclass(frozen=True)
-class _Images:
-    """A set of images: positions (N,) and labels (N,), and the first few of them."""
+def _crafting_columns(key: CraftingKey | OutcomeKey) -> tuple[str, str, float]:
+    """Return surrogate, attack and epsilon as the tables hold them."""
+    return pack_absent(key.surrogate), pack_absent(key.attack), float(key.epsilon)
 
-    fingerprint: str
-    indices: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    first: NDArray[np.float32]
 
-    def check(self, classes: int) -> None:
-        """Raise Damaged unless these can be images of so many classes."""
-        if len(self.labels) != len(self.indices):
-            raise Damaged("images and labels do not belong together")
-        if self.indices.min() < 0 or len(np.unique(self.indices)) < len(self.indices):
-            raise Damaged("images are not told apart")
-        if self.labels.min() < 0 or self.labels.max() >= classes:
-            raise Damaged(f"labels are not below {classes}")
+def _crafting_key(surrogate: str, attack: str, epsilon: float) -> CraftingKey:
+    return CraftingKey(unpack_absent(surrogate), attack, epsilon)
+
+
+def _outcome_key(surrogate: str, attack: str, epsilon: float, target: str) -> OutcomeKey:
+    return OutcomeKey(unpack_absent(surrogate), unpack_absent(attack), epsilon, target)
+
+
+def _check_images(images: ImageRecord, classes: int) -> None:
+    """Raise Damaged unless these can be images of so many classes."""
+    if len(images.labels) != len(images.indices):
+        raise Damaged("images and labels do not belong together")
+    if images.indices.min() < 0 or len(np.unique(images.indices)) < len(images.indices):
+        raise Damaged("images are not told apart")
+    if images.labels.min() < 0 or images.labels.max() >= classes:
+        raise Damaged(f"labels are not below {classes}")
 
 
 @dataclass(frozen=True)
 class _Everything:
     """What a store holds beside outcomes."""
 
-    data: dict[str, tuple[str, str, tuple[str, ...]]]
-    image_sets: dict[str, _Images]
+    data: dict[str, DataRecord]
+    image_sets: dict[str, ImageRecord]
     models: dict[str, ModelRecord]
     attacks: dict[str, AttackRecord]
     sweeps: list[Recorded]
 
-    def images(self, shown: ShownImages, fingerprint: str) -> _Images:
+    def images(self, shown: ShownImages, fingerprint: str) -> ImageRecord:
         """Return a set of images of some data; raises Damaged for one that is not there or of others."""
-        found: _Images = known(self.image_sets, shown.image_set, "set of images")
+        found: ImageRecord = known(self.image_sets, shown.image_set, "set of images")
         if found.fingerprint != fingerprint:
             raise Damaged("images and data do not belong together")
-        found.check(len(self.data[fingerprint][2]))
+        _check_images(found, len(self.data[fingerprint].classes))
         return found
 
     def replaced(self, fingerprint: str) -> list[str]:
         """Return the keys of the sets of images of other data of the same name."""
-        name = self.data[fingerprint][0]
-        others = {other for other, (known_as, *_) in self.data.items() if known_as == name} - {fingerprint}
+        name = self.data[fingerprint].name
+        others = {data.fingerprint for data in self.data.values() if data.name == name} - {fingerprint}
         return [key for key, images in self.image_sets.items() if images.fingerprint in others]
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..arguments import whole
 from ..cards import SweepSpec, Workspace
-from ..data import shared_dataset
+from ..data import Dataset, shared_dataset
 from ..errors import UsageError, WorkFailed, shown
 from ..learning import TrainingJob
 from ..learning.checking import check_job
@@ -21,9 +22,9 @@ from ..progress import Progress, Silent
 from .executor import Executor, executor
 from .images import image_files, tidy_run
 from .jobs import SHOWN_IMAGES, Checkpoints, CraftAndScore, Crafting, PredictClean, TrainModel
-from .outcomes import AttackRecord, ModelRecord
-from .plan import CLEAN, CraftJob, ImageSet, SweepPlan, plan_sweep
-from .store import Key, Store, writing
+from .outcomes import AttackRecord, CraftingKey, CraftingRecord, DataRecord, ImageRecord, ModelRecord, OutcomeKey
+from .plan import CraftJob, ImageSet, SweepPlan, plan_sweep
+from .store import Store, writing
 from .worker import refuse_to_start_work
 
 MOST_WORKERS = 1_000
@@ -140,7 +141,7 @@ def run_sweep(
     device: str = "auto",
     workers: int | None = 1,
     progress: Progress | None = None,
-    command: str = "",
+    command: str | None = None,
 ) -> WorkDone:
     """Do what is missing of a sweep and store it; doing it again when nothing is missing makes no model call.
 
@@ -181,7 +182,7 @@ class _Driver:
     progress: Progress
     done: WorkDone
 
-    def run(self, command: str) -> None:
+    def run(self, command: str | None) -> None:
         """Train, predict, craft and score what is missing."""
         stored = self.store.stored(self.plan.images.key)
         announce(self.plan, self.store, stored, self.progress)
@@ -193,12 +194,10 @@ class _Driver:
         self.store.keep_in_one_file()
         self._craft(self.plan.craft_jobs(stored, failed, saved_images(self.plan, self.store)))
 
-    def _record(self, command: str) -> None:
-        dataset, indices = self.plan.dataset, self.plan.images.indices
-        labels, shown = dataset.test.labels[indices].numpy(), dataset.test.images[indices[:SHOWN_IMAGES]].numpy()
+    def _record(self, command: str | None) -> None:
         self.store.add_sweep(
-            (dataset.fingerprint, dataset.name, dataset.title, dataset.classes),
-            (self.plan.images.key, indices.numpy(), labels, shown),
+            data_record(self.plan.dataset),
+            image_record(self.plan.dataset, self.plan.images),
             [
                 AttackRecord(key, card.name, card.label, card.norm, card.model_dump(mode="json"))
                 for key, card in self.plan.attacks
@@ -221,9 +220,9 @@ class _Driver:
         self.done.failed += failed
         return {record.key for record in failed}
 
-    def _predict_clean(self, stored: set[Key], failed: set[str]) -> None:
+    def _predict_clean(self, stored: set[OutcomeKey], failed: set[str]) -> None:
         plan = self.plan
-        missing = [job for job in plan.models if (*CLEAN, job.key) not in stored and job.key not in failed]
+        missing = [job for job in plan.models if OutcomeKey.clean(job.key) not in stored and job.key not in failed]
         size = plan.spec.batch_size
         predict_clean(missing, plan.images, self.store, self.runner, device=self.device, batch_size=size)
 
@@ -233,7 +232,7 @@ class _Driver:
         plan, spec = self.plan, self.plan.spec
         bar = self.progress.task(f"attacks on {plan.dataset.name}", len(jobs))
         # One surrogate's pictures are enough to show an attack.
-        pictured = {"", plan.surrogates[0].key, *(ensemble.key for ensemble in plan.ensembles[:1])}
+        pictured = {None, plan.surrogates[0].key, *(ensemble.key for ensemble in plan.ensembles[:1])}
         files = image_files(plan, self.store.run) if spec.save_images else {}
         trained = trained_models(self.store)
         work = [
@@ -259,13 +258,13 @@ class _Driver:
 
     def _store(self, job: CraftJob, crafted: dict[float, Crafting]) -> None:
         """Store one crafting job's outcomes, all or nothing."""
-        outcomes, craftings = [], []
+        outcomes: dict[OutcomeKey, NDArray[np.int64]] = {}
+        craftings = []
         follows_gradients = job.attack.uses_surrogate and job.attack.adapter is None
         for epsilon, result in crafted.items():
-            place = (job.surrogates.key, job.attack_key, epsilon)
-            craftings.append((place, result.facts(follows_gradients=follows_gradients), result.shown))
-            for target, parts in result.predictions.items():
-                outcomes.append(((*place, target), np.concatenate(parts)))
+            key = CraftingKey(job.surrogates.key, job.attack_key, epsilon)
+            craftings.append(CraftingRecord(key, result.facts(follows_gradients=follows_gradients), result.shown))
+            outcomes |= {key.of(target): np.concatenate(parts) for target, parts in result.predictions.items()}
         self.store.add_outcomes(self.plan.images.key, outcomes, craftings)
 
 
@@ -276,7 +275,18 @@ def predict_clean(
     trained = trained_models(store)
     work = [PredictClean(job, images.indices, trained, device, batch_size) for job in jobs]
     for position, predictions in runner.run(work):
-        store.add_outcomes(images.key, [((*CLEAN, jobs[position].key), predictions)])
+        store.add_outcomes(images.key, {OutcomeKey.clean(jobs[position].key): predictions})
+
+
+def data_record(dataset: Dataset) -> DataRecord:
+    """Return what is stored of a data set."""
+    return DataRecord(dataset.fingerprint, dataset.name, dataset.title, dataset.classes)
+
+
+def image_record(dataset: Dataset, images: ImageSet) -> ImageRecord:
+    """Return what is stored of a data set's test images."""
+    labels, first = dataset.test.labels[images.indices], dataset.test.images[images.indices[:SHOWN_IMAGES]]
+    return ImageRecord(images.key, dataset.fingerprint, images.indices.numpy(), labels.numpy(), first.numpy())
 
 
 def trained_models(store: Store) -> Checkpoints:
@@ -285,14 +295,14 @@ def trained_models(store: Store) -> Checkpoints:
     return Checkpoints(store.run, {key: digest for key, digest in noted.items() if digest})
 
 
-def saved_images(plan: SweepPlan, store: Store) -> dict[tuple[str, str], tuple[float, ...]] | None:
+def saved_images(plan: SweepPlan, store: Store) -> dict[tuple[str | None, str], tuple[float, ...]] | None:
     """Return which epsilons' images are saved, by (surrogate, attack); None if the sweep is not to save any."""
     if not plan.spec.save_images:
         return None
     return {place: file.epsilons() for place, file in image_files(plan, store.run).items()}
 
 
-def announce(plan: SweepPlan, store: Store, stored: set[Key], progress: Progress) -> None:
+def announce(plan: SweepPlan, store: Store, stored: set[OutcomeKey], progress: Progress) -> None:
     """Say what is stored already and what is to be done."""
     untrained = sum(not checkpoint_path(store.run, job.key).exists() for job in plan.models)
     failed = {key for key, record in store.models().items() if record.metrics.get("diverged")}

@@ -8,7 +8,7 @@ from matplotlib.patches import Rectangle
 from robustbench_ekdaa.analysis.caveats import caveats
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.rendering import plot_attack_matrices, plot_curves, plot_examples, plot_transfer_matrix
-from robustbench_ekdaa.scoring.outcomes import IMPORTED, AttackRecord
+from robustbench_ekdaa.scoring.outcomes import IMPORTED, AttackRecord, CraftingKey
 
 from ..support.figures import texts
 from ..support.made_outcomes import random_outcomes, with_ensembles, without
@@ -78,10 +78,10 @@ def test_nothing_is_missing_where_ensembles_and_imports_are_complete_and_a_missi
 def test_only_the_largest_shares_of_zero_gradients_are_named_and_small_ones_not_at_all():
     outcomes = random_outcomes(cards=2, seeds=3)
     shares = {"backprop0": 0.02, "backprop1": 0.2, "ekdaa0": 0.9, "ekdaa1": 0.5, "ekdaa2": 0.4}
-    craftings = {(key, "fgsm", 0.1): {"zero_gradient_share": share} for key, share in shares.items()}
-    craftings |= {(key, "fgsm", 0.2): {"zero_gradient_share": 0.5 * share} for key, share in shares.items()}
+    craftings = {CraftingKey(key, "fgsm", 0.1): {"zero_gradient_share": share} for key, share in shares.items()}
+    craftings |= {CraftingKey(key, "fgsm", 0.2): {"zero_gradient_share": 0.5 * share} for key, share in shares.items()}
     said = warnings(replace(outcomes, craftings=craftings))
     assert "FGSM on EKDAA, seed 0: 90 % at ε = 0.1; FGSM on EKDAA, seed 1: 50 % at ε = 0.1" in said
     assert "and 1 more" in said
-    only = {place: facts for place, facts in craftings.items() if place[0] == "backprop0"}
+    only = {place: facts for place, facts in craftings.items() if place.surrogate == "backprop0"}
     assert "nothing to follow" not in warnings(replace(outcomes, craftings=only))

@@ -1,5 +1,6 @@
 """A run folder under kills, full disks, twins and readers: always usable, and never a result lost or altered."""
 
+import json
 import os
 import random
 import re
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +22,21 @@ import pytest
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.progress import Silent
-from robustbench_ekdaa.scoring.outcomes import ModelRecord
+from robustbench_ekdaa.scoring.outcomes import (
+    AttackRecord,
+    CraftingKey,
+    CraftingRecord,
+    DataRecord,
+    ImageRecord,
+    ModelRecord,
+    OutcomeKey,
+)
+from robustbench_ekdaa.scoring.packing import Roles
 from robustbench_ekdaa.scoring.store import open_run, reading, writing
 
 from ..support.kept_lines import Lines
 
-FINGERPRINT = "f" * 64
+FINGERPRINT, IMAGES = "f" * 64, "i" * 16
 
 
 def model(number):
@@ -33,16 +44,16 @@ def model(number):
 
 
 def fill(store, classes=10, images=50, seed=0):
-    """Store a sweep of one model and what it says of noise; return what it said."""
+    """Store a sweep of one model and its predictions for clean images; return these."""
     draw = np.random.default_rng(seed)
-    labels, shown = draw.integers(0, classes, images), np.zeros((2, 1, 2, 2), np.float32)
-    roles = {"surrogates": [], "targets": [model(0).key], "attacks": [], "epsilons": [0.0]}
-    data = (FINGERPRINT, "made", "Made", [str(number) for number in range(classes)])
-    store.add_sweep(data, ("i" * 16, np.arange(images), labels, shown), (), {}, roles, "sweep")
+    labels, first = draw.integers(0, classes, images), np.zeros((2, 1, 2, 2), np.float32)
+    roles = Roles(surrogates=[], targets=[model(0).key], attacks=[], epsilons=[0.0])
+    data = DataRecord(FINGERPRINT, "made", "Made", tuple(str(number) for number in range(classes)))
+    store.add_sweep(data, ImageRecord(IMAGES, FINGERPRINT, np.arange(images), labels, first), (), {}, roles, "sweep")
     store.add_model(model(0))
-    said = draw.integers(0, classes, images)
-    store.add_outcomes("i" * 16, [(("", "", 0.0, model(0).key), said)])
-    return said
+    predictions = draw.integers(0, classes, images)
+    store.add_outcomes(IMAGES, {OutcomeKey.clean(model(0).key): predictions})
+    return predictions
 
 
 def in_a_fork(work):
@@ -270,22 +281,22 @@ def test_a_reader_sees_one_state_whatever_is_written_meanwhile(tmp_path):
 
 @pytest.mark.parametrize("classes", [2, 256, 257, 65_535, 65_536, 65_537, 100_000])
 def test_the_largest_class_is_stored_as_it_is(tmp_path, classes):
-    said = np.array([0, classes - 1, classes, 1] * 10)  # the number of classes itself stands for NaN
+    predictions = np.array([0, classes - 1, classes, 1] * 10)  # the number of classes itself stands for NaN
     with writing(tmp_path) as store:
         fill(store, classes, images=40)
-        store.add_outcomes("i" * 16, [(("", "", 0.0, model(0).key), said)])
+        store.add_outcomes(IMAGES, {OutcomeKey.clean(model(0).key): predictions})
     (outcomes,) = open_run(tmp_path)
-    assert outcomes.clean[model(0).key].tolist() == said.tolist()
+    assert outcomes.clean[model(0).key].tolist() == predictions.tolist()
 
 
 def test_a_finished_run_is_one_plain_file_that_is_read_where_nothing_can_be_written(tmp_path):
     with writing(tmp_path) as store:
-        said = fill(store)
+        predictions = fill(store)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "results.sqlite"]
     with closing(sqlite3.connect(tmp_path / "results.sqlite")) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     (outcomes,) = open_run(tmp_path)
-    assert outcomes.clean[model(0).key].tolist() == said.tolist()
+    assert outcomes.clean[model(0).key].tolist() == predictions.tolist()
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "results.sqlite"]
 
 
@@ -308,11 +319,11 @@ def test_a_run_folder_may_have_any_name_and_a_command_any_text(tmp_path):
         with writing(run, Silent()) as store:
             fill(store)
             store.add_sweep(
-                (FINGERPRINT, "made", "Made", ["0", "1"]),
-                ("i" * 16, np.arange(2), np.arange(2), np.zeros((1, 1, 2, 2), np.float32)),
+                DataRecord(FINGERPRINT, "made", "Made", ("0", "1")),
+                ImageRecord(IMAGES, FINGERPRINT, np.arange(2), np.arange(2), np.zeros((1, 1, 2, 2), np.float32)),
                 (),
                 {"imports": os.fsdecode(name)},
-                {"surrogates": [], "targets": [], "attacks": [], "epsilons": []},
+                Roles(surrogates=[], targets=[], attacks=[], epsilons=[]),
                 f"sweep --run {os.fsdecode(name)}",
             )
         with reading(run) as store:
@@ -360,3 +371,27 @@ def test_a_store_of_the_first_release_whose_upgrade_was_killed_or_found_no_space
             assert len(store.commands()) == 2
         pd.testing.assert_frame_equal(Results(open_run(run)).frame(), before)
     assert 3 in ends  # a limit was too small
+
+
+def test_what_is_absent_is_none_in_python_and_an_empty_text_in_the_file(tmp_path):
+    noise = CraftingKey(None, "noise", 0.1)
+    with writing(tmp_path) as store:
+        predictions = fill(store)
+        store.add_model(replace(model(1), fingerprint=None))
+        store.add_outcomes(IMAGES, {noise.of(model(0).key): predictions}, [CraftingRecord(noise, {}, None)])
+        roles = Roles(surrogates=[], targets=[], attacks=[], epsilons=[], imports={"noise": None})
+        record = AttackRecord("noise", "noise", "", "linf", {"kind": "imported"})
+        data, (images,) = store._data()[FINGERPRINT], store._image_sets().values()
+        store.add_sweep(data, images, [record], {}, roles, None)
+    with reading(tmp_path) as store:
+        assert store.stored(IMAGES) == {OutcomeKey.clean(model(0).key), noise.of(model(0).key)}
+        assert (store.models()[model(1).key].fingerprint, store.models()[model(1).key].error) == (None, None)
+        assert store.commands() == ["sweep", None]
+        (outcomes,) = store.outcomes()
+    assert {cell.key for cell in outcomes.cells} == {noise.of(model(0).key)}
+    assert set(outcomes.craftings) == {noise}
+    with closing(sqlite3.connect(tmp_path / "results.sqlite")) as database:
+        assert database.execute("SELECT surrogate, attack FROM outcomes").fetchall() == [("", ""), ("", "noise")]
+        written, command = database.execute("SELECT roles, command FROM sweeps").fetchall()[-1]
+        assert (json.loads(written)["imports"], command) == ({"noise": ""}, "")
+        assert database.execute("SELECT error, fingerprint FROM models").fetchall()[-1] == ("", "")
