@@ -8,7 +8,7 @@ from ..files import shown_path
 from .attacks import STEP_SIZE, AttackCard, Component, SuiteCard, length_at
 from .base import NAME, Card, FileCard, content_hash
 from .epsilons import read_epsilon, read_epsilons
-from .models import BlockSpec, ModelCard, NetworkSpec, Recipe
+from .models import AdversarialTraining, BlockSpec, ModelCard, NetworkSpec, Recipe
 from .reading import check, read_toml
 from .sweeps import MOST_SEEDS, SweepSpec, read_sweep
 from .workspace import Shelf, Workspace, builtin_workspace, read_card
@@ -17,6 +17,7 @@ __all__ = [
     "MOST_SEEDS",
     "NAME",
     "STEP_SIZE",
+    "AdversarialTraining",
     "AttackCard",
     "BlockSpec",
     "Card",

@@ -12,6 +12,7 @@ from ..errors import UsageError, shown
 from ..names import other_spelling
 from ..registry import FACTORIES, NETWORKS, RELEASED_RULES, RULES, is_file_reference, referenced_digest
 from .base import Card, FileCard
+from .epsilons import read_epsilon
 from .fields import Count, Length, Line, Number, Options, Text, YesNo, whole_number
 
 
@@ -111,6 +112,29 @@ class NetworkSpec(Card):
         return self
 
 
+class AdversarialTraining(Card):
+    """Training on images that are crafted on the network itself, as it is at that step.
+
+    Attributes:
+        attack: an attack card's name; it is looked up in the workspace of the model card.
+        epsilon: how large perturbations may be, in pixels of [0, 1] and the attack's norm; ``"8/255"`` is read too.
+        share: how much of each batch is replaced, in (0, 1].
+
+    """
+
+    attack: Line
+    epsilon: Annotated[float, Field(gt=0)]
+    share: Annotated[Number, Field(gt=0, le=1)] = 0.5
+
+    @field_validator("epsilon", mode="before")
+    @classmethod
+    def _pixels(cls, value: object) -> float:
+        try:
+            return read_epsilon(value)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+
+
 class Recipe(Card):
     """How a model is trained on one data set.
 
@@ -122,6 +146,7 @@ class Recipe(Card):
         optimizer_options: its other arguments.
         schedule: a class of torch.optim.lr_scheduler, stepped once an epoch; None for a constant learning rate.
         schedule_options: its arguments.
+        adversarial: what part of each batch is replaced by adversarial images; None for none.
         notes: why the recipe is what it is; no part of the identity.
 
     """
@@ -133,6 +158,7 @@ class Recipe(Card):
     optimizer_options: Options = Field(default={})
     schedule: Line | None = None
     schedule_options: Options = Field(default={})
+    adversarial: AdversarialTraining | None = None
     notes: Text = ""
 
 

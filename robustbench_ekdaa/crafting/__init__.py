@@ -5,6 +5,7 @@ from .arguments import Pool, checked_epsilons
 from .craft import build_attempt, craft
 from .crafted import Crafted
 from .fitting import doubts
+from .identity import attack_key
 from .surrogates import Precision
 from .threat import check_epsilons
 
@@ -13,6 +14,7 @@ __all__ = [
     "Crafted",
     "Pool",
     "Precision",
+    "attack_key",
     "build_attempt",
     "check_adversarial",
     "check_epsilons",

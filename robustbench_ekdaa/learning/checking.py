@@ -15,6 +15,7 @@ from ..files import storable
 from ..memory import in_words, total_memory
 from ..networks.build import sketch
 from ..randomness import seeded_globals
+from .adversarial import check_adversarial_training
 from .contract import declared_exemptions
 from .optimisers import Schedule, make_optimiser, make_schedule
 from .rule import LearningRule
@@ -28,6 +29,7 @@ NUMBER = 4  # bytes of a float32
 def check_job(job: TrainingJob, dataset: Dataset, device: str = "cpu") -> None:
     """Raise UsageError for anything in the card that would stop the training at its start."""
     refuse_too_large(job, dataset, device)
+    check_adversarial_training(job.card, job.dataset, dataset.image_shape)
     make_rule(job.card)  # what is wrong with it is told first
     network = make_network(job, dataset)
     try:

@@ -18,13 +18,14 @@ from ..arguments import share, whole
 from ..cards import ModelCard, NetworkSpec, content_hash
 from ..computing import ordinary_torch
 from ..data.dataset import Dataset, Split
-from ..errors import TrainingDiverged, UsageError, located
+from ..errors import TrainingDiverged, UsageError, WorkFailed, located
 from ..files import clear_errors, shown_path, whole_file
 from ..networks import Network, build_network, network_blocks
 from ..networks.memory_format import MEMORY_FORMAT
 from ..progress import Progress, Silent, Task
 from ..randomness import keyed_generator, permutation, seeded_globals, whole_numbers
 from ..registry import FACTORIES, RULES, build, is_file_reference, referenced_digest
+from .adversarial import adversarial_key, crafting_of
 from .alignment import measure_alignment
 from .checkpoint import load_checkpoint, save_checkpoint, under_prefix, with_prefix
 from .contract import declared_exemptions
@@ -82,6 +83,7 @@ class TrainingJob:
                 "data": self.fingerprint,
                 "seed": self.seed,
                 "held_out": self.held_out,
+                **adversarial_key(self.card, self.dataset),
             }
         )
 
@@ -184,6 +186,7 @@ class _Training:
         self.schedule: Schedule | None = make_schedule(self.recipe, self.optimiser, where)
         split, self.held = split_held_out(job, dataset.train)
         self.split = Split(split.images.to(self.device), split.labels.to(self.device))
+        self.crafting = crafting_of(job.card, job.dataset, job.seed)
         # The log's angles are measured on images that do not depend on the seed, so that models can be compared.
         chosen = permutation(len(self.split), keyed_generator(0, "probe"))[:PROBE_IMAGES]
         self.probe = self._batch(chosen)
@@ -210,7 +213,17 @@ class _Training:
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         order = permutation(len(self.split), keyed_generator(self.job.seed, "order", self.epoch))
         for chosen in torch.split(order, self.recipe.batch_size):
-            yield self._batch(chosen)
+            images, labels = self._batch(chosen)
+            if self.crafting is not None:
+                images = self._crafted(images, labels, chosen)
+            yield images, labels
+
+    def _crafted(self, images: Tensor, labels: Tensor, chosen: Tensor) -> Tensor:
+        assert self.crafting is not None
+        try:
+            return self.crafting.replaced(self.network, images, labels, chosen.tolist(), self.epoch)
+        except WorkFailed:  # an answer or a gradient was NaN
+            raise TrainingDiverged(self.job.card.name, self.job.seed, self.epoch + 1) from None
 
     def _batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         chosen = chosen.to(self.device)

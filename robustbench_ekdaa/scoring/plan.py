@@ -8,19 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from ..cards import AttackCard, ModelCard, SweepSpec, Workspace, content_hash
-from ..crafting import Precision, build_attempt, check_epsilons, doubts
+from ..crafting import attack_key, build_attempt, check_epsilons, doubts
 from ..data import Dataset
 from ..errors import UsageError
 from ..learning import TrainingJob
 from ..randomness import keyed_generator, permutation
 from .outcomes import CraftingKey, OutcomeKey
 from .packing import Roles
-
-# Part of every attack's identity: raise it when a change in crafting would give other images from the same card.
-CRAFTING_VERSION = 2
-ADAPTER_VERSION = 3  # the same for attacks of other libraries
-# The same for attacks with these components: how often a change in one has given other images from the same card.
-REVISIONS = {"admix": 1, "diversity": 1}
 
 
 @dataclass(frozen=True)
@@ -193,19 +187,6 @@ def refuse_twins(jobs: Iterable[TrainingJob]) -> None:
             )
         if keys.setdefault((name, job.seed), job.key) != job.key:
             raise UsageError(f"two different model cards have the name {name}; rename one of them")
-
-
-def attack_key(card: AttackCard, seed: int, precision: Precision = "float32") -> str:
-    """Return the hash of all that decides an attack's images besides surrogate, image and epsilon."""
-    version = CRAFTING_VERSION if card.adapter is None else ADAPTER_VERSION
-    facts = {"version": version, "card": card.identity(), "seed": seed}
-    # What follows is left out where it says nothing, so that it leaves older keys alone; noise asks no network.
-    if precision != "float32" and card.uses_surrogate:
-        facts["precision"] = precision
-    revisions = {entry.component: REVISIONS[entry.component] for entry in card.input if entry.component in REVISIONS}
-    if revisions:
-        facts["revisions"] = revisions
-    return content_hash(facts)
 
 
 def plan_sweep(spec: SweepSpec, workspace: Workspace, dataset: Dataset) -> SweepPlan:
