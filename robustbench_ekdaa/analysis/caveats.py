@@ -187,7 +187,7 @@ def _standing(outcomes: Outcomes) -> list[str]:
     weak = [
         f"{titles[card] or card} ({standing.reason.removeprefix(f'{NOT_RANKED}: ')})"
         for card, standing in standings(outcomes).items()
-        if standing.kind == NOT_RANKED
+        if standing.kind == NOT_RANKED and standing.reason
     ]
     if not weak:
         return []

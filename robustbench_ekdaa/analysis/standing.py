@@ -25,11 +25,11 @@ class Standing:
     Attributes:
         kind: "ranked" for cards that may be, "control" for the frozen ones, "not ranked" for cards that have not shown
             that they learned anything.
-        reason: why not, or "".
+        reason: why a card is not ranked; None for those that may be.
     """
 
     kind: str = RANKED
-    reason: str = ""
+    reason: str | None = None
 
 
 def chance_level(outcomes: Outcomes) -> float:

@@ -32,8 +32,8 @@ class _Refusing(ModelMetaclass):
             return super().__call__(*arguments, **fields)
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
-            said = ".".join(map(str, (cls.__name__, *field_of(problem))))
-            raise UsageError(f"{said}: {explain(problem)}") from None
+            place = ".".join(map(str, (cls.__name__, *field_of(problem))))
+            raise UsageError(f"{place}: {explain(problem)}") from None
 
 
 def field_of(problem: Mapping[str, Any]) -> tuple[str | int, ...]:

@@ -69,9 +69,9 @@ def check(kind: type[AnyCard], table: dict[str, Any], where: str, text: str | No
         field = field_of(problem)
         place = field[:-1] if problem["type"] == "missing" else field
         line = None if text is None else line_of(text, place)
-        said = ".".join(map(str, field))
+        dotted = ".".join(map(str, field))
         raise UsageError(
-            f"{where}: {said + ': ' if said else ''}{explain(problem)}{f', line {line}' if line else ''}"
+            f"{where}: {dotted + ': ' if dotted else ''}{explain(problem)}{f', line {line}' if line else ''}"
         ) from None
 
 

@@ -48,8 +48,8 @@ def effective(*, needs: str | None = None, keeps: str | None = None, steps: int 
 
 def effect_of(factory: object) -> Effect:
     """Return what a component says of itself; of one that says nothing, nothing is asked."""
-    said = getattr(factory, "effect", None)
-    return said if isinstance(said, Effect) else Effect()
+    declared = getattr(factory, "effect", None)
+    return declared if isinstance(declared, Effect) else Effect()
 
 
 def check_effects(card: AttackCard, parts: Iterable[tuple[str, str, object]]) -> None:

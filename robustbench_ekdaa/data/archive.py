@@ -32,14 +32,14 @@ class ArchiveSummary:
     """What an archive holds, found without reading its pixels.
 
     Attributes:
-        title: its title; empty if it has none.
+        title: its title; None if it has none.
         train: number of training images.
         test: number of test images.
         image_shape: (channels, height, width).
         classes: number of classes.
     """
 
-    title: str
+    title: str | None
     train: int
     test: int
     image_shape: tuple[int, int, int]
@@ -224,10 +224,10 @@ def _names(archive: zipfile.ZipFile, where: str) -> tuple[str, ...]:
     return tuple(str(name) for name in names)
 
 
-def _title(archive: zipfile.ZipFile, where: str) -> str:
+def _title(archive: zipfile.ZipFile, where: str) -> str | None:
     if "title" not in _keys(archive):
-        return ""
+        return None
     title = _member(archive, "title", where)
     if title.dtype.kind != "U" or title.size != 1:
         raise UsageError(f"{where}: title: must be one text (got {title.dtype} of shape {title.shape})")
-    return str(title.item())
+    return str(title.item()) or None

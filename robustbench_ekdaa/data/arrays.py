@@ -40,7 +40,7 @@ class Arrays:
         test_images: like ``train_images``.
         test_labels: like ``train_labels``.
         classes: the K class names.
-        title: what the source calls itself; empty if it does not say it.
+        title: what the source calls itself; None if it does not say it.
     """
 
     train_images: NDArray[Any]
@@ -48,7 +48,7 @@ class Arrays:
     test_images: NDArray[Any]
     test_labels: NDArray[np.int64]
     classes: tuple[str, ...]
-    title: str = ""
+    title: str | None = None
 
     def fingerprint(self) -> str:
         """Return the hex SHA-256 of the pixels, the labels and the number of classes.
@@ -62,7 +62,7 @@ class Arrays:
             digest.update(portable.data)
         return digest.hexdigest()
 
-    def dataset(self, name: str, usual_title: str = "") -> Dataset:
+    def dataset(self, name: str, usual_title: str | None = None) -> Dataset:
         """Return the data set as tensors.
 
         Args:
@@ -88,7 +88,7 @@ def assemble(
     *,
     classes: Sequence[str] = (),
     usual_classes: Sequence[str] = (),
-    title: str = "",
+    title: str | None = None,
     test_share: float | None = None,
     seed: int = 0,
 ) -> Arrays:
@@ -128,7 +128,7 @@ def dataset_from_arrays(
     test: Pair,
     *,
     classes: Sequence[str] = (),
-    title: str = "",
+    title: str | None = None,
 ) -> Dataset:
     """Check NumPy arrays and make a data set of them, as a function for `register_dataset` can do.
 
@@ -145,10 +145,12 @@ def dataset_from_arrays(
     return assemble(name, train, test, classes=classes, title=title).dataset(name)
 
 
-def plain_title(title: str, source: str) -> str:
-    """Return a title as one line, empty if it is; raises UsageError for what cannot be a title."""
+def plain_title(title: str | None, source: str) -> str | None:
+    """Return a title as one line, None for a blank one; raises UsageError for what cannot be a title."""
     line = " ".join(title.split()) if isinstance(title, str) else title
-    if line == "" or is_plain_text(line):
+    if not line and (line is None or isinstance(line, str)):
+        return None
+    if is_plain_text(line):
         return line
     raise UsageError(f"{source}: title: {shown(title)} is none. {PLAIN_TEXT}")
 

@@ -42,7 +42,7 @@ class Dataset:
         test: the images to attack; never used to choose a recipe.
         classes: the K class names.
         fingerprint: hex SHA-256 of pixels, labels and number of classes; it is part of every result's identity.
-        source: by what any process can load it: its name (the default), or FILE.py:FUNCTION.
+        source: by what any process can load it where that is not its name: FILE.py:FUNCTION.
     """
 
     name: str
@@ -51,10 +51,12 @@ class Dataset:
     test: Split
     classes: tuple[str, ...]
     fingerprint: str
-    source: str = ""
+    source: str | None = None
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "source", self.source or self.name)
+    @property
+    def loaded_by(self) -> str:
+        """By what any process can load it: its source, or else its name."""
+        return self.source or self.name
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -76,7 +76,7 @@ def _archive_status(name: str, path: Path) -> DatasetStatus:
     usual = PUBLISHED.get(name)
     try:
         summary = summarise(path, usual_classes=usual.classes if usual else ())
-        title = summary.title or (_known_title(path, usual.classes) if usual else "")
+        title = summary.title or (_known_title(path, usual.classes) if usual else None)
     except UsageError as error:
         return DatasetStatus(name, name, f"cannot be used: {error}", False)
     title = title or (usual.title if usual else name)
@@ -84,6 +84,6 @@ def _archive_status(name: str, path: Path) -> DatasetStatus:
     return DatasetStatus(name, title, place, True, summary.train, summary.test, summary.image_shape, summary.classes)
 
 
-def _known_title(path: Path, classes: tuple[str, ...]) -> str:
+def _known_title(path: Path, classes: tuple[str, ...]) -> str | None:
     """Return the title of an archive without one, found by its pixels: it may be another data set of that name."""
-    return KNOWN_TITLES.get(read_archive(path, usual_classes=classes).fingerprint(), "")
+    return KNOWN_TITLES.get(read_archive(path, usual_classes=classes).fingerprint())

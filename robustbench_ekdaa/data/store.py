@@ -64,8 +64,8 @@ def import_dataset(
     arrays = _read(Path(source), published.classes if published else (), test_share, size, seed, progress)
     if title:
         arrays = dataclasses.replace(arrays, title=plain_title(title, name))
-    dataset = arrays.dataset(name, published.title if published else "")
-    stored_title = "" if dataset.title == name else dataset.title
+    dataset = arrays.dataset(name, published.title if published else None)
+    stored_title = None if dataset.title == name else dataset.title
     task = (progress or Silent()).task(f"writing {name}", 1)
     write_archive(path, dataclasses.replace(arrays, title=stored_title))
     task.advance()

@@ -52,7 +52,7 @@ def _locked_folder(parent: Path) -> tuple[Path, int]:
         os.close(lock)
 
 
-def tidy(folder: Path, others: str = "") -> None:
+def tidy(folder: Path, others: str | None = None) -> None:
     """Remove what killed processes left in a folder, but nothing of living processes or other programs.
 
     Args:

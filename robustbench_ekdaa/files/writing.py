@@ -22,7 +22,9 @@ KEY = "[0-9a-f]{16}"
 
 
 @contextmanager
-def clear_errors(path: Path, *, kept: str = "everything finished before is kept", misuse: str = "") -> Iterator[None]:
+def clear_errors(
+    path: Path, *, kept: str = "everything finished before is kept", misuse: str | None = None
+) -> Iterator[None]:
     """Turn an OSError of writing `path` into one line.
 
     Args:
@@ -39,10 +41,10 @@ def clear_errors(path: Path, *, kept: str = "everything finished before is kept"
     except BrokenPipeError:  # the program that read our output has ended
         raise
     except OSError as error:
-        said = f"{shown_path(path)}: could not be written ({error.strerror or error})"
+        message = f"{shown_path(path)}: could not be written ({error.strerror or error})"
         if misuse and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-            raise UsageError(f"{said}; nothing was changed. {misuse}") from None
-        raise WorkFailed(f"{said}; {kept}") from None
+            raise UsageError(f"{message}; nothing was changed. {misuse}") from None
+        raise WorkFailed(f"{message}; {kept}") from None
 
 
 @contextmanager

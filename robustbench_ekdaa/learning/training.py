@@ -50,7 +50,7 @@ class TrainingJob:
         fingerprint: the data set's fingerprint.
         seed: draws the weights, the feedback and the order of the images.
         held_out: share of the training images that is kept aside for choosing a recipe, in [0, 0.9].
-        source: what the data set is loaded by where that is not its name; no part of the key.
+        source: what the data set is loaded by where that is not its name; not part of the key.
 
     """
 
@@ -59,7 +59,7 @@ class TrainingJob:
     fingerprint: str
     seed: int
     held_out: float = 0.0
-    source: str = ""
+    source: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", whole("seed", self.seed))
@@ -69,6 +69,11 @@ class TrainingJob:
     def on(cls, dataset: Dataset, card: ModelCard, seed: int, held_out: float = 0.0) -> TrainingJob:
         """Return the job of training a card on a data set."""
         return cls(card, dataset.name, dataset.fingerprint, seed, held_out, dataset.source)
+
+    @property
+    def loaded_by(self) -> str:
+        """By what any process can load the data set."""
+        return self.source or self.dataset
 
     @cached_property
     def key(self) -> str:

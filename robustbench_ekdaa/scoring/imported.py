@@ -313,7 +313,7 @@ class ScoreFile:
         found, key = self.spec.load()
         if key != self.key:
             raise WorkFailed(f"{shown_path(self.spec.file)} changed while it was scored. Run the same command again.")
-        dataset = load_unchanged(self.job.source or self.job.dataset, self.job.fingerprint)
+        dataset = load_unchanged(self.job.loaded_by, self.job.fingerprint)
         network = self.trained.load(self.job, dataset, self.device)
         rows = rows_of(found, self.indices)
         predictions = {}

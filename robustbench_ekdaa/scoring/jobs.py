@@ -62,7 +62,7 @@ class TrainModel:
         try:
             facts = train(
                 job,
-                load_unchanged(job.source or job.dataset, job.fingerprint),
+                load_unchanged(job.loaded_by, job.fingerprint),
                 self.run,
                 device=self.device,
                 progress=progress,
@@ -136,7 +136,7 @@ class PredictClean:
 
     def __call__(self, progress: Progress) -> NDArray[np.int64]:
         """Return the class predicted for each image, (N,)."""
-        dataset = load_unchanged(self.job.source or self.job.dataset, self.job.fingerprint)
+        dataset = load_unchanged(self.job.loaded_by, self.job.fingerprint)
         network = self.trained.load(self.job, dataset, self.device)
         batches = torch.split(dataset.test.images[self.indices], self.batch_size)
         check_steady(self.job.label, network, batches[0][:STEADY].to(self.device))

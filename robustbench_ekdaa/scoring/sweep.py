@@ -238,7 +238,7 @@ class _Driver:
         work = [
             CraftAndScore(
                 job,
-                plan.dataset.source,
+                plan.dataset.loaded_by,
                 plan.dataset.fingerprint,
                 plan.images.indices,
                 spec.seed,

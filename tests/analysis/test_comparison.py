@@ -50,8 +50,8 @@ def test_what_two_cards_share_cancels_in_their_difference():
     labels, right = np.zeros(100, int), np.zeros(100, int)
     fooled = (np.arange(100) < 40).astype(int)
     more = (np.arange(100) < 45).astype(int)
-    said = {("a0", "b0", "fgsm", 0.1): fooled, ("b0", "a0", "fgsm", 0.1): more}
-    outcomes = make_outcomes([("a", 0), ("b", 0)], labels, {"a0": right, "b0": right}, said)
+    predictions = {("a0", "b0", "fgsm", 0.1): fooled, ("b0", "a0", "fgsm", 0.1): more}
+    outcomes = make_outcomes([("a", 0), ("b", 0)], labels, {"a0": right, "b0": right}, predictions)
     difference = transfer_difference(outcomes, "b", "a")
     assert difference.estimate == pytest.approx(0.05)
     # Only the five images that they differ on move it: a standard error of 0.022, where unpaired it would be 0.07.
@@ -63,8 +63,8 @@ def test_the_interval_of_a_difference_is_at_least_newcombes_where_images_are_few
     for images, kept in ((6, 6), (150, 150), (150, 0)):
         labels, wrong = np.zeros(images, int), np.ones(images, int)
         right = np.where(np.arange(images) < kept, labels, wrong)
-        said = {("a0", "b0", "fgsm", 0.1): right, ("b0", "a0", "fgsm", 0.1): right}
-        outcomes = make_outcomes([("a", 0), ("b", 0)], labels, {"a0": labels, "b0": labels}, said)
+        predictions = {("a0", "b0", "fgsm", 0.1): right, ("b0", "a0", "fgsm", 0.1): right}
+        outcomes = make_outcomes([("a", 0), ("b", 0)], labels, {"a0": labels, "b0": labels}, predictions)
         found = transfer_difference(outcomes, "b", "a")
         expected = confint_proportions_2indep(kept, images, kept, images, method="newcomb", compare="diff")
         assert (found.low, found.high) == pytest.approx(expected)

@@ -21,12 +21,15 @@ def ensembles_of(outcomes, names, seeds):
     return {f"e{seed}": Ensemble.of(f"e{seed}", [outcomes.models[f"{n}{seed}"] for n in names]) for seed in seeds}
 
 
-def attacked(said, *, alone=True, models=MODELS, names="ab", seeds=(0, 1), **fields):
-    """Cards a, b and c; a and b are attacked on, alone by "fgsm" and together by "ens", all in vain but for `said`."""
+def attacked(predictions, *, alone=True, models=MODELS, names="ab", seeds=(0, 1), **fields):
+    """Cards a, b and c; a and b are attacked on, alone by "fgsm" and together by "ens", without effect.
+
+    Only `predictions` are others.
+    """
     keys = [f"{name}{seed}" for name, seed in models]
     cells = {(s, t, "fgsm", 0.1): RIGHT for s in keys if s[0] in names for t in keys} if alone else {}
     cells |= {(f"e{seed}", t, "ens", 0.1): RIGHT for seed in seeds for t in keys}
-    outcomes = make_outcomes(models, LABELS, dict.fromkeys(keys, RIGHT), {**cells, **said}, **fields)
+    outcomes = make_outcomes(models, LABELS, dict.fromkeys(keys, RIGHT), {**cells, **predictions}, **fields)
     surrogates = tuple(key for key in keys if key[0] in names)
     return replace(outcomes, ensembles=ensembles_of(outcomes, names, seeds), surrogates=surrogates)
 
@@ -53,18 +56,18 @@ def test_rows_name_an_ensemble_by_its_members_and_each_of_their_rules_once():
     assert set(rows["surrogate"]) == {"a+b"}
     assert set(rows["surrogate_rule"]) == {"backprop"}
     assert set(rows["surrogate_seed"]) == {0, 1}
-    assert rows["transfer_rate"].isna().all()  # what the ensemble itself said is not known
+    assert rows["transfer_rate"].isna().all()  # what the ensemble itself predicts is not known
 
 
 def test_the_worst_case_of_a_pair_is_over_attacks_on_the_surrogate_and_on_its_ensembles():
-    said = {
+    predictions = {
         ("a0", "c1", "fgsm", 0.1): wrong_on(0),
         ("b0", "c1", "fgsm", 0.1): wrong_on(1),
         ("e0", "c1", "ens", 0.1): wrong_on(1, 2),
         ("a0", "a1", "fgsm", 0.1): wrong_on(0, 1, 2),
         ("e0", "a1", "ens", 0.1): wrong_on(3),
     }
-    outcomes = attacked(said)
+    outcomes = attacked(predictions)
     found = accuracies(outcomes)
     # c1: of a0 image 3 is left, of b0 images 0 and 3; a1 and b1 share its start. c0 meets a1 and b1 in vain.
     assert found["c"] == pytest.approx((np.mean([1 / 4, 2 / 4]) + 1) / 2)
@@ -85,8 +88,8 @@ def test_an_ensemble_that_holds_the_target_or_started_with_it_is_in_no_mean():
 
 
 def test_attacks_on_ensembles_alone_make_a_transfer_accuracy_too():
-    said = {("e0", "c1", "ens", 0.1): wrong_on(0), ("e1", "c0", "ens", 0.1): wrong_on(0, 1)}
-    found = accuracies(attacked(said, alone=False))
+    predictions = {("e0", "c1", "ens", 0.1): wrong_on(0), ("e1", "c0", "ens", 0.1): wrong_on(0, 1)}
+    found = accuracies(attacked(predictions, alone=False))
     assert found["c"] == pytest.approx((3 / 4 + 2 / 4) / 2)
     assert found["a"] == found["b"] == 1
 

@@ -34,7 +34,7 @@ classes = st.integers(0, 3)
 
 @st.composite
 def answers(draw, models=4):
-    """Labels and what some models said of as many images."""
+    """Labels and what some models predicted for as many images."""
     count = draw(st.integers(1, 12))
     return [draw(arrays(np.int64, count, elements=classes)) for _ in range(1 + models)]
 
@@ -131,7 +131,7 @@ def test_shares_lie_between_zero_and_one_or_are_undefined(drawn):
 def test_the_worst_case_never_exceeds_clean_accuracy_or_the_accuracy_under_any_attack(drawn):
     labels, clean, *attacked = drawn
     worst = robust_accuracy(clean, attacked, labels)
-    assert worst <= min(accuracy(said, labels) for said in [clean, *attacked]) + 1e-12
+    assert worst <= min(accuracy(predictions, labels) for predictions in [clean, *attacked]) + 1e-12
 
 
 @given(answers(), st.randoms(use_true_random=False))
@@ -156,7 +156,7 @@ def test_a_model_attacked_on_itself_is_fooled_by_all_that_fools_it(drawn):
 def test_leading_axes_are_kept(drawn):
     labels, clean, a, b, c = drawn
     stacked = np.stack([np.stack([a, b]), np.stack([b, c])])
-    each = [[attack_success_rate(clean, said, labels) for said in row] for row in stacked]
+    each = [[attack_success_rate(clean, predictions, labels) for predictions in row] for row in stacked]
     np.testing.assert_equal(attack_success_rate(clean, stacked, labels), np.array(each, float))
 
 

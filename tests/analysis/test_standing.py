@@ -50,9 +50,15 @@ def test_a_card_that_always_answers_the_same_is_not_ranked_and_empties_no_common
 
 def test_the_common_rate_of_the_summary_counts_images_and_pairs(real):
     summary = Results([real]).summary(0.3).set_index("model")
-    common = [i for i, label in enumerate(real.labels) if all(said[i] == label for said in real.clean.values())]
-    said = {(cell.surrogate, cell.target, cell.attack): cell.predictions for cell in real.cells if cell.epsilon == 0.3}
-    fooled = [any(said["mlp1", "linear0", attack][i] != real.labels[i] for attack in ("fgsm", "bim")) for i in common]
+    common = [
+        i for i, label in enumerate(real.labels) if all(predictions[i] == label for predictions in real.clean.values())
+    ]
+    predictions = {
+        (cell.surrogate, cell.target, cell.attack): cell.predictions for cell in real.cells if cell.epsilon == 0.3
+    }
+    fooled = [
+        any(predictions["mlp1", "linear0", attack][i] != real.labels[i] for attack in ("fgsm", "bim")) for i in common
+    ]
     assert summary.loc["linear", "attack_success_rate_common"] == pytest.approx(np.mean(fooled))
     assert summary["n_common"].tolist() == [len(common)] * 2
 
@@ -85,7 +91,7 @@ def test_a_card_has_to_beat_the_frozen_card_of_its_own_network():
         "not ranked",
         "not ranked: not shown to beat frozen, its control",
     )
-    assert (found["strong"].kind, found["strong"].reason) == ("ranked", "")
+    assert (found["strong"].kind, found["strong"].reason) == ("ranked", None)
     assert (found["frozen"].kind, found["frozen"].reason) == ("control", "control: not ranked")
     assert {shared.models[key].name for key in compared_targets(shared)} == {"strong", "frozen"}
     assert standings(outcomes)["weak"].kind == "ranked"  # of another network

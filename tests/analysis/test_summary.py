@@ -20,12 +20,12 @@ def summary_of(outcomes, epsilon=None):
     return Results([outcomes]).summary(epsilon).set_index("model")
 
 
-def two_cards(said, **fields):
+def two_cards(predictions, **fields):
     """Card a with seeds 0 and 1, card b with seed 2; all right on the clean images."""
     models = [("a", 0), ("a", 1), ("b", 2)]
     keys = [f"{name}{seed}" for name, seed in models]
     whole = {(s, t, "fgsm", 0.1): RIGHT for s in keys for t in keys}
-    return make_outcomes(models, LABELS, dict.fromkeys(keys, RIGHT), {**whole, **said}, **fields)
+    return make_outcomes(models, LABELS, dict.fromkeys(keys, RIGHT), {**whole, **predictions}, **fields)
 
 
 def test_every_surrogate_card_weighs_the_same_whatever_its_seeds():
@@ -55,20 +55,20 @@ def test_a_pair_that_started_from_the_same_weights_counts_only_where_its_card_ha
     models = [("a", 0), ("a", 1), ("b", 0)]
     keys = ["a0", "a1", "b0"]
     whole = {(s, t, "fgsm", 0.1): RIGHT for s in keys for t in keys}
-    said = {("a0", "b0", "fgsm", 0.1): wrong_on(0, 1, 2), ("a1", "b0", "fgsm", 0.1): wrong_on(0)}
-    said |= {("b0", "a0", "fgsm", 0.1): wrong_on(0, 1), ("b0", "a1", "fgsm", 0.1): wrong_on()}
-    summary = summary_of(make_outcomes(models, LABELS, dict.fromkeys(keys, RIGHT), {**whole, **said}))
+    predictions = {("a0", "b0", "fgsm", 0.1): wrong_on(0, 1, 2), ("a1", "b0", "fgsm", 0.1): wrong_on(0)}
+    predictions |= {("b0", "a0", "fgsm", 0.1): wrong_on(0, 1), ("b0", "a1", "fgsm", 0.1): wrong_on()}
+    summary = summary_of(make_outcomes(models, LABELS, dict.fromkeys(keys, RIGHT), {**whole, **predictions}))
     assert summary.loc["b", "transfer_accuracy"] == 3 / 4  # a1 alone: a0 shares b0's start
     assert summary.loc["a", "transfer_accuracy"] == pytest.approx(((1 + 1 / 2) / 2 + 1) / 2)  # b has no other seed
 
 
 def test_the_worst_case_is_taken_per_image_and_pair_before_any_mean():
-    said = {("a0", "b2", "fgsm", 0.1): wrong_on(0, 1)}
+    predictions = {("a0", "b2", "fgsm", 0.1): wrong_on(0, 1)}
     keys = ["a0", "a1", "b2"]
-    said |= {(s, t, "bim", 0.1): RIGHT for s in keys for t in keys}
-    said |= {("a0", "b2", "bim", 0.1): wrong_on(1, 2)}
+    predictions |= {(s, t, "bim", 0.1): RIGHT for s in keys for t in keys}
+    predictions |= {("a0", "b2", "bim", 0.1): wrong_on(1, 2)}
     # On a0 only image 3 survives both attacks; the minimum of the means would be 1/2.
-    assert summary_of(two_cards(said)).loc["b", "transfer_accuracy"] == pytest.approx((1 / 4 + 1) / 2)
+    assert summary_of(two_cards(predictions)).loc["b", "transfer_accuracy"] == pytest.approx((1 / 4 + 1) / 2)
 
 
 def test_noise_is_in_no_worst_case_and_has_its_own_column():
@@ -104,8 +104,8 @@ def test_an_image_that_only_an_attack_puts_right_does_not_count_as_robust():
 
 def test_norms_are_never_mixed():
     keys = ["a0", "a1", "b2"]
-    said = {(s, t, "fgsm2", 0.1): wrong_on(0, 1, 2, 3) for s in keys for t in keys}
-    outcomes = two_cards(said, attacks={"fgsm": "linf", "fgsm2": "l2"})
+    predictions = {(s, t, "fgsm2", 0.1): wrong_on(0, 1, 2, 3) for s in keys for t in keys}
+    outcomes = two_cards(predictions, attacks={"fgsm": "linf", "fgsm2": "l2"})
     summary = Results([outcomes]).summary().set_index(["norm", "model"])
     assert summary.loc[("linf", "b"), "transfer_accuracy"] == 1
     assert summary.loc[("l2", "b"), "transfer_accuracy"] == 0
@@ -113,13 +113,13 @@ def test_norms_are_never_mixed():
 
 def test_area_and_eps_50_belong_to_the_same_curve():
     models, keys = [("a", 0), ("b", 0)], ["a0", "b0"]
-    said = {
+    predictions = {
         (s, t, "fgsm", epsilon): wrong_on(*range(count))
         for s in keys
         for t in keys
         for epsilon, count in ((0.1, 1), (0.2, 3), (0.4, 4))
     }
-    row = summary_of(make_outcomes(models, LABELS, dict.fromkeys(keys, RIGHT), said)).loc["a"]
+    row = summary_of(make_outcomes(models, LABELS, dict.fromkeys(keys, RIGHT), predictions)).loc["a"]
     heights = [1, 0.75, 0.25, 0]
     assert row["area"] == pytest.approx((0.1 * 0.875 + 0.1 * 0.5 + 0.2 * 0.125) / 0.4)
     assert row["eps_50"] == pytest.approx(0.15)
@@ -137,12 +137,12 @@ def test_the_relative_area_is_the_area_over_clean_accuracy(real):
 
 def test_a_real_runs_summary_equals_plain_loops_over_images_and_pairs(real):
     summary = summary_of(real, 0.3)
-    said = {(cell.surrogate, cell.target, cell.attack, cell.epsilon): cell.predictions for cell in real.cells}
+    predictions = {(cell.surrogate, cell.target, cell.attack, cell.epsilon): cell.predictions for cell in real.cells}
 
     def pair(surrogate, target):
         survived = 0
         for image, label in enumerate(real.labels):
-            answers = [said[surrogate, target, attack, 0.3][image] for attack in ("fgsm", "bim")]
+            answers = [predictions[surrogate, target, attack, 0.3][image] for attack in ("fgsm", "bim")]
             survived += all(answer == label for answer in [real.clean[target][image], *answers])
         return survived / len(real.labels)
 
@@ -169,8 +169,10 @@ def test_the_bootstrap_is_centred_on_the_estimate_however_unequal_the_pairs():
     labels, right = np.zeros(200, int), np.zeros(200, int)
     keys = [f"{name}{seed}" for name, seed in models]
     draw = np.random.default_rng(5)
-    said = {(s, t, "fgsm", 0.1): (np.arange(200) < draw.integers(0, 200)).astype(int) for s in keys for t in keys}
-    (grid,) = transfer_grids(make_outcomes(models, labels, dict.fromkeys(keys, right), said))
+    predictions = {
+        (s, t, "fgsm", 0.1): (np.arange(200) < draw.integers(0, 200)).astype(int) for s in keys for t in keys
+    }
+    (grid,) = transfer_grids(make_outcomes(models, labels, dict.fromkeys(keys, right), predictions))
     drawn = grid.replicates(0.1, keyed("centre"), 8000)
     # The standard error of a mean of 8,000 replicates is below 0.002 here.
     np.testing.assert_allclose(drawn.mean(0), grid.curve()[1], atol=0.008)
@@ -181,13 +183,13 @@ def test_the_bootstraps_variance_is_that_of_a_mean_over_surrogate_and_target_see
     surrogates, targets = {"a0": 0.1, "a1": 0.2, "a2": 0.5}, {"b3": 0.0, "b4": 0.1, "b5": 0.4}
     models = [(key[0], int(key[1])) for key in (*surrogates, *targets)]
     labels, right = np.zeros(count, int), np.zeros(count, int)
-    said = {
+    predictions = {
         (s, t, "fgsm", 0.1): (np.arange(count) < round(count * (surrogates[s] + targets[t]))).astype(int)
         for s in surrogates
         for t in targets
     }
     clean = dict.fromkeys((*surrogates, *targets), right)
-    (grid,) = transfer_grids(make_outcomes(models, labels, clean, said, surrogates=tuple(surrogates)))
+    (grid,) = transfer_grids(make_outcomes(models, labels, clean, predictions, surrogates=tuple(surrogates)))
     drawn = grid.replicates(0.1, keyed("variance"), 8000)[:, grid.cards.index("b")]
     over_seeds = sum(np.var(list(part.values()), ddof=1) / 3 for part in (surrogates, targets))
     # Images add at most 0.25 / 4000, a third of a per cent of this; 8,000 draws know a variance to 2 %.
@@ -223,7 +225,7 @@ def test_with_few_images_an_interval_is_never_narrower_than_the_bootstraps_nor_t
     few = replace(
         real,
         labels=real.labels[:90],
-        clean={key: said[:90] for key, said in real.clean.items()},
+        clean={key: predictions[:90] for key, predictions in real.clean.items()},
         cells=tuple(replace(cell, predictions=cell.predictions[:90]) for cell in real.cells),
     )
     summary, (grid,) = Results([few]).summary(), transfer_grids(few)
@@ -251,10 +253,12 @@ def test_what_each_surrogate_card_leaves_averages_to_the_summary(real):
     (grid,) = transfer_grids(real)
     assert grid.pairs.surrogate_cards == ("mlp", "linear")
     table = grid.by_surrogate_card(0.2)
-    said = {(cell.surrogate, cell.target, cell.attack): cell.predictions for cell in real.cells if cell.epsilon == 0.2}
+    predictions = {
+        (cell.surrogate, cell.target, cell.attack): cell.predictions for cell in real.cells if cell.epsilon == 0.2
+    }
 
     def kept(surrogate, target):
-        answers = [real.clean[target], *(said[surrogate, target, attack] for attack in ("fgsm", "bim"))]
+        answers = [real.clean[target], *(predictions[surrogate, target, attack] for attack in ("fgsm", "bim"))]
         return np.mean(np.all([answer == real.labels for answer in answers], axis=0))
 
     # From mlp: each mlp on the other; mlp1 alone on linear0, as mlp0 shares its start. From linear: on both mlps.

@@ -21,8 +21,8 @@ MODELS = [("b", 0), ("b", 1), ("a", 0)]
 def noisy(**fields):
     """Noise of two epsilons on three models."""
     wrong = {("b0", 0.1): 0, ("b1", 0.1): 2, ("a0", 0.1): 3, ("b0", 0.2): 3, ("b1", 0.2): 4, ("a0", 0.2): 4}
-    said = {(None, key, "noise", epsilon): wrong_on(*range(number)) for (key, epsilon), number in wrong.items()}
-    return make_outcomes(MODELS, LABELS, dict.fromkeys(KEYS, RIGHT), said, **fields)
+    predictions = {(None, key, "noise", epsilon): wrong_on(*range(number)) for (key, epsilon), number in wrong.items()}
+    return make_outcomes(MODELS, LABELS, dict.fromkeys(KEYS, RIGHT), predictions, **fields)
 
 
 def test_the_outcomes_on_a_data_set_are_those_of_its_name():
@@ -59,8 +59,8 @@ def test_curves_of_several_data_sets_are_numbered_on_and_of_one_type_whatever_th
 
 def test_a_target_that_only_itself_attacked_has_no_curve():
     # One seed of one card: white-box is all there is, and the mean over other models is of nothing.
-    said = {("a0", "a0", "fgsm", 0.1): wrong_on(0), ("a0", "b0", "fgsm", 0.1): wrong_on(1, 2)}
-    outcomes = make_outcomes([("a", 0), ("b", 0)], LABELS, {"a0": RIGHT, "b0": RIGHT}, said)
+    predictions = {("a0", "a0", "fgsm", 0.1): wrong_on(0), ("a0", "b0", "fgsm", 0.1): wrong_on(1, 2)}
+    outcomes = make_outcomes([("a", 0), ("b", 0)], LABELS, {"a0": RIGHT, "b0": RIGHT}, predictions)
     curves = Results([outcomes]).curves()
     assert set(curves.model) == {"b"}
     assert curves.accuracy.tolist() == [1.0, 0.5, 1.0, 0.5]  # under the attack, and in the worst case
@@ -87,9 +87,9 @@ def test_every_model_has_its_status_failed_ones_among_them():
 
 
 def test_the_images_from_elsewhere_have_their_surrogate_in_the_frame():
-    said = {(IMPORTED, "a0", "theirs", 0.1): wrong_on(0)}
+    predictions = {(IMPORTED, "a0", "theirs", 0.1): wrong_on(0)}
     record = AttackRecord("theirs", "theirs", "Theirs", "linf", {"kind": IMPORTED})
-    outcomes = make_outcomes([("a", 0)], LABELS, {"a0": RIGHT}, said)
+    outcomes = make_outcomes([("a", 0)], LABELS, {"a0": RIGHT}, predictions)
     frame = Results([replace(outcomes, attacks={"theirs": record})]).frame()
     assert set(frame.surrogate) == {IMPORTED}
     assert frame.surrogate_rule.isna().all()
@@ -98,8 +98,8 @@ def test_the_images_from_elsewhere_have_their_surrogate_in_the_frame():
 
 def test_where_no_epsilon_has_all_attacks_nothing_is_stated_under_attack():
     places = [(attack, epsilon, pair) for attack, epsilon in (("fgsm", 0.1), ("bim", 0.2)) for pair in ("ab", "ba")]
-    said = {(f"{pair[0]}0", f"{pair[1]}0", attack, epsilon): wrong_on(0) for attack, epsilon, pair in places}
-    outcomes = make_outcomes([("a", 0), ("b", 0)], LABELS, {"a0": RIGHT, "b0": RIGHT}, said)
+    predictions = {(f"{pair[0]}0", f"{pair[1]}0", attack, epsilon): wrong_on(0) for attack, epsilon, pair in places}
+    outcomes = make_outcomes([("a", 0), ("b", 0)], LABELS, {"a0": RIGHT, "b0": RIGHT}, predictions)
     for row in Results([outcomes]).summary().itertuples():
         assert "unfinished sweep: no epsilon has all attacks" in row.note
         assert row.eps_max == 0
@@ -107,8 +107,8 @@ def test_where_no_epsilon_has_all_attacks_nothing_is_stated_under_attack():
 
 
 def test_success_is_counted_among_the_images_that_count_and_is_undefined_among_none():
-    said = {("a0", "b0", "fgsm", 0.1): wrong_on(0, 1, 2), ("b0", "a0", "fgsm", 0.1): wrong_on(3)}
-    outcomes = make_outcomes([("a", 0), ("b", 0)], LABELS, {"a0": RIGHT, "b0": RIGHT}, said)
+    predictions = {("a0", "b0", "fgsm", 0.1): wrong_on(0, 1, 2), ("b0", "a0", "fgsm", 0.1): wrong_on(3)}
+    outcomes = make_outcomes([("a", 0), ("b", 0)], LABELS, {"a0": RIGHT, "b0": RIGHT}, predictions)
     (grid,) = transfer_grids(outcomes)
     found = grid.success_among(0.1, np.array([True, False, False, True]))
     assert dict(zip(grid.cards, found, strict=True)) == {"a": 0.5, "b": 0.5}
@@ -124,7 +124,7 @@ def test_attacks_whose_models_play_no_part_make_no_grid():
 
 
 def test_a_grid_of_attacks_that_none_finished_has_clean_images_alone():
-    said = {("a0", "b0", "fgsm", 0.1): wrong_on(0), ("b0", "a0", "fgsm", 0.2): wrong_on(0)}
-    outcomes = make_outcomes([("a", 0), ("b", 0)], LABELS, {"a0": RIGHT, "b0": RIGHT}, said)
+    predictions = {("a0", "b0", "fgsm", 0.1): wrong_on(0), ("b0", "a0", "fgsm", 0.2): wrong_on(0)}
+    outcomes = make_outcomes([("a", 0), ("b", 0)], LABELS, {"a0": RIGHT, "b0": RIGHT}, predictions)
     (grid,) = transfer_grids(outcomes)
     assert (grid.epsilons, grid.attacks, grid.unfinished) == ((0.0,), (), ("fgsm",))

@@ -19,14 +19,14 @@ from ..support.stored_runs import stored, wait_until_stored
 
 
 def test_help_imports_nothing_slow_and_every_command_shows_an_example(cli):
-    said = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", "from robustbench_ekdaa.cli import main; main()", "--help"],
         capture_output=True,
         text=True,
     )
     # What would make it slow is importing these; the time itself depends on the machine.
-    assert not re.search(r"\| +(torch|pandas|matplotlib|art|foolbox)\n", said.stderr)
-    commands = re.findall(r"^│ (\w[\w-]*) ", said.stdout, re.MULTILINE)
+    assert not re.search(r"\| +(torch|pandas|matplotlib|art|foolbox)\n", ended.stderr)
+    commands = re.findall(r"^│ (\w[\w-]*) ", ended.stdout, re.MULTILINE)
     assert {"quickstart", "list", "data", "train", "sweep", "score", "report", "export", "init"} <= set(commands)
     for command in [*(name for name in commands if name != "data"), "data status", "data fetch", "data import"]:
         code, out, _ = cli(f"{command} --help")
@@ -141,8 +141,8 @@ def test_ctrl_c_pressed_thrice_is_one_clear_line_and_the_same_command_goes_on(cl
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    said = "error: stopped; everything finished before is kept. Run the same command again to go on."
-    assert error.splitlines()[-1] == said
+    message = "error: stopped; everything finished before is kept. Run the same command again to go on."
+    assert error.splitlines()[-1] == message
     assert error.count("stopped") == 1
     assert "Traceback" not in error
     models, outcomes = stored(tmp_path / "r")

@@ -13,7 +13,7 @@ from ..support.quick_models import write_card
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "message"),
     [
         (["train", "backprop", "--dataset", "digits", "--run", ""], "--run: is empty"),
         (["train", "backprop", "--dataset", "digits", "--run="], "--run: is empty"),
@@ -35,9 +35,9 @@ from ..support.quick_models import write_card
         (["list", "models", "--workspace", "\t"], "--workspace: is empty"),
     ],
 )
-def test_an_empty_word_is_refused_and_nothing_is_made(cli, tmp_path, command, said):
+def test_an_empty_word_is_refused_and_nothing_is_made(cli, tmp_path, command, message):
     code, out, error = cli(command)
-    assert (code, out, error) == (2, "", f"error: {said}\n")
+    assert (code, out, error) == (2, "", f"error: {message}\n")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -175,8 +175,8 @@ def test_a_full_disk_under_standard_output_is_one_line_and_exit_code_1(tmp_path,
             ended = subprocess.run(
                 [*PROGRAM, *command.split()], stdout=file, stderr=-1, preexec_fn=small_files, env=environment
             )
-        said = b"error: the output could not be written (File too large); everything finished before is kept\n"
-        assert (ended.returncode, ended.stderr) == (1, said)
+        message = b"error: the output could not be written (File too large); everything finished before is kept\n"
+        assert (ended.returncode, ended.stderr) == (1, message)
 
 
 def test_a_log_that_cannot_be_written_stops_no_sweep(cli, tmp_path):

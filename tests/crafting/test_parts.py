@@ -334,15 +334,15 @@ def test_what_is_wanted_beyond_epsilon_moves_the_pixels_around(size):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"norm": "l2"}, "linf norm"),
         ({"size": 4}, "size must be odd"),
         ({"amplification": 2.0, "path_length": 0.5}, "never leads out of the ball"),
     ],
 )
-def test_patches_of_another_norm_without_a_middle_or_that_stay_in_the_ball_are_refused(options, said):
-    with pytest.raises(UsageError, match=said):
+def test_patches_of_another_norm_without_a_middle_or_that_stay_in_the_ball_are_refused(options, message):
+    with pytest.raises(UsageError, match=message):
         patch_wise(**{"norm": "linf", "path_length": 1.0, **options})
     patch_wise(norm="linf", path_length=0.51, amplification=2.0)
 

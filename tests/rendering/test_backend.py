@@ -38,8 +38,8 @@ def test_the_caller_s_backend_is_still_what_it_asked_for(tmp_path):
         "print(matplotlib.get_backend(), os.environ['MPLBACKEND'])\n"
     )
     environment = {**os.environ, "MPLBACKEND": "pdf"}
-    said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
-    assert said.stdout.split() == ["pdf", "pdf"]
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["pdf", "pdf"]
 
 
 def test_drawing_leaves_matplotlib_as_it_was(tmp_path):

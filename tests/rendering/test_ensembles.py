@@ -24,10 +24,10 @@ def framed(axes):
 
 
 def with_import(outcomes):
-    """Add images from a file, as the models said of "noise"."""
+    """Add images from a file, with what the models predicted for "noise"."""
     record = AttackRecord("mine", "mine", "mine (imported)", "linf", {"kind": "imported"})
-    said = [replace(cell, surrogate=IMPORTED, attack="mine") for cell in outcomes.cells if cell.attack == "noise"]
-    return replace(outcomes, cells=(*outcomes.cells, *said), attacks={**outcomes.attacks, "mine": record})
+    imported = [replace(cell, surrogate=IMPORTED, attack="mine") for cell in outcomes.cells if cell.attack == "noise"]
+    return replace(outcomes, cells=(*outcomes.cells, *imported), attacks={**outcomes.attacks, "mine": record})
 
 
 def test_the_matrix_shows_ensembles_last_and_frames_every_member_among_the_targets():
@@ -80,8 +80,8 @@ def test_only_the_largest_shares_of_zero_gradients_are_named_and_small_ones_not_
     shares = {"backprop0": 0.02, "backprop1": 0.2, "ekdaa0": 0.9, "ekdaa1": 0.5, "ekdaa2": 0.4}
     craftings = {CraftingKey(key, "fgsm", 0.1): {"zero_gradient_share": share} for key, share in shares.items()}
     craftings |= {CraftingKey(key, "fgsm", 0.2): {"zero_gradient_share": 0.5 * share} for key, share in shares.items()}
-    said = warnings(replace(outcomes, craftings=craftings))
-    assert "FGSM on EKDAA, seed 0: 90 % at ε = 0.1; FGSM on EKDAA, seed 1: 50 % at ε = 0.1" in said
-    assert "and 1 more" in said
+    sentences = warnings(replace(outcomes, craftings=craftings))
+    assert "FGSM on EKDAA, seed 0: 90 % at ε = 0.1; FGSM on EKDAA, seed 1: 50 % at ε = 0.1" in sentences
+    assert "and 1 more" in sentences
     only = {place: facts for place, facts in craftings.items() if place.surrogate == "backprop0"}
     assert "nothing to follow" not in warnings(replace(outcomes, craftings=only))

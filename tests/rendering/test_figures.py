@@ -150,8 +150,8 @@ def test_the_matrix_of_the_worst_case_is_below_those_of_the_attacks(real):
 
 def test_a_pair_without_outcomes_is_an_empty_cell():
     labels = np.zeros(4, int)
-    said = {("a0", "b0", "fgsm", 0.1): [0, 0, 1, 1], ("b0", "b0", "fgsm", 0.1): [1, 1, 1, 1]}
-    outcomes = make_outcomes([("a", 0), ("b", 0)], labels, {"a0": labels, "b0": labels}, said)
+    predictions = {("a0", "b0", "fgsm", 0.1): [0, 0, 1, 1], ("b0", "b0", "fgsm", 0.1): [1, 1, 1, 1]}
+    outcomes = make_outcomes([("a", 0), ("b", 0)], labels, {"a0": labels, "b0": labels}, predictions)
     shown = plot_transfer_matrix(outcomes).axes[0].collections[0].get_array().reshape(2, 2)
     assert shown.mask.tolist() == [[True, False], [True, False]]
 
@@ -173,9 +173,9 @@ def test_the_examples_show_the_stored_images_and_what_the_others_said(real):
     np.testing.assert_allclose(change, np.clip(0.5 + 2 * (stored.images[0, 0] - real.images[0, 0]), 0, 1), atol=1e-6)
     assert all(axes.images[0].get_interpolation() == "nearest" for axes in figure.axes)
     assert "change ×2" in texts(figure)
-    said = {cell.target: cell.predictions[0] for cell in real.cells if _is(cell, "mlp0", "fgsm", 0.2)}
-    assert f"MLP: {said['mlp1']}" in texts(figure)  # not what mlp0 said: the images were made on it
-    assert f"LINEAR: {said['linear0']}" in texts(figure)
+    predictions = {cell.target: cell.predictions[0] for cell in real.cells if _is(cell, "mlp0", "fgsm", 0.2)}
+    assert f"MLP: {predictions['mlp1']}" in texts(figure)  # not what mlp0 predicts: the images were made on it
+    assert f"LINEAR: {predictions['linear0']}" in texts(figure)
     assert f"is: {real.labels[0]}" in texts(figure)
 
 

@@ -85,14 +85,14 @@ def test_a_font_that_has_the_letters_is_found_and_draws_them(foreign, installed,
 
 @pytest.mark.parametrize("draw", DRAWERS)
 def test_without_one_names_and_numbers_are_drawn_and_one_line_says_so(foreign, draw, tmp_path):
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         figure = draw(foreign)
         save_figure(figure, tmp_path / "figure")
-    assert [str(one.message).split(":")[0] for one in said] == [
+    assert [str(one.message).split(":")[0] for one in warned] == [
         "no installed font has all letters of the titles and class names"
     ]
-    assert "\n" not in str(said[0].message)
+    assert "\n" not in str(warned[0].message)
     written = "\n".join(text.get_text() for text in texts(figure))
     assert not set(written) & set(LETTERS)
     assert "?" not in written

@@ -300,7 +300,7 @@ def test_a_card_that_learned_nothing_is_said_to_be_in_no_ranking_and_shows_nothi
 
 def test_an_empty_common_set_and_a_small_one_are_said():
     labels = [*range(10)] * 40
-    for shared, said in ((0, "There are no common images"), (40, "Only 40 images are common")):
+    for shared, sentence in ((0, "There are no common images"), (40, "Only 40 images are common")):
         half = [label if place < 200 + shared else (label + 1) % 10 for place, label in enumerate(labels)]
         other = [label if place >= 200 else (label + 1) % 10 for place, label in enumerate(labels)]
         outcomes = make_outcomes(
@@ -308,7 +308,7 @@ def test_an_empty_common_set_and_a_small_one_are_said():
         )
         summary = Results([outcomes]).summary()
         assert summary["standing"].tolist() == ["ranked"] * 2
-        assert said in " ".join(caveats(outcomes, summary))
+        assert sentence in " ".join(caveats(outcomes, summary))
 
 
 def test_intervals_from_few_images_or_of_no_width_are_said():
@@ -328,8 +328,8 @@ def test_a_difference_whose_sign_depends_on_the_surrogates_is_said_card_by_card(
     models = [(name, seed) for name in ("kolen-pollack", "ekdaa") for seed in (0, 1)]
     keys = [f"{name}{seed}" for name, seed in models]
     wrong = np.where(np.arange(200) % 2, labels, (labels + 1) % 10)
-    said = {(s, t, "fgsm", 0.1): wrong if s[0] == t[0] else labels for s in keys for t in keys}
-    outcomes = make_outcomes(models, labels, dict.fromkeys(keys, labels), said)
+    predictions = {(s, t, "fgsm", 0.1): wrong if s[0] == t[0] else labels for s in keys for t in keys}
+    outcomes = make_outcomes(models, labels, dict.fromkeys(keys, labels), predictions)
     found = " ".join(caveats(outcomes, Results([outcomes]).summary()))
     assert "KOLEN-POLLACK minus EKDAA: -50.0 from kolen-pollack, +50.0 from ekdaa." in found
     assert "Their mean says nothing about the learning rules" in found

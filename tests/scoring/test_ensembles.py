@@ -42,8 +42,8 @@ def test_an_ensembles_outcomes_are_what_targets_say_of_images_crafted_on_all_its
         card = workspace.attacks[outcomes.attacks[cell.attack].name]
         held = [networks[key] for key in members]
         (made,) = craft(card, held, images, labels, [cell.epsilon], indices=outcomes.indices.tolist())
-        said = networks[cell.target](made.images).argmax(1).numpy()
-        assert np.mean(said != cell.predictions) <= 2 / 60  # float rounding may turn a tie
+        predictions = networks[cell.target](made.images).argmax(1).numpy()
+        assert np.mean(predictions != cell.predictions) <= 2 / 60  # float rounding may turn a tie
     rows = Results([outcomes]).frame()
     assert set(rows["surrogate"]) == {"quick_bp+quick_ekdaa"}
     assert set(rows["surrogate_rule"]) == {"backprop+ekdaa"}

@@ -100,8 +100,8 @@ def test_images_made_elsewhere_are_told_apart_and_counted_as_the_models_say(swep
     for cell in mine:
         model = outcomes.models[cell.target]
         job = TrainingJob(workspace.models[model.name], "digits", digits.fingerprint, model.seed)
-        said = load_network(job, digits, swept)(found.images[0, outcomes.indices]).argmax(1).numpy()
-        assert np.mean(said != cell.predictions) <= 1 / 40  # float rounding may turn a tie
+        predictions = load_network(job, digits, swept)(found.images[0, outcomes.indices]).argmax(1).numpy()
+        assert np.mean(predictions != cell.predictions) <= 1 / 40  # float rounding may turn a tie
     rows = Results([outcomes]).frame().query("attack == 'mine'")
     assert set(rows["relation"]) == {"unknown"}
     assert set(rows["surrogate"]) == {"imported"}
@@ -169,7 +169,7 @@ def test_one_model_under_two_names_and_two_models_under_one_are_refused(workspac
     with pytest.raises(UsageError, match="two different model cards have the name quick_bp"):
         score_images(replace(mine, models=(card, changed)), tmp_path / "new", workspace=workspace)
     assert not (tmp_path / "new").exists()
-    again = replace(mine, models=(card, card), seeds=1)  # the same model said twice is one
+    again = replace(mine, models=(card, card), seeds=1)  # a model that is named twice is one
     assert score_images(again, tmp_path / "new", workspace=workspace).crafted == 1
 
 

@@ -37,7 +37,7 @@ def everything(run):
         for one in outcomes
     ]
     for facts in with_bytes:
-        facts["clean"] = {key: said.tolist() for key, said in facts["clean"].items()}
+        facts["clean"] = {key: predictions.tolist() for key, predictions in facts["clean"].items()}
         facts["cells"] = [
             (one.surrogate, one.target, one.attack, one.epsilon, one.predictions.tolist()) for one in facts["cells"]
         ]

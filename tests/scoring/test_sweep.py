@@ -44,10 +44,10 @@ def test_stored_outcomes_are_what_the_models_say_when_asked_by_hand(tmp_path, wo
         surrogates = [networks[cell.surrogate]] if cell.surrogate else []
         # One batch of all images here, batches of 32 in the sweep: the draws belong to the images.
         (crafted,) = craft(card, surrogates, images, labels, [cell.epsilon], seed=0, indices=outcomes.indices.tolist())
-        said = networks[cell.target](crafted.images).argmax(1).numpy()
-        assert np.mean(said != cell.predictions) <= 1 / 60  # float rounding may turn a tie
-    for key, said in outcomes.clean.items():
-        assert networks[key](images).argmax(1).tolist() == said.tolist()
+        predictions = networks[cell.target](crafted.images).argmax(1).numpy()
+        assert np.mean(predictions != cell.predictions) <= 1 / 60  # float rounding may turn a tie
+    for key, predictions in outcomes.clean.items():
+        assert networks[key](images).argmax(1).tolist() == predictions.tolist()
 
 
 def test_a_finished_sweep_run_again_makes_no_model_call_and_says_that_all_is_stored(tmp_path, workspace, spec):
@@ -290,10 +290,10 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(tmp_path, workspace, sp
     )
     wide = spec.model_copy(update={"epsilons": (0.0, *(0.1 * number for number in range(1, 10)))})
     arguments = [sys.executable, "-c", script, wide.model_dump_json(), str(tmp_path / "run"), str(tmp_path)]
-    said = subprocess.run(arguments, capture_output=True, text=True)
-    assert said.stdout.count("\n") == 1, said.stderr
-    assert "could not be written" in said.stdout
-    assert "kept" in said.stdout
+    ended = subprocess.run(arguments, capture_output=True, text=True)
+    assert ended.stdout.count("\n") == 1, ended.stderr
+    assert "could not be written" in ended.stdout
+    assert "kept" in ended.stdout
     after = facts(tmp_path / "run")
     assert {key: after[0][key] for key in before[0]} == before[0]
     run_sweep(wide, tmp_path / "run", workspace=workspace)

@@ -10,8 +10,8 @@ from robustbench_ekdaa.data import load_dataset
 from robustbench_ekdaa.scoring.outcomes import AttackRecord, Cell, Ensemble, Example, ModelRecord, Outcomes
 
 
-def make_outcomes(models, labels, clean, said, *, attacks=None, titles=None, dataset="made", **fields):
-    """Fill an Outcomes: `models` are (card, seed) pairs, `said` maps (surrogate, target, attack, epsilon) to classes.
+def make_outcomes(models, labels, clean, predictions, *, attacks=None, titles=None, dataset="made", **fields):
+    """Fill an Outcomes of `models`, (card, seed) pairs; `predictions` by (surrogate, target, attack, epsilon).
 
     A model's key is its card and seed, such as "a0"; `attacks` maps names to norms (default linf). Every card has a
     network of its own, so that none is another's control.
@@ -28,9 +28,9 @@ def make_outcomes(models, labels, clean, said, *, attacks=None, titles=None, dat
         )
         for name, seed in models
     }
-    names = list(dict.fromkeys(attack for _, _, attack, _ in said))
+    names = list(dict.fromkeys(attack for _, _, attack, _ in predictions))
     norms = attacks or dict.fromkeys(names, "linf")
-    epsilons = sorted({0.0, *(epsilon for *_, epsilon in said)})
+    epsilons = sorted({0.0, *(epsilon for *_, epsilon in predictions)})
     whole = Outcomes(
         dataset=dataset,
         title=dataset.title(),
@@ -44,7 +44,7 @@ def make_outcomes(models, labels, clean, said, *, attacks=None, titles=None, dat
         attacks={name: AttackRecord(name, name, name.upper(), norm) for name, norm in norms.items()},
         epsilons=tuple(epsilons),
         clean={key: np.asarray(classes, np.int64) for key, classes in clean.items()},
-        cells=tuple(Cell(*where, np.asarray(classes, np.int64)) for where, classes in said.items()),
+        cells=tuple(Cell(*where, np.asarray(classes, np.int64)) for where, classes in predictions.items()),
         examples=(),
         spec={"datasets": [dataset], "epsilons": epsilons},
     )
@@ -71,7 +71,7 @@ def random_outcomes(
     labels = draw.integers(0, classes, images)
     strength = {key: draw.random(images) + 0.1 * draw.normal() for key in keys}
     clean = {key: np.where(strength[key] > 0.05, labels, (labels + 1) % classes) for key in keys}
-    said = {}
+    predictions = {}
     for attack in [*attacks, *(["noise"] if noise else [])]:
         for surrogate in [None] if attack == "noise" else keys:
             for target in keys:
@@ -79,15 +79,15 @@ def random_outcomes(
                     force = step / epsilons * (0.2 if attack == "noise" else 1.0 if surrogate != target else 2.0)
                     wrong = (labels + draw.integers(1, classes, images)) % classes
                     held = strength[target] > force * draw.uniform(0.8, 1.2, images)
-                    said[surrogate, target, attack, round(0.1 * step, 6)] = np.where(held, labels, wrong)
+                    predictions[surrogate, target, attack, round(0.1 * step, 6)] = np.where(held, labels, wrong)
     pictures = draw.random((3, 1, 8, 8)).astype(np.float32)
-    shown = {where: None for where in said if where[0] in (None, keys[0])}
+    shown = {where: None for where in predictions if where[0] in (None, keys[0])}
     examples = [
         Example(surrogate, attack, epsilon, np.clip(pictures + epsilon * draw.choice([-1, 1], pictures.shape), 0, 1))
         for surrogate, attack, epsilon in dict.fromkeys((where[0], where[2], where[3]) for where in shown)
     ]
     fields = {"images": pictures, "examples": tuple(examples), "classes": tuple(map(str, range(classes))), **fields}
-    return make_outcomes(models, labels, clean, said, titles=titles, **fields)
+    return make_outcomes(models, labels, clean, predictions, titles=titles, **fields)
 
 
 def with_ensembles(outcomes, key=1):
@@ -99,7 +99,7 @@ def with_ensembles(outcomes, key=1):
         for seed in seeds
     }
     first = next(iter(outcomes.models.values())).name
-    said = [
+    predictions = [
         replace(cell, surrogate=f"e{cell.surrogate[-1]}", attack="ens", predictions=draw.permutation(cell.predictions))
         for cell in outcomes.cells
         if cell.attack == "fgsm" and outcomes.models[cell.surrogate].name == first
@@ -111,7 +111,7 @@ def with_ensembles(outcomes, key=1):
     ]
     return replace(
         outcomes,
-        cells=(*outcomes.cells, *said),
+        cells=(*outcomes.cells, *predictions),
         ensembles=ensembles,
         attacks=attacks,
         examples=(*outcomes.examples, *shown),
@@ -124,19 +124,19 @@ def without(outcomes, key, *, error="diverged"):
     return replace(
         outcomes,
         models=models,
-        clean={name: said for name, said in outcomes.clean.items() if name != key},
+        clean={name: predictions for name, predictions in outcomes.clean.items() if name != key},
         cells=tuple(cell for cell in outcomes.cells if key not in (cell.surrogate, cell.target)),
     )
 
 
-def with_constant(outcomes, name="stuck", rule="backprop", said=3, seeds=(0, 1)):
+def with_constant(outcomes, name="stuck", rule="backprop", predicted=3, seeds=(0, 1)):
     """Add a card that always says one class, and falls for nothing; nobody is attacked on it."""
     first = next(iter(outcomes.models.values()))
     added = {
         f"{name}{seed}": replace(first, key=f"{name}{seed}", name=name, title="Stuck", rule=rule, seed=seed)
         for seed in seeds
     }
-    answer = np.full_like(outcomes.labels, said)
+    answer = np.full_like(outcomes.labels, predicted)
     places = {(cell.surrogate, cell.attack, cell.epsilon) for cell in outcomes.cells}
     cells = [Cell(place[0], key, place[1], place[2], answer) for place in sorted(places, key=str) for key in added]
     return replace(
@@ -183,11 +183,11 @@ def digits_outcomes():
         f"{name}{seed}": _trained(layers, data.train.images, data.train.labels, seed)
         for (name, seed), layers in recipes.items()
     }
-    said, examples = {}, []
+    predictions, examples = {}, []
 
     def score(surrogate, attack, epsilon, moved):
         for target, network in networks.items():
-            said[surrogate, target, attack, epsilon] = network(moved).argmax(1).numpy()
+            predictions[surrogate, target, attack, epsilon] = network(moved).argmax(1).numpy()
         if surrogate in (None, "mlp0"):
             examples.append(Example(surrogate, attack, epsilon, moved[:4].numpy()))
 
@@ -199,4 +199,4 @@ def digits_outcomes():
         score(None, "noise", epsilon, (images + epsilon * noise).clamp(0, 1))
     clean = {key: network(images).argmax(1).numpy() for key, network in networks.items()}
     fields = {"images": images[:4].numpy(), "examples": tuple(examples), "classes": data.classes}
-    return make_outcomes(list(recipes), labels.numpy(), clean, said, dataset="digits", **fields)
+    return make_outcomes(list(recipes), labels.numpy(), clean, predictions, dataset="digits", **fields)

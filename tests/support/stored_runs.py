@@ -13,7 +13,7 @@ def facts(run):
     cells = {
         (cell.surrogate, cell.target, cell.attack, cell.epsilon): cell.predictions.tolist() for cell in outcomes.cells
     }
-    return cells, {key: said.tolist() for key, said in outcomes.clean.items()}
+    return cells, {key: predictions.tolist() for key, predictions in outcomes.clean.items()}
 
 
 def stored(run):

@@ -72,8 +72,8 @@ def test_a_sweep_with_workers_killed_at_a_random_moment_is_finished_by_the_same_
     place, draw = cards.copy_to(base / "place"), random.Random(trial)
     arguments = f"{SWEEP} run".replace("--workers 1", "--workers 2").split()
     script = [sys.executable, "-c", "from robustbench_ekdaa.cli import main; main()", *arguments]
-    with (base / "said").open("w") as said:
-        process = subprocess.Popen(script, cwd=place.folder, stdout=said, stderr=said, start_new_session=True)
+    with (base / "output").open("w") as output:
+        process = subprocess.Popen(script, cwd=place.folder, stdout=output, stderr=output, start_new_session=True)
         while not (place.run / "results.sqlite").exists():
             time.sleep(0.01)
         time.sleep(12 * (trial + draw.random()) / 6)

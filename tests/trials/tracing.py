@@ -48,11 +48,11 @@ def start_traced(place: Workplace, command: str, log: Path, *options: str) -> tu
     calls = "trace=" + ",".join(f"?{name}" for name in CALLS.split(","))
     arguments = ["-f", "-y", "-s", "0", "-e", calls, *options, "-o", str(log), "-p", str(running.pid)]
     tracer = subprocess.Popen(["strace", *arguments], stderr=subprocess.PIPE, text=True)
-    said = tracer.stderr.readline()
-    if "attached" not in said:
+    message = tracer.stderr.readline()
+    if "attached" not in message:
         running.kill()
         running.wait()
-        pytest.skip(f"strace is not allowed here: {said}")
+        pytest.skip(f"strace is not allowed here: {message}")
     running.go_on("t")
     return running, tracer
 
