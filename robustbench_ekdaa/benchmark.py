@@ -204,7 +204,7 @@ class Benchmark:
         for model in models:
             if not isinstance(model, (str, ModelCard)):
                 raise UsageError(f"a model must be a model card or its name (got {shown(model)})")
-            found.append(self.workspace.models[model] if isinstance(model, str) else model)
+            found.append(self.workspace.model(model) if isinstance(model, str) else model)
         return found
 
 

@@ -39,6 +39,12 @@ def list_models(workspace: Workspace) -> Rows:
     ]
 
 
+def list_recipes(workspace: Workspace) -> Rows:
+    """Recipe cards."""
+    cards, _ = workspace.recipes.read_all()
+    return [{"name": card.name, "title": card.label, "recipes": ", ".join(card.training)} for card in cards]
+
+
 def list_attacks(workspace: Workspace) -> Rows:
     """Attack cards."""
     cards, _ = workspace.attacks.read_all()
@@ -79,6 +85,7 @@ def list_datasets(workspace: Workspace) -> Rows:
 
 LISTINGS: dict[str, Callable[[Workspace], Rows]] = {
     "models": list_models,
+    "recipes": list_recipes,
     "rules": lambda workspace: _described(RULES),
     "networks": lambda workspace: _described(NETWORKS),
     "factories": lambda workspace: _described(FACTORIES),
@@ -93,6 +100,7 @@ def list_unreadable(what: str, workspace: Workspace) -> list[str]:
     """Return one line about each file in the folder of these cards that cannot be read as one."""
     shelves: dict[str, Shelf[Any]] = {
         "models": workspace.models,
+        "recipes": workspace.recipes,
         "attacks": workspace.attacks,
         "suites": workspace.suites,
     }

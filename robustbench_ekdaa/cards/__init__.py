@@ -7,8 +7,9 @@ is a new model or attack, for which no result of the old one is used. Titles, pa
 from ..files import shown_path
 from .attacks import STEP_SIZE, AttackCard, Component, SuiteCard, length_at
 from .base import NAME, Card, FileCard, content_hash
+from .crossing import crossed_names, split_name, without_repeats
 from .epsilons import read_epsilon, read_epsilons
-from .models import AdversarialTraining, BlockSpec, ModelCard, NetworkSpec, Recipe
+from .models import AdversarialTraining, BlockSpec, ModelCard, NetworkSpec, Recipe, RecipeCard
 from .reading import check, read_toml
 from .sweeps import MOST_SEEDS, SweepSpec, read_sweep
 from .workspace import Shelf, Workspace, builtin_workspace, read_card
@@ -26,6 +27,7 @@ __all__ = [
     "ModelCard",
     "NetworkSpec",
     "Recipe",
+    "RecipeCard",
     "Shelf",
     "SuiteCard",
     "SweepSpec",
@@ -33,6 +35,7 @@ __all__ = [
     "builtin_workspace",
     "check",
     "content_hash",
+    "crossed_names",
     "length_at",
     "read_card",
     "read_epsilon",
@@ -40,4 +43,6 @@ __all__ = [
     "read_sweep",
     "read_toml",
     "shown_path",
+    "split_name",
+    "without_repeats",
 ]

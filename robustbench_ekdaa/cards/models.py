@@ -193,35 +193,23 @@ def shared_recipe(dataset: str, training: dict[str, Any]) -> Any:
     return {**dict(shared), "notes": recipe.get("notes", "")}
 
 
-class ModelCard(FileCard):
-    """A learning rule on a network, with its training recipe per data set.
+class Recipes(FileCard):
+    """Recipes by data set.
 
     The recipe ``default`` serves every data set without one, and those that have notes alone,
     ``svhn = { notes = "not tuned" }``. A data set may take another one: ``svhn = { as = "cifar10" }``, with own notes.
 
     Attributes:
-        rule: a known rule, or FILE.py:CLASS with FILE.py beside the card.
-        rule_options: keyword arguments of the rule.
-        network: the network that it trains.
         training: the recipes by data set.
 
     """
 
-    kind: Literal["model"]
-    rule: Line
-    rule_options: Options = Field(default={})
-    network: NetworkSpec
     training: dict[str, Recipe] = Field(min_length=1, max_length=1_000)
     _written: dict[str, str] = PrivateAttr(default_factory=dict)
 
-    @field_validator("rule")
-    @classmethod
-    def _known_rule(cls, name: str) -> str:
-        return RULES.spelled(name)
-
     @model_validator(mode="wrap")
     @classmethod
-    def _shared_recipes(cls, table: Any, read: Callable[[Any], ModelCard]) -> ModelCard:
+    def _shared_recipes(cls, table: Any, read: Callable[[Any], Recipes]) -> Recipes:
         training = table.get("training") if isinstance(table, dict) else None
         if not isinstance(training, dict):
             return read(table)
@@ -246,15 +234,55 @@ class ModelCard(FileCard):
         """Return which of the card's recipes is a data set's; hyphens and underscores are read alike."""
         return dataset if dataset in self.training else other_spelling(dataset, self.training) or "default"
 
-    def stand_in(self, path: Path) -> None:
-        """Remember the file that the card was read from."""
-        super().stand_in(path)
-        self.network._folder = self.folder
-
     def at_recipe(self, dataset: str) -> str:
         """Name the table that holds a data set's recipe for an error message."""
         table = self._table(dataset)
         return self.at(f"training.{self._written.get(table, table)}")
+
+
+class RecipeCard(Recipes):
+    """Recipes that any model may be trained by: ``ekdaa@sgd`` is the model card ekdaa under the recipe card sgd."""
+
+    kind: Literal["recipe"]
+
+
+class ModelCard(Recipes):
+    """A learning rule on a network, with its training recipe per data set.
+
+    Attributes:
+        rule: a known rule, or FILE.py:CLASS with FILE.py beside the card.
+        rule_options: keyword arguments of the rule.
+        network: the network that it trains.
+
+    """
+
+    kind: Literal["model"]
+    rule: Line
+    rule_options: Options = Field(default={})
+    network: NetworkSpec
+    _recipes: RecipeCard | None = PrivateAttr(default=None)
+
+    @field_validator("rule")
+    @classmethod
+    def _known_rule(cls, name: str) -> str:
+        return RULES.spelled(name)
+
+    def take_recipes_from(self, recipe: RecipeCard) -> None:
+        """Remember the card that the recipes come from, so that errors name its file."""
+        self._recipes = recipe
+
+    def recipe(self, dataset: str) -> Recipe:
+        """Return the recipe for a data set; raises UsageError if there is none."""
+        return super().recipe(dataset) if self._recipes is None else self._recipes.recipe(dataset)
+
+    def at_recipe(self, dataset: str) -> str:
+        """Name the table that holds a data set's recipe for an error message."""
+        return super().at_recipe(dataset) if self._recipes is None else self._recipes.at_recipe(dataset)
+
+    def stand_in(self, path: Path) -> None:
+        """Remember the file that the card was read from."""
+        super().stand_in(path)
+        self.network._folder = self.folder
 
     def identity(self, dataset: str) -> dict[str, Any]:
         """Return everything in the card, except its network, that decides what a training on ``dataset`` gives."""

@@ -10,6 +10,7 @@ from pydantic import Field, Strict, field_validator, model_validator
 from ..errors import UsageError
 from ..files import shown_path
 from .base import Card
+from .crossing import crossed_names
 from .epsilons import read_epsilons
 from .fields import Count, Whole, YesNo
 from .reading import check, parse_toml, read_text
@@ -23,7 +24,10 @@ class SweepSpec(Card):
 
     Attributes:
         datasets: data set names.
-        models: model card names; each is trained with ``seeds`` seeds.
+        models: model card names; each is trained with ``seeds`` seeds. ``ekdaa@sgd`` is ekdaa under the recipe card
+            sgd.
+        recipes: recipe cards that each of ``models`` is crossed with; ``own`` is the one a model card has itself. A
+            crossing that is the same as a model's own recipe is not trained twice.
         surrogates: the models that adversarial images are crafted on (default: all of ``models``).
         targets: the models that are scored (default: all of ``models``).
         attacks: attack and suite names.
@@ -41,6 +45,7 @@ class SweepSpec(Card):
 
     datasets: Names = Field(min_length=1)
     models: Names = ()
+    recipes: Names = ()
     surrogates: Names | None = None
     targets: Names | None = None
     attacks: Names = Field(min_length=1)
@@ -74,14 +79,19 @@ class SweepSpec(Card):
         return self
 
     @property
+    def crossed_models(self) -> tuple[str, ...]:
+        """The models under all recipes."""
+        return crossed_names(self.models, self.recipes)
+
+    @property
     def surrogate_names(self) -> tuple[str, ...]:
         """The models that adversarial images are crafted on, without repeats."""
-        return tuple(dict.fromkeys(self.models if self.surrogates is None else self.surrogates))
+        return tuple(dict.fromkeys(self.crossed_models if self.surrogates is None else self.surrogates))
 
     @property
     def target_names(self) -> tuple[str, ...]:
         """The models that are scored, without repeats."""
-        return tuple(dict.fromkeys(self.models if self.targets is None else self.targets))
+        return tuple(dict.fromkeys(self.crossed_models if self.targets is None else self.targets))
 
 
 def read_sweep(path: Path) -> SweepSpec:

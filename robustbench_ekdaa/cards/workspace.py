@@ -15,13 +15,19 @@ from ..files import shown_path
 from ..names import as_spelled, folded, other_spelling
 from .attacks import AttackCard, SuiteCard
 from .base import FileCard
-from .models import ModelCard
+from .crossing import split_name, under_recipe
+from .models import ModelCard, RecipeCard
 from .reading import check, parse_toml, read_text
 
-KINDS: dict[str, type[FileCard]] = {"model": ModelCard, "attack": AttackCard, "suite": SuiteCard}
+KINDS: dict[str, type[FileCard]] = {
+    "model": ModelCard,
+    "recipe": RecipeCard,
+    "attack": AttackCard,
+    "suite": SuiteCard,
+}
 # The folders of a workspace. Suites may also stand among the attacks, as they did in the first release. A file of
 # a kind that belongs elsewhere counts as one of its folder's kind, so that reading it says where it belongs.
-FOLDERS = {"model": "models", "attack": "attacks", "suite": "attacks/suites"}
+FOLDERS = {"model": "models", "recipe": "models/recipes", "attack": "attacks", "suite": "attacks/suites"}
 
 
 def read_card(path: Path) -> FileCard:
@@ -126,11 +132,11 @@ def builtin_workspace() -> Path:
 
 
 class Workspace:
-    """A folder with ``models/``, ``attacks/`` and ``attacks/suites/``; the package's own cards are always there too.
+    """A folder with ``models/`` and ``attacks/``, and in them ``recipes/`` and ``suites/``.
 
-    A card of the workspace replaces the package's card of the same name. Hyphens and underscores in names are read
-    alike, with a warning. Files whose names begin with a dot are no cards. A file that cannot be read is an error only
-    where its card is needed.
+    The package's own cards are always there too. A card of the workspace replaces the package's card of the same name.
+    Hyphens and underscores in names are read alike, with a warning. Files whose names begin with a dot are no cards. A
+    file that cannot be read is an error only where its card is needed.
 
     Args:
         folder: the workspace's folder (default: the current one).
@@ -152,6 +158,8 @@ class Workspace:
             )
         files, twins, unread = self._files("model")
         self.models = Shelf(ModelCard, "model", files["model"], twins, unread)
+        files, twins, unread = self._files("recipe")
+        self.recipes = Shelf(RecipeCard, "recipe", files["recipe"], twins, unread)
         files, twins, unread = self._files("attack", "suite")
         self.attacks = Shelf(AttackCard, "attack", files["attack"], twins, unread)
         self.suites = Shelf(SuiteCard, "suite", files["suite"], twins, unread)
@@ -170,9 +178,20 @@ class Workspace:
             files[kind][name] = path
         return files, _twins(path for _, path in own), unread
 
+    def model(self, name: str) -> ModelCard:
+        """Return a model card; ``ekdaa@sgd`` is the card ekdaa with the recipes of the recipe card sgd.
+
+        Raises:
+            UsageError: for an unknown name, or a card that cannot be read.
+
+        """
+        base, recipe = split_name(name)
+        card = self.models[base]
+        return card if recipe is None else under_recipe(card, self.recipes[recipe])
+
     def expand_models(self, names: Iterable[str]) -> list[ModelCard]:
         """Return the model cards of these names, each once, in the order given."""
-        cards = [self.models[name] for name in names]
+        cards = [self.model(name) for name in names]
         return list({card.name: card for card in cards}.values())
 
     def expand_attacks(self, names: Iterable[str]) -> list[AttackCard]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..cards import MOST_SEEDS, SweepSpec, check, read_sweep
+from ..cards import MOST_SEEDS, SweepSpec, check, crossed_names, read_sweep
 from ..text import shell_words
 from .app import NAME, Debug, Device, RunFolder, Workers, WorkspaceFolder, app
 from .parsing import parse_epsilons, parse_indices, parse_list
@@ -20,6 +20,7 @@ def train(
     models: Annotated[list[str], typer.Argument(help="Model cards, such as backprop ekdaa.")],
     dataset: Annotated[str, typer.Option(help="The data set's name.")],
     run: RunFolder,
+    recipes: Annotated[str | None, typer.Option(help="Recipe cards own,sgd,... to cross the models with.")] = None,
     seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="How many seeds, from 0.")] = 3,
     held_out: Annotated[
         float, typer.Option(min=0, max=0.9, help="Keep aside this share of the training images, to choose a recipe.")
@@ -31,7 +32,9 @@ def train(
 ) -> None:
     """Train models; finished ones are kept, stopped ones are continued."""
     with benchmark(run, workspace=workspace, device=device, workers=workers) as work:
-        records = work.train(models, dataset, range(seeds), held_out=held_out, keep_going=True)
+        records = work.train(
+            crossed_names(models, parse_list(recipes) or ()), dataset, range(seeds), held_out=held_out, keep_going=True
+        )
     column = "held_out_accuracy" if held_out else "test_accuracy"
     show_rows(
         [
@@ -58,6 +61,7 @@ def sweep(
     spec_file: Annotated[Path | None, typer.Argument(help="A sweep file (TOML); flags override it.")] = None,
     dataset: Annotated[list[str] | None, typer.Option(help="A data set; may be given several times.")] = None,
     models: Annotated[str | None, typer.Option(help="Model cards A,B,...")] = None,
+    recipes: Annotated[str | None, typer.Option(help="Recipe cards own,sgd,... to cross --models with.")] = None,
     surrogates: Annotated[str | None, typer.Option(help="Models to craft on (default: --models).")] = None,
     targets: Annotated[str | None, typer.Option(help="Models to score (default: --models).")] = None,
     attacks: Annotated[str | None, typer.Option(help="Attacks and suites A,B,...")] = None,
@@ -79,6 +83,7 @@ def sweep(
     flags: dict[str, Any] = {
         "datasets": dataset,
         "models": parse_list(models),
+        "recipes": parse_list(recipes),
         "surrogates": parse_list(surrogates),
         "targets": parse_list(targets),
         "attacks": parse_list(attacks),

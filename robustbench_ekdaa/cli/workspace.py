@@ -55,7 +55,9 @@ def init(
 
 @app.command("list", epilog=f"Example: `{NAME} list attacks`")
 def list_names(
-    what: Annotated[str, typer.Argument(help="models, rules, networks, attacks, suites, components or datasets")],
+    what: Annotated[
+        str, typer.Argument(help="models, recipes, rules, networks, factories, attacks, suites, components or datasets")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     workspace: WorkspaceFolder = Path("."),
     debug: Debug = False,

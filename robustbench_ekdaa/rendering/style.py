@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
 
 from ..analysis.results import Results
+from ..cards import split_name
 from ..errors import UsageError, shown
 from ..scoring.outcomes import AttackRecord, Ensemble, ModelRecord, Outcomes
 from .backend import import_matplotlib
@@ -60,14 +61,18 @@ def card_looks(models: Iterable[ModelRecord]) -> dict[str, Look]:
     titles: dict[str, str] = {}
     for model in models:
         titles.setdefault(model.name, title_of(model).lstrip("_") or model.name)
-    free = [
-        colour for colour in COLOURS if colour not in {KEPT_COLOURS[name] for name in titles if name in KEPT_COLOURS}
-    ]
-    others = [name for name in titles if name not in KEPT_COLOURS]
+    # Models that differ in their recipe alone have one colour, and dashes by their recipe.
+    bases = dict.fromkeys(split_name(name)[0] for name in titles)
+    recipes = list(dict.fromkeys(split_name(name)[1] for name in titles if split_name(name)[1]))
+    kept = {colour for base, colour in KEPT_COLOURS.items() if base in bases}
+    free = [colour for colour in COLOURS if colour not in kept]
+    others = [base for base in bases if base not in KEPT_COLOURS]
     found = {}
     for place, (name, title) in enumerate(titles.items()):
         twin = sum(other == title for other in titles.values()) > 1
-        turn, colour = (0, KEPT_COLOURS[name]) if name in KEPT_COLOURS else divmod(others.index(name), len(free))
+        base, recipe = split_name(name)
+        turn, colour = (0, KEPT_COLOURS[base]) if base in KEPT_COLOURS else divmod(others.index(base), len(free))
+        turn += 1 + recipes.index(recipe) if recipe else 0
         found[name] = Look(
             f"{title} ({name})" if twin else title,
             colour if isinstance(colour, str) else free[colour],

@@ -135,7 +135,7 @@ def score_images(
         raise UsageError(f"{spec.attack}: an attack card has that name. Choose another with --name.")
     if not spec.models:
         raise UsageError("name at least one model: there is nobody to score")
-    cards = [workspace.models[model] if isinstance(model, str) else model for model in spec.models]
+    cards = [workspace.model(model) if isinstance(model, str) else model for model in spec.models]
     dataset, (found, key) = shared_dataset(spec.dataset), spec.load()
     check_adversarial(found, dataset.test.images, where=shown_path(spec.file), fingerprint=dataset.fingerprint)
     check_epsilons(found.norm, dataset.image_shape, found.epsilons, shown_path(spec.file))

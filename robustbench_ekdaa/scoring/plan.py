@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..cards import AttackCard, ModelCard, SweepSpec, Workspace, content_hash
+from ..cards import AttackCard, ModelCard, SweepSpec, Workspace, content_hash, without_repeats
 from ..crafting import attack_key, build_attempt, check_epsilons, doubts
 from ..data import Dataset
 from ..errors import UsageError
@@ -197,8 +197,10 @@ def plan_sweep(spec: SweepSpec, workspace: Workspace, dataset: Dataset) -> Sweep
             ensemble of one, or an epsilon that reaches beyond all images.
 
     """
-    surrogates = training_jobs(workspace.expand_models(spec.surrogate_names), dataset, spec.seeds)
-    targets = training_jobs(workspace.expand_models(spec.target_names), dataset, spec.seeds)
+    surrogates, targets = (
+        training_jobs(without_repeats(workspace.expand_models(names), dataset.name), dataset, spec.seeds)
+        for names in (spec.surrogate_names, spec.target_names)
+    )
     refuse_twins((*surrogates, *targets))
     cards = workspace.expand_attacks(spec.attacks)
     for card in cards:

@@ -1,0 +1,53 @@
+"""Models crossed with recipes: `ekdaa@sgd` is the card ekdaa, trained by the recipe card sgd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from .models import ModelCard, RecipeCard
+
+AT = "@"
+OWN = "own"  # the recipe that a model card has itself
+
+
+def crossed_names(models: Iterable[str], recipes: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of all models under all recipes, model by model, each once.
+
+    Args:
+        models: names of model cards; one that names its recipe already, such as ``ekdaa@sgd``, is left as it is.
+        recipes: names of recipe cards; ``own`` is the one that the model card has itself. None at all: that one.
+
+    """
+    pairs = ((name, recipe) for name in models for recipe in recipes or (OWN,))
+    return tuple(
+        dict.fromkeys(name if AT in name or recipe == OWN else f"{name}{AT}{recipe}" for name, recipe in pairs)
+    )
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """Return a model's card and the recipe card that its name adds, if any."""
+    base, _, recipe = name.partition(AT)
+    return base, recipe if recipe not in ("", OWN) else None
+
+
+def under_recipe(card: ModelCard, recipe: RecipeCard) -> ModelCard:
+    """Return a model card with all its recipes replaced by those of a recipe card."""
+    new = {
+        "name": f"{card.name}{AT}{recipe.name}",
+        "title": f"{card.label}, {recipe.label}",
+        "training": recipe.training,
+    }
+    crossed = card.model_copy(update=new)
+    crossed.take_recipes_from(recipe)
+    return crossed
+
+
+def without_repeats(cards: Iterable[ModelCard], dataset: str) -> list[ModelCard]:
+    """Return cards without those whose added recipe is, on this data set, one that its model has already."""
+    kept: list[ModelCard] = []
+    for card in cards:
+        base, recipe = split_name(card.name)
+        same = (other for other in kept if split_name(other.name)[0] == base)
+        if recipe is None or all(other.identity(dataset) != card.identity(dataset) for other in same):
+            kept.append(card)
+    return kept
