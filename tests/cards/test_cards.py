@@ -29,7 +29,7 @@ from ..support.right_cards import MODEL, write
         ),
         ("epochs = 2", "epoch = 2", "training.default.epochs: is missing"),
         ("epochs = 2", "epochs = 2\nspeed = 3", "training.default.speed: unknown field"),
-        ('preset = "small_cnn"', "", "network: give either preset or blocks"),
+        ('preset = "small_cnn"', "", "network: give either preset, blocks or factory"),
         ('name = "mine"', 'name = "other"', "name: must be the file's name, 'mine' (got 'other')"),
         ('kind = "model"', 'kind = "modell"', "kind: must be one of model, attack, suite (got 'modell')"),
         ('rule = "backprop"', "rule = backprop", "not valid TOML"),

