@@ -15,7 +15,7 @@ from ..errors import UsageError, shown
 MOST_EPSILONS = 1_000  # of one sweep
 LARGEST_EPSILON = 1e9  # in l1, this epsilon reaches every image of a thousand million pixels
 PLACES = 12  # so that 3 * 0.1 and 0.3 are the same epsilon, and are stored as one
-NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
+DECIMAL = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 WRITE = "Write 0,0.05,0.1 or START:STOP:STEP such as 0:0.3:0.03"
 
 
@@ -76,7 +76,7 @@ def _dimensions(values: object) -> int:
 def _fraction(text: str) -> Fraction | None:
     """Return a decimal number or a fraction of two as it is written, or None."""
     above, slash, below = (part.strip() for part in text.partition("/"))
-    if not all(NUMBER.fullmatch(part) for part in ((above, below) if slash else (above,))):
+    if not all(DECIMAL.fullmatch(part) for part in ((above, below) if slash else (above,))):
         return None
     divisor = Fraction(below) if slash else Fraction(1)
     return Fraction(above) / divisor if divisor else None

@@ -58,13 +58,13 @@ def _two_of_one_name(one: Path, other: Path) -> UsageError:
     return UsageError(f"{shown_path(one)} and {shown_path(other)} have {alike}. Rename one of them.")
 
 
-Found = TypeVar("Found", bound=FileCard)
+Shelved = TypeVar("Shelved", bound=FileCard)
 _Twins = dict[str, tuple[Path, Path]]
 _Files = tuple[dict[str, dict[str, Path]], _Twins, str | None]
 
 
 @dataclass(frozen=True)
-class Shelf(Generic[Found]):
+class Shelf(Generic[Shelved]):
     """All cards of one kind that a workspace and the package hold; each is read when it is needed.
 
     Attributes:
@@ -77,7 +77,7 @@ class Shelf(Generic[Found]):
 
     """
 
-    kind: type[Found]
+    kind: type[Shelved]
     noun: str
     files: dict[str, Path]
     twins: _Twins
@@ -87,12 +87,12 @@ class Shelf(Generic[Found]):
         """All names, sorted."""
         return sorted(self.files)
 
-    def __getitem__(self, name: str) -> Found:
+    def __getitem__(self, name: str) -> Shelved:
         if self.unread is not None:
             raise UsageError(self.unread)
         return self._read(name)
 
-    def _read(self, name: str) -> Found:
+    def _read(self, name: str) -> Shelved:
         if folded(name) in self.twins:
             raise _two_of_one_name(*self.twins[folded(name)])
         name = as_spelled(self.noun, name, self.files)
@@ -113,7 +113,7 @@ class Shelf(Generic[Found]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
-    def read_all(self) -> tuple[list[Found], list[str]]:
+    def read_all(self) -> tuple[list[Shelved], list[str]]:
         """Return the cards that can be read, by name, and one line about each file or folder that cannot."""
         cards, problems = [], [] if self.unread is None else [self.unread]
         for name in self.names():

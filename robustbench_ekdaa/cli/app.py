@@ -11,15 +11,15 @@ import typer
 from ..text import shell_words
 from .printing import say
 
-NAME = "robustbench-ekdaa"
+PROGRAM = "robustbench-ekdaa"
 app = typer.Typer(
-    name=NAME,
+    name=PROGRAM,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="Are networks trained without backprop harder to fool? Train, attack, score, plot.",
-    epilog=f"First steps: `{NAME} quickstart`",
+    epilog=f"First steps: `{PROGRAM} quickstart`",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Data sets: what is here, downloading, importing your own.")
 app.add_typer(data_app, name="data")
@@ -46,4 +46,4 @@ def start(version: Annotated[bool, typer.Option("--version", help="Show the vers
 
 def command_line() -> str:
     """Return the command as it was typed, for reports."""
-    return shell_words(NAME, *(argument for argument in sys.argv[1:] if argument != "--debug"))
+    return shell_words(PROGRAM, *(argument for argument in sys.argv[1:] if argument != "--debug"))

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from ..cards import Workspace
-from .app import NAME, Debug, data_app
+from .app import PROGRAM, Debug, data_app
 from .parsing import parse_size
 from .printing import say, show_rows
 
 
-@data_app.command("status", epilog=f"Example: `{NAME} data status`")
+@data_app.command("status", epilog=f"Example: `{PROGRAM} data status`")
 def data_status(debug: Debug = False) -> None:
     """Show which data sets are here, and where they are looked for."""
     from ..data import data_folder
@@ -23,7 +23,7 @@ def data_status(debug: Debug = False) -> None:
     say(f"Folder: {data_folder()}")
 
 
-@data_app.command("fetch", epilog=f"Example: `{NAME} data fetch fashion_mnist`")
+@data_app.command("fetch", epilog=f"Example: `{PROGRAM} data fetch fashion_mnist`")
 def data_fetch(
     names: Annotated[list[str], typer.Argument(help="fashion_mnist, cifar10, svhn")], debug: Debug = False
 ) -> None:
@@ -35,7 +35,7 @@ def data_fetch(
         say(f"{name}: {entry.train} training and {entry.test} test images")
 
 
-@data_app.command("import", epilog=f"Example: `{NAME} data import my_images.npz --name my_images`")
+@data_app.command("import", epilog=f"Example: `{PROGRAM} data import my_images.npz --name my_images`")
 def data_import(
     source: Annotated[Path, typer.Argument(help="an NPZ archive, or a folder train/CLASS/*.png, test/CLASS/*.png")],
     name: Annotated[str, typer.Option(help="What to call it.")],

@@ -16,14 +16,14 @@ import typer
 
 from ..errors import UsageError, WorkFailed
 from ..search_path import without_working_folder
-from .app import NAME, app
+from .app import PROGRAM, app
 from .parsing import refuse_empty
 from .printing import accept_all_text, show_traceback, show_warning, tell
 
 STOPPED = "stopped; everything finished before is kept. Run the same command again to go on."
 WRONG_PATH = {errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EACCES}
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-NARROWEST = 20  # columns; fewer in $COLUMNS are taken for a mistake
+NARROWEST_TERMINAL = 20  # columns; fewer in $COLUMNS are taken for a mistake
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def set_up() -> None:
     accept_all_text()
     sys.path[:] = without_working_folder(sys.path)  # later imports do not look there
     columns = os.environ.get("COLUMNS", "")
-    if columns.isdigit() and int(columns) < NARROWEST:
+    if columns.isdigit() and int(columns) < NARROWEST_TERMINAL:
         del os.environ["COLUMNS"]
     show_all_warnings()
 
@@ -91,7 +91,7 @@ def answer(error: Exception) -> tuple[int, str]:
         return (2 if isinstance(error, UsageError) else 1), str(error)
     # An error of the command line's parser, whose class is click's or typer's, depending on the version of typer.
     if hasattr(error, "format_message"):
-        return 2, f"{error.format_message()} `{NAME} --help` shows what there is."
+        return 2, f"{error.format_message()} `{PROGRAM} --help` shows what there is."
     if isinstance(error, OSError) and error.filename is not None:
         return (2 if error.errno in WRONG_PATH else 1), f"{os.fsdecode(error.filename)}: {error.strerror}"
     if isinstance(error, OSError) and error.errno in FULL:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from ..text import one_line, visible
 
-NARROWEST = 80  # columns of a table
+NARROWEST_TABLE = 80  # columns of a table
 LONGEST_NAME = 40  # letters up to which names are never broken
 # What is written for our own signs where the stream's encoding does not have them.
 SPELLED = {"ε": "eps", "ℓ": "l", "∞": "inf", "±": "+-", "×": "x", "–": "-", "…": "...", "₅": "5", "₀": "0"}
@@ -58,7 +58,7 @@ def say(text: object) -> None:
 def show(what: RenderableType) -> None:
     """Print something that rich draws to standard output; text in it must be `Text`."""
     console = Console()
-    console.width = max(console.width, NARROWEST)  # a narrower terminal breaks the lines; rich would drop words
+    console.width = max(console.width, NARROWEST_TABLE)  # a narrower terminal breaks the lines; rich would drop words
     console.print(what, soft_wrap=isinstance(what, Text))
 
 

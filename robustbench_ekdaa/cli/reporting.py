@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from ..files import STANDARD_OUTPUT
-from .app import NAME, Debug, app
+from .app import PROGRAM, Debug, app
 from .printing import say, tell
 from .running import do_report
 
 
-@app.command(epilog=f"Example: `{NAME} report runs/digits --out reports/digits`")
+@app.command(epilog=f"Example: `{PROGRAM} report runs/digits --out reports/digits`")
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     out_folder: Annotated[Path, typer.Option("--out", help="Where the report goes.")],
@@ -23,7 +23,7 @@ def report(
     say(f"Report: {do_report(run, out_folder)}")
 
 
-@app.command(epilog=f"Example: `{NAME} export runs/digits --format parquet --out digits.parquet`")
+@app.command(epilog=f"Example: `{PROGRAM} export runs/digits --format parquet --out digits.parquet`")
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     out_file: Annotated[Path, typer.Option("--out", help="The file to write, or - for standard output.")],

@@ -9,13 +9,13 @@ import typer
 
 from ..cards import MOST_SEEDS, SweepSpec, check, crossed_names, read_sweep
 from ..text import shell_words
-from .app import NAME, Debug, Device, RunFolder, Workers, WorkspaceFolder, app
+from .app import PROGRAM, Debug, Device, RunFolder, Workers, WorkspaceFolder, app
 from .parsing import parse_epsilons, parse_indices, parse_list
 from .printing import percent, say, show_rows
 from .running import benchmark, do_sweep, tell_failed
 
 
-@app.command(epilog=f"Example: `{NAME} train backprop ekdaa --dataset digits --seeds 3 --run runs/digits`")
+@app.command(epilog=f"Example: `{PROGRAM} train backprop ekdaa --dataset digits --seeds 3 --run runs/digits`")
 def train(
     models: Annotated[list[str], typer.Argument(help="Model cards, such as backprop ekdaa.")],
     dataset: Annotated[str, typer.Option(help="The data set's name.")],
@@ -53,7 +53,7 @@ def train(
 
 
 @app.command(
-    epilog=f"Example: `{NAME} sweep --dataset digits --models backprop,ekdaa --attacks fgsm,bim "
+    epilog=f"Example: `{PROGRAM} sweep --dataset digits --models backprop,ekdaa --attacks fgsm,bim "
     "--epsilons 0:0.3:0.05 --run runs/digits`"
 )
 def sweep(
@@ -99,12 +99,12 @@ def sweep(
     base = read_sweep(spec_file).model_dump(exclude_unset=True) if spec_file else {}
     spec = check(SweepSpec, {**base, **given}, "sweep")
     failed = do_sweep(spec, run, workspace=workspace, device=device, workers=workers)
-    say(f"Report it: {shell_words(NAME, 'report', str(run), '--out', 'report')}")
+    say(f"Report it: {shell_words(PROGRAM, 'report', str(run), '--out', 'report')}")
     raise typer.Exit(1 if failed else 0)
 
 
 @app.command(
-    epilog=f"Example: `{NAME} score images.npz --dataset digits --models backprop,ekdaa --norm linf --epsilons 0.1 "
+    epilog=f"Example: `{PROGRAM} score images.npz --dataset digits --models backprop,ekdaa --norm linf --epsilons 0.1 "
     "--run runs/digits`"
 )
 def score(

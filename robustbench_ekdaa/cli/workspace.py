@@ -11,13 +11,13 @@ from ..cards import SweepSpec, Workspace
 from ..errors import unknown_name
 from ..files import refuse_run_folder
 from ..text import shell_words
-from .app import NAME, Debug, Device, Workers, WorkspaceFolder, app
+from .app import PROGRAM, Debug, Device, Workers, WorkspaceFolder, app
 from .parsing import parse_epsilons, parse_options
 from .printing import say, show_json, show_rows, tell
 from .running import do_report, do_sweep
 
 
-@app.command(epilog=f"Example: `{NAME} quickstart --out quickstart`")
+@app.command(epilog=f"Example: `{PROGRAM} quickstart --out quickstart`")
 def quickstart(
     out_folder: Annotated[Path, typer.Option("--out", help="Where the run and the report go.")] = Path("quickstart"),
     device: Device = "auto",
@@ -40,7 +40,7 @@ def quickstart(
     raise typer.Exit(1 if failed else 0)
 
 
-@app.command(epilog=f"Example: `{NAME} init my-benchmark`")
+@app.command(epilog=f"Example: `{PROGRAM} init my-benchmark`")
 def init(
     folder: Annotated[Path, typer.Argument(help="The new workspace's folder.")],
     debug: Debug = False,
@@ -50,10 +50,10 @@ def init(
 
     for path in create_workspace(folder):
         say(path)
-    say(f"Next: {shell_words('cd', str(folder))} && {NAME} sweep sweep.toml --run runs/first")
+    say(f"Next: {shell_words('cd', str(folder))} && {PROGRAM} sweep sweep.toml --run runs/first")
 
 
-@app.command("list", epilog=f"Example: `{NAME} list attacks`")
+@app.command("list", epilog=f"Example: `{PROGRAM} list attacks`")
 def list_names(
     what: Annotated[
         str, typer.Argument(help="models, recipes, rules, networks, factories, attacks, suites, components or datasets")
@@ -77,7 +77,7 @@ def list_names(
         tell(f"not listed: {problem}")
 
 
-@app.command("check-rule", epilog=f"Example: `{NAME} check-rule models/my_rule.py:MyRule --option scale=0.1`")
+@app.command("check-rule", epilog=f"Example: `{PROGRAM} check-rule models/my_rule.py:MyRule --option scale=0.1`")
 def check_rule(
     rule: Annotated[str, typer.Argument(help="A known rule, or FILE.py:CLASS. The file's code is run.")],
     option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, as in a card; may be repeated.")] = None,

@@ -22,7 +22,7 @@ from .rule import LearningRule
 from .training import TrainingJob, bound_rule, make_network, make_rule
 
 MOST_STEPS = 1_000  # of a schedule that are tried
-NUMBER = 4  # bytes of a float32
+FLOAT_BYTES = 4  # bytes of a float32
 
 
 @ordinary_torch(gradients=True)
@@ -116,11 +116,11 @@ def least_memory(job: TrainingJob, dataset: Dataset, batch: int) -> tuple[float,
     network = sketch(job.card.network, dataset.image_shape, len(dataset.classes), job.card.at("network"))
     weights = sum(float(parameter.numel()) for parameter in network.parameters())
     if not network.block_list:
-        return weights, NUMBER * 2 * weights
+        return weights, FLOAT_BYTES * 2 * weights
     with torch.no_grad():
         _, traces = network.trace(torch.empty((1, *dataset.image_shape), dtype=torch.float32, device="meta"))
     units = sum(float(trace.preactivation.numel()) for trace in traces)
-    return weights, NUMBER * (2 * weights + batch * units)
+    return weights, FLOAT_BYTES * (2 * weights + batch * units)
 
 
 def device_memory(device: str) -> int | None:

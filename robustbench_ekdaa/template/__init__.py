@@ -16,7 +16,7 @@ FILES = (
     "attacks/my_attack.toml",
     "attacks/suites/my_suite.toml",
 )
-FOLDERS = ("models", "attacks", "attacks/suites", "reports")
+ROOMS = ("models", "attacks", "attacks/suites", "reports")
 
 
 def create_workspace(folder: Path) -> list[Path]:
@@ -37,7 +37,7 @@ def create_workspace(folder: Path) -> list[Path]:
         refuse_run_folder(folder, "Choose another name.")
         if folder.exists() and not (folder.is_dir() and _is_begun(folder)):
             raise UsageError(f"{shown_path(folder)}: is not an empty folder; nothing was changed. Choose another name.")
-        for name in FOLDERS:
+        for name in ROOMS:
             (folder / name).mkdir(parents=True, exist_ok=True)
         for name in FILES:
             (folder / name).write_bytes(_content(name))
@@ -50,7 +50,7 @@ def _is_begun(folder: Path) -> bool:
     for root, folders, names in os.walk(folder):
         for path in (Path(root) / name for name in (*folders, *names)):
             name = path.relative_to(folder).as_posix()
-            if path.is_symlink() or not (name in FOLDERS if path.is_dir() else name in FILES and path.is_file()):
+            if path.is_symlink() or not (name in ROOMS if path.is_dir() else name in FILES and path.is_file()):
                 return False
             if path.is_file():
                 written = path.read_bytes()

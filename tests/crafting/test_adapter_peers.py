@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_ekdaa.crafting import craft
-from robustbench_ekdaa.crafting.adapters.libraries import seeded
+from robustbench_ekdaa.crafting.adapters.libraries import seeded_for_image
 from robustbench_ekdaa.crafting.components.losses import logit_ratio, margin
 from robustbench_ekdaa.crafting.threat import THREATS, column, unit
 
@@ -283,7 +283,7 @@ def squares_of_torchattacks(case, epsilon, steps):
     attack.init_hyperparam(images)
     found = []
     for row in range(len(images)):
-        with seeded(0, "square", row):
+        with seeded_for_image(0, "square", row):
             found.append(attack.attack_single_run(images[[row]], labels[[row]])[1])
     return torch.cat(found)
 
@@ -403,7 +403,7 @@ def many():
 def balls_of_art(order):
     from art.utils import random_sphere
 
-    with seeded(0, "art", 0):
+    with seeded_for_image(0, "art", 0):
         return torch.from_numpy(random_sphere(2000, 20, 1.0, order)).float()
 
 
@@ -412,7 +412,7 @@ def balls_of_foolbox(order):
     from foolbox.attacks import gradient_descent_base as foolbox_s
 
     like = eagerpy.astensor(torch.zeros(2000, 20))
-    with seeded(0, "foolbox", 0):
+    with seeded_for_image(0, "foolbox", 0):
         if order == math.inf:
             return eagerpy.uniform(like, (2000, 20), -1, 1).raw
         balls = {2: foolbox_s.uniform_l2_n_balls, 1: foolbox_s.uniform_l1_n_balls}
@@ -436,10 +436,10 @@ def test_two_peers_noise_is_not_in_the_ball_or_not_evenly(many):
     # fails, they have changed.
     module, images, labels = many
     model = foolbox.PyTorchModel(module, bounds=(0, 1), device="cpu")
-    with seeded(0, "foolbox", 0):
+    with seeded_for_image(0, "foolbox", 0):
         outside = foolbox.attacks.LinfAdditiveUniformNoiseAttack().run(model, images, labels, epsilon=0.3)
     assert float(length(outside, many, "linf").max()) > 0.4
-    with seeded(0, "torchattacks", 0):
+    with seeded_for_image(0, "torchattacks", 0):
         start = with_torchattacks("PGDL2", many, eps=0.3, alpha=0.0, steps=0)
     radius = (length(start, many, "l2") / 0.3).numpy()
     assert stats.kstest(radius, "uniform").pvalue > 0.02

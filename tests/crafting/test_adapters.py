@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from robustbench_ekdaa.crafting import build_attempt, craft
-from robustbench_ekdaa.crafting.adapters.libraries import Library, Part, Shown, seeded, smallest_first
+from robustbench_ekdaa.crafting.adapters.libraries import Library, Part, Shown, seeded_for_image, smallest_first
 from robustbench_ekdaa.crafting.context import Task
 from robustbench_ekdaa.crafting.surrogates import Surrogate
 from robustbench_ekdaa.crafting.threat import THREATS
@@ -149,7 +149,7 @@ def test_seeding_the_global_generators_is_undone():
     before = generators()
     drawn = []
     for _ in range(2):
-        with seeded(0, "test", 3):
+        with seeded_for_image(0, "test", 3):
             drawn.append((random.random(), np.random.rand(), float(torch.rand(1))))
     assert drawn[0] == drawn[1]
     assert_generators_are(before)
@@ -282,7 +282,7 @@ def test_where_autopgd_fails_it_gives_its_best_point_and_not_its_random_start(pr
         module, nn.CrossEntropyLoss(), (1, 8, 8), 10, clip_values=(0.0, 1.0), device_type="cpu"
     )
     options = {"eps": 0.03, "eps_step": 0.06, "max_iter": 10, "nb_random_init": 1, "loss_type": "cross_entropy"}
-    with seeded(0, "alone", 0):
+    with seeded_for_image(0, "alone", 0):
         alone = AutoProjectedGradientDescent(classifier, verbose=False, **options)
         theirs = torch.from_numpy(alone.generate(images.numpy(), labels.numpy()))
     assert bool((loss(theirs) < 1.3 * loss(images))[withstood].all())
@@ -306,7 +306,7 @@ def test_the_art_adapter_returns_what_art_returns_from_the_same_random_state(pre
     classifier = PyTorchClassifier(
         module, nn.CrossEntropyLoss(), (1, 8, 8), 10, clip_values=(0.0, 1.0), device_type="cpu"
     )
-    with seeded(7, "square", 40):
+    with seeded_for_image(7, "square", 40):
         direct = SquareAttack(classifier, norm=np.inf, eps=0.1, max_iter=40, p_init=0.8, nb_restarts=1, verbose=False)
         found = direct.generate(images[:1].numpy(), nn.functional.one_hot(labels[:1], 10).numpy())
     np.testing.assert_allclose(crafted.images, found, atol=1e-6)

@@ -6,7 +6,7 @@ import torch
 from robustbench_ekdaa import rules
 from robustbench_ekdaa.cards import BlockSpec, NetworkSpec
 from robustbench_ekdaa.learning.contract import run_test
-from robustbench_ekdaa.learning.contract.bench import BENCH_NETWORKS, PLAIN_RECIPE, bind, fresh_network, train
+from robustbench_ekdaa.learning.contract.bench import BENCH_NETWORKS, PLAIN_RECIPE, bind, fresh_network, train_briefly
 from robustbench_ekdaa.learning.rules.backprop import Backprop
 from robustbench_ekdaa.learning.rules.direct_feedback_alignment import DirectFeedbackAlignment
 from robustbench_ekdaa.randomness import keyed_generator
@@ -122,7 +122,7 @@ def test_the_optimiser_learns_a_rules_parameters_and_nothing_of_the_network_twic
     rule = bind(Keeper, FLAT, digits, dtype=torch.float32)
     learned = {id(parameter) for parameter in rule.feedback_parameters()}
     assert learned == {id(rule.learned), id(rule.module.weight), id(rule.module.bias)}
-    train(rule, digits, PLAIN_RECIPE, steps=2)  # torch refuses a parameter that is in two groups
+    train_briefly(rule, digits, PLAIN_RECIPE, steps=2)  # torch refuses a parameter that is in two groups
 
 
 def test_the_state_of_another_rule_is_refused_by_name(digits):

@@ -64,7 +64,7 @@ class Part:
 
 
 @contextmanager
-def seeded(seed: int, attack: str, index: int) -> Iterator[None]:
+def seeded_for_image(seed: int, attack: str, index: int) -> Iterator[None]:
     """Seed the global generators for one image inside, and put their states back afterwards."""
     (number,) = whole_numbers(2**31, 1, keyed_generator(seed, "library", attack, index))
     with seeded_globals(number):
@@ -118,7 +118,7 @@ class Library:
         classes = mean_logits(surrogates, images[:1]).shape[1] if rows else 0
         for part in ([list(rows)] if self.batched else [[row] for row in rows]) if rows else []:
             shown = Shown(surrogates)
-            with seeded(task.draws.seed, task.draws.attack, task.draws.indices[part[0]]), torch.enable_grad():
+            with seeded_for_image(task.draws.seed, task.draws.attack, task.draws.indices[part[0]]), torch.enable_grad():
                 made = self._run(shown, Part(task.images[part], task.goal[part], classes), epsilon)
             made = made.detach().to(images)
             usable = made.flatten(1).isfinite().all(1).view(-1, 1, 1, 1)

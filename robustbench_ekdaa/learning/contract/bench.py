@@ -124,7 +124,7 @@ def all_parameters(rule: LearningRule) -> dict[str, Tensor]:
     return {**dict(rule.network.named_parameters()), **feedback}
 
 
-def train(rule: LearningRule, dataset: Dataset, recipe: Recipe, steps: int | None = None) -> None:
+def train_briefly(rule: LearningRule, dataset: Dataset, recipe: Recipe, steps: int | None = None) -> None:
     """Train with a recipe for its epochs, or for so many steps."""
     optimiser = make_optimiser(recipe, rule, "contract")
     done = 0

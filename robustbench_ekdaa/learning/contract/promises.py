@@ -33,7 +33,7 @@ from .bench import (
     fresh_network,
     main_network,
     test_accuracy,
-    train,
+    train_briefly,
 )
 from .limits import NO_LIMIT, approach_backprop
 
@@ -74,7 +74,7 @@ def every_layer(make: Make, dataset: Dataset) -> str:
         rule.compute_gradients(*batch(dataset))
         idle = _idle_layers(rule)
         if idle:  # local classifiers that start at zero say nothing before they have learned something themselves
-            train(rule, dataset, PLAIN_RECIPE, steps=3)
+            train_briefly(rule, dataset, PLAIN_RECIPE, steps=3)
             idle &= _idle_layers(rule)
         if idle:
             raise Broken(f"{name}: {', '.join(sorted(idle))} not taught; refuse such a network, or be exempt")
@@ -209,7 +209,7 @@ def seeded(make: Make, dataset: Dataset) -> str:
             torch.manual_seed(number)
             before = _global_random_state()
             rule = bind(make, main_network(make, dataset), dataset, dtype=torch.float32)
-            train(rule, dataset, RECIPES[0], steps=4)
+            train_briefly(rule, dataset, RECIPES[0], steps=4)
             if _global_random_state() != before:
                 raise Broken("draws from the global random state; use the generator that bind is given")
         runs.append({**rule.network.state_dict(), **rule.state_dict()})
@@ -228,13 +228,13 @@ def state_round_trip(make: Make, dataset: Dataset) -> str:
 
     spec = main_network(make, dataset)
     first = bind(make, spec, dataset, dtype=torch.float32)
-    train(first, dataset, PLAIN_RECIPE, steps=3)
+    train_briefly(first, dataset, PLAIN_RECIPE, steps=3)
     network, state = (load(save(storable(one.state_dict()))) for one in (first.network, first))
     second = bind(make, spec, dataset, dtype=torch.float32)
     second.network.load_state_dict(network)
     second.load_state_dict(state)
     for rule in (first, second):
-        train(rule, dataset, PLAIN_RECIPE, steps=3)
+        train_briefly(rule, dataset, PLAIN_RECIPE, steps=3)
     for key, value in all_parameters(first).items():
         if not torch.equal(value, all_parameters(second)[key]):
             raise Broken(f"{key} differs after going on from a stored state")
@@ -244,7 +244,7 @@ def state_round_trip(make: Make, dataset: Dataset) -> str:
 def input_gradients(make: Make, dataset: Dataset) -> str:
     """After training, autograd through the network is the true gradient of its loss: finite differences agree."""
     rule = bind(make, main_network(make, dataset), dataset, dtype=torch.float32)
-    train(rule, dataset, RECIPES[0], steps=20)
+    train_briefly(rule, dataset, RECIPES[0], steps=20)
     network = rule.network.double()
     # Blank pixels tie under max pooling, where there is no derivative to agree on: a little noise parts them.
     noise = 0.05 * uniform((2, *dataset.image_shape), keyed_generator(0, "noise"), torch.float64)
@@ -288,7 +288,7 @@ def beats_frozen(make: Make, dataset: Dataset) -> str:
 
 def _trained_accuracy(make: Make, spec: NetworkSpec, dataset: Dataset, recipe: Recipe) -> float:
     rule = bind(make, spec, dataset, dtype=torch.float32)
-    train(rule, dataset, recipe)
+    train_briefly(rule, dataset, recipe)
     return test_accuracy(rule.network, dataset)
 
 
