@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
@@ -204,7 +204,8 @@ class Recipes(FileCard):
 
     """
 
-    training: dict[str, Recipe] = Field(min_length=1, max_length=1_000)
+    if TYPE_CHECKING:  # each kind of card has it in its own place, which is the order in which errors are told
+        training: dict[str, Recipe]
     _written: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="wrap")
@@ -244,6 +245,7 @@ class RecipeCard(Recipes):
     """Recipes that any model may be trained by: ``ekdaa@sgd`` is the model card ekdaa under the recipe card sgd."""
 
     kind: Literal["recipe"]
+    training: dict[str, Recipe] = Field(min_length=1, max_length=1_000)
 
 
 class ModelCard(Recipes):
@@ -260,6 +262,7 @@ class ModelCard(Recipes):
     rule: Line
     rule_options: Options = Field(default={})
     network: NetworkSpec
+    training: dict[str, Recipe] = Field(min_length=1, max_length=1_000)
     _recipes: RecipeCard | None = PrivateAttr(default=None)
 
     @field_validator("rule")

@@ -31,7 +31,7 @@ from ..support.right_cards import MODEL, write
         ("epochs = 2", "epochs = 2\nspeed = 3", "training.default.speed: unknown field"),
         ('preset = "small_cnn"', "", "network: give either preset, blocks or factory"),
         ('name = "mine"', 'name = "other"', "name: must be the file's name, 'mine' (got 'other')"),
-        ('kind = "model"', 'kind = "modell"', "kind: must be one of model, attack, suite (got 'modell')"),
+        ('kind = "model"', 'kind = "modell"', "kind: must be one of model, recipe, attack, suite (got 'modell')"),
         ('rule = "backprop"', "rule = backprop", "not valid TOML"),
         (
             "learning_rate = 0.1",
@@ -133,7 +133,9 @@ def test_every_card_of_the_package_has_recipes_for_the_four_and_says_that_svhns_
     for name in models.names():
         card = models[name]
         assert "carried over from cifar10; not tuned" in card.recipe("svhn").notes, name
-        assert card.identity("svhn") == card.identity("cifar10") == card.identity("fashion_mnist")
+        assert card.identity("svhn") == card.identity("cifar10")
+        if name != "backprop_adversarial":  # its epsilon is larger on grey images
+            assert card.identity("fashion_mnist") == card.identity("cifar10")
         assert card.identity("digits") != card.identity("cifar10")
 
 

@@ -66,8 +66,8 @@ LONG = '"' + "a" * 20_000 + '"'
         ('name = "mine"', 'name = "a\\u001b[31m"', "start with a letter or digit (got 'a\\x1b[31m'), line 2"),
         ('name = "mine"', f'name = "{"a" * 101}"', "name: must be 1 to 100 letters, digits"),
         ('name = "mine"', "name = 3", "name: must be text (got 3), line 2"),
-        ('kind = "model"', "kind = [[]]", "kind: must be one of model, attack, suite (got [[]])"),
-        ('kind = "model"', f"kind = {LONG}", "kind: must be one of model, attack, suite (got 'aaa"),
+        ('kind = "model"', "kind = [[]]", "kind: must be one of model, recipe, attack, suite (got [[]])"),
+        ('kind = "model"', f"kind = {LONG}", "kind: must be one of model, recipe, attack, suite (got 'aaa"),
     ],
 )  # fmt: skip
 def test_a_value_of_the_wrong_kind_or_size_in_a_model_card_is_named_by_field_and_line(
@@ -241,7 +241,13 @@ SCALARS = st.one_of(
 TABLES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=6), max_leaves=20
 )
-WHOLE = {"model": MODEL, "attack": ATTACK, "suite": 'kind = "suite"\nname = "mine"\nattacks = ["fgsm"]\n'}
+RECIPE = 'kind = "recipe"\nname = "mine"\n[training.default]\nepochs = 2\nlearning_rate = 0.1\n'
+WHOLE = {
+    "model": MODEL,
+    "recipe": RECIPE,
+    "attack": ATTACK,
+    "suite": 'kind = "suite"\nname = "mine"\nattacks = ["fgsm"]\n',
+}
 
 
 @given(kind=st.sampled_from(sorted(KINDS)), changes=st.dictionaries(KEYS, TABLES, max_size=4))
