@@ -197,6 +197,13 @@ def sweep(
         progress: gets lines and bars (default: silent).
         command: what asked for it, kept for the report.
 
+    Returns:
+        the results of all sweeps in the run folder, this one among them.
+
+    Raises:
+        UsageError: before anything is computed, for whatever in the request is wrong.
+        WorkFailed: when the run folder cannot be written; all that was stored stays.
+
     """
     means: dict[str, Any] = {"workspace": workspace, "device": device, "workers": workers}
     return Benchmark(run, **means, progress=progress, command=command).sweep(spec)
@@ -268,6 +275,7 @@ def score(
 
     Raises:
         UsageError: for whatever in the request or the file is wrong.
+        WorkFailed: when the run folder cannot be written; all that was stored stays.
 
     """
     means: dict[str, Any] = {"workspace": workspace, "device": device, "workers": workers}
@@ -276,7 +284,15 @@ def score(
 
 
 def open_results(run: Place) -> Results:
-    """Open a run folder's results; no model is needed for that. Raises UsageError where there are none."""
+    """Open a run folder's results; no model is needed for that.
+
+    Args:
+        run: the run folder.
+
+    Raises:
+        UsageError: when there are no results, or they are damaged.
+
+    """
     return Benchmark(run, device="cpu").results()
 
 

@@ -143,6 +143,7 @@ class Benchmark:
 
         Raises:
             UsageError: for whatever in the request or the file is wrong.
+            WorkFailed: when the run folder cannot be written; all that was stored stays.
 
         """
         spec = ImportSpec(
@@ -159,14 +160,23 @@ class Benchmark:
         return self.results()
 
     def results(self) -> Results:
-        """Return all results of the run; no model is needed for that. Raises UsageError where there are none."""
+        """Return all results of the run; no model is needed for that.
+
+        Raises:
+            UsageError: when there are no results, or they are damaged.
+
+        """
         return Results(open_run(self.run))
 
     def report(self, out: Place) -> Path:
         """Write pages, figures and tables of the run to a folder, and return the page's path.
 
+        Args:
+            out: the report's folder; a report that is there is replaced.
+
         Raises:
             UsageError: for a run without trainings, or a folder that holds something else or cannot be written.
+            WorkFailed: for a full disk.
 
         """
         from .rendering import write_report
@@ -183,7 +193,17 @@ class Benchmark:
         return write_report(results, a_path("out", out), trainings=trainings, command=command, progress=self.progress)
 
     def load_model(self, model: str | ModelCard, dataset: str, seed: int = 0) -> Network:
-        """Return a trained model in evaluation mode; raises UsageError when the run does not hold it, or another."""
+        """Return a trained model in evaluation mode.
+
+        Args:
+            model: a model card or its name.
+            dataset: the data set it was trained on.
+            seed: its training seed.
+
+        Raises:
+            UsageError: when the run does not hold this model, or its checkpoint is damaged or of another model.
+
+        """
         (card,) = self._cards([model])
         job, whole = self._job(card, dataset, seed)
         return load_network(job, whole, self.run, self.device, digest=noted_digest(self.run, job.key))

@@ -48,7 +48,14 @@ class Results:
         return [one.dataset for one in self.outcomes]
 
     def on(self, dataset: str) -> Outcomes:
-        """Return the outcomes on one data set; raises UsageError for a name that is not there."""
+        """Return the outcomes on one data set.
+
+        Args:
+            dataset: the data set's name.
+
+        Raises:
+            UsageError: for a name that is not there.
+        """
         dataset = as_spelled("data set", dataset, self.datasets)
         for one in self.outcomes:
             if one.dataset == dataset:
@@ -122,6 +129,9 @@ class Results:
 
         Columns: dataset, target, epsilon, accuracy, seeds (how many rows the mean is over). No rows for an attack that
         is not there. All surrogates count alike, so this is for attacks that were not crafted on models of the run.
+
+        Args:
+            attack: the attack's name.
         """
         rows = self.frame().query("attack == @name", local_dict={"name": attack})
         groups = rows.groupby(["dataset", "target", "epsilon"], sort=False)["accuracy"]

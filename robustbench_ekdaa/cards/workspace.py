@@ -181,6 +181,9 @@ class Workspace:
     def model(self, name: str) -> ModelCard:
         """Return a model card; ``ekdaa@sgd`` is the card ekdaa with the recipes of the recipe card sgd.
 
+        Args:
+            name: the card's name, alone or with a recipe card's name behind "@".
+
         Raises:
             UsageError: for an unknown name, or a card that cannot be read.
 
@@ -190,12 +193,23 @@ class Workspace:
         return card if recipe is None else under_recipe(card, self.recipes[recipe])
 
     def expand_models(self, names: Iterable[str]) -> list[ModelCard]:
-        """Return the model cards of these names, each once, in the order given."""
+        """Return the model cards of these names, each once, in the order given.
+
+        Args:
+            names: as `model` takes them.
+
+        Raises:
+            UsageError: for an unknown name, or a card that cannot be read.
+
+        """
         cards = [self.model(name) for name in names]
         return list({card.name: card for card in cards}.values())
 
     def expand_attacks(self, names: Iterable[str]) -> list[AttackCard]:
         """Return the attacks that names of attacks and suites stand for, each once, in the order given.
+
+        Args:
+            names: of attacks and suites.
 
         Raises:
             UsageError: for an unknown name, a card that cannot be read, and suites that name one another in a circle.
