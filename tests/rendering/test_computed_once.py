@@ -1,0 +1,47 @@
+"""A report computes each of its numbers once, however many tables, figures and sentences show it."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from robustbench_ekdaa.analysis import transfer
+from robustbench_ekdaa.analysis.results import Results
+from robustbench_ekdaa.rendering import write_report
+
+from ..support.made_outcomes import random_outcomes
+
+
+def of_two_norms(outcomes):
+    """Make the attack bim one on the l2 norm."""
+    bim = replace(outcomes.attacks["bim"], norm="l2")
+    return replace(outcomes, attacks={**outcomes.attacks, "bim": bim})
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Count the real calls by data set and norm."""
+    calls = {"replicates": Counter(), "grids": Counter()}
+    bootstrap, build = transfer.TransferGrid.replicates, transfer._grids
+
+    def replicates(grid, *arguments):
+        calls["replicates"][grid.outcomes.dataset, grid.norm] += 1
+        return bootstrap(grid, *arguments)
+
+    def grids(outcomes):
+        calls["grids"][outcomes.dataset] += 1
+        return build(outcomes)
+
+    monkeypatch.setattr(transfer.TransferGrid, "replicates", replicates)
+    monkeypatch.setattr(transfer, "_grids", grids)
+    return calls
+
+
+def test_one_report_bootstraps_each_data_set_and_norm_once_and_builds_its_grids_once(counted, tmp_path):
+    first = of_two_norms(random_outcomes(cards=2, seeds=2))
+    second = replace(random_outcomes(cards=2, seeds=2), dataset="cifar10", title="CIFAR-10")
+    results = Results([first, second])
+    write_report(results, tmp_path / "report")
+    results.summary()
+    assert counted["replicates"] == {(first.dataset, "linf"): 1, (first.dataset, "l2"): 1, ("cifar10", "linf"): 1}
+    assert counted["grids"] == {first.dataset: 1, "cifar10": 1}
