@@ -18,6 +18,9 @@ from .cards import SweepSpec as SweepSpec
 from .cards import Workspace as Workspace
 from .learning import LearningRule as LearningRule
 from .learning import Step as Step
+from .learning.external import register_model as register_model
+from .networks.wrappers import averaged as averaged
+from .networks.wrappers import two_classes as two_classes
 from .registry import register_component as register_component
 from .registry import register_dataset as register_dataset
 from .registry import register_factory as register_factory

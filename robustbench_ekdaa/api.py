@@ -14,7 +14,7 @@ from . import crafting
 from .analysis.results import Results
 from .arguments import Place, a_path
 from .benchmark import Benchmark, as_workspace
-from .cards import AttackCard, ModelCard, SweepSpec, Workspace
+from .cards import AnyModelCard, AttackCard, SweepSpec, Workspace
 from .computing import ordinary_torch
 from .crafting import AdversarialImages
 from .crafting.surrogates import Precision
@@ -23,7 +23,6 @@ from .errors import UsageError
 from .learning import LearningRule
 from .learning.contract import Finding, rule_maker
 from .learning.contract import check_rule as check_contract
-from .networks import Network
 from .progress import Progress
 from .scoring.outcomes import ModelRecord
 
@@ -47,7 +46,7 @@ def load_dataset(name: str, split: str = "test", limit: int | None = None) -> Sp
 
 
 def train(
-    model: str | ModelCard,
+    model: str | AnyModelCard,
     dataset: str,
     seed: int = 0,
     run: Place = "runs/default",
@@ -80,14 +79,14 @@ def train(
 
 
 def load_model(
-    model: str | ModelCard,
+    model: str | AnyModelCard,
     dataset: str,
     seed: int = 0,
     run: Place = "runs/default",
     *,
     workspace: Workspace | Place | None = None,
     device: str = "cpu",
-) -> Network:
+) -> nn.Module:
     """Return a trained model as a plain `nn.Module` in evaluation mode: images in [0, 1] in, logits out.
 
     Args:
@@ -238,7 +237,7 @@ def load_adversarial(
 def score(
     file: Place,
     dataset: str,
-    models: Sequence[str | ModelCard],
+    models: Sequence[str | AnyModelCard],
     run: Place,
     *,
     seeds: int = 3,

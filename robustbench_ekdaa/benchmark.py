@@ -6,21 +6,21 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from .analysis.results import Results
 from .analysis.trainings import read_trainings
 from .arguments import Place, a_path, whole_numbers
-from .cards import ModelCard, SweepSpec, Workspace, read_sweep
+from .cards import AnyModelCard, SweepSpec, Workspace, read_sweep
 from .data import Dataset, shared_dataset
 from .errors import UsageError, WorkFailed, shown
-from .learning import TrainingJob, load_network
-from .learning.checking import check_job
-from .networks import Network
+from .learning import ModelJob, load_model, model_job
 from .progress import Progress, a_progress
 from .scoring.executor import executor
 from .scoring.imported import ImportSpec, score_images
 from .scoring.outcomes import ModelRecord
 from .scoring.store import noted_digest, open_run, reading, writing
-from .scoring.sweep import check_workers, choose_device, run_sweep, train_models
+from .scoring.sweep import check_models, check_workers, choose_device, run_sweep, train_models
 
 
 class Benchmark:
@@ -65,7 +65,7 @@ class Benchmark:
 
     def train(
         self,
-        models: Sequence[str | ModelCard],
+        models: Sequence[str | AnyModelCard],
         dataset: str,
         seeds: Sequence[int] = (0, 1, 2),
         *,
@@ -89,8 +89,8 @@ class Benchmark:
         """
         numbers = whole_numbers("seeds", seeds)
         jobs = [self._job(card, dataset, seed, held_out) for card in self._cards(models) for seed in numbers]
-        for job, whole in jobs:
-            check_job(job, whole, self.device)  # before the run folder is made
+        whole = shared_dataset(dataset)
+        check_models([job for job, _ in jobs], whole, self.run, device=self.device, workers=self.workers)
         crew = executor(self.workers, self.progress, self.device)
         with writing(self.run, self.progress) as store, crew as runner:
             records = train_models([job for job, _ in jobs], store, device=self.device, runner=runner)
@@ -118,7 +118,7 @@ class Benchmark:
         self,
         file: Place,
         dataset: str,
-        models: Sequence[str | ModelCard],
+        models: Sequence[str | AnyModelCard],
         *,
         seeds: int = 3,
         name: str | None = None,
@@ -192,7 +192,7 @@ class Benchmark:
         command = "\n".join(command or "" for command in commands)
         return write_report(results, a_path("out", out), trainings=trainings, command=command, progress=self.progress)
 
-    def load_model(self, model: str | ModelCard, dataset: str, seed: int = 0) -> Network:
+    def load_model(self, model: str | AnyModelCard, dataset: str, seed: int = 0) -> nn.Module:
         """Return a trained model in evaluation mode.
 
         Args:
@@ -206,23 +206,23 @@ class Benchmark:
         """
         (card,) = self._cards([model])
         job, whole = self._job(card, dataset, seed)
-        return load_network(job, whole, self.run, self.device, digest=noted_digest(self.run, job.key))
+        return load_model(job, whole, self.run, self.device, digest=noted_digest(self.run, job.key))
 
     @property
     def _means(self) -> dict[str, Any]:
         """With what a sweep or a scoring is done."""
         return {name: getattr(self, name) for name in ("workspace", "device", "workers", "progress", "command")}
 
-    def _job(self, card: ModelCard, dataset: str, seed: int, held_out: float = 0.0) -> tuple[TrainingJob, Dataset]:
+    def _job(self, card: AnyModelCard, dataset: str, seed: int, held_out: float = 0.0) -> tuple[ModelJob, Dataset]:
         whole = shared_dataset(dataset)
-        return TrainingJob.on(whole, card, seed, held_out), whole
+        return model_job(whole, card, seed, held_out), whole
 
-    def _cards(self, models: Sequence[str | ModelCard]) -> list[ModelCard]:
-        if isinstance(models, (str, ModelCard)) or not isinstance(models, Iterable):
+    def _cards(self, models: Sequence[str | AnyModelCard]) -> list[AnyModelCard]:
+        if isinstance(models, (str, AnyModelCard)) or not isinstance(models, Iterable):
             raise UsageError(f"models: must be a list of model cards or their names (got {shown(models)})")
         found = []
         for model in models:
-            if not isinstance(model, (str, ModelCard)):
+            if not isinstance(model, (str, AnyModelCard)):
                 raise UsageError(f"a model must be a model card or its name (got {shown(model)})")
             found.append(self.workspace.model(model) if isinstance(model, str) else model)
         return found

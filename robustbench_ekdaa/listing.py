@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from .cards import Shelf, Workspace
+from .cards import ModelCard, Shelf, Workspace
 from .errors import UsageError
 from .registry import COMPONENTS, FACTORIES, NETWORKS, RULES, Registry
 
@@ -30,9 +30,10 @@ def list_models(workspace: Workspace) -> Rows:
     return [
         {
             "name": card.name,
-            "rule": card.rule,
+            "rule": card.rule if isinstance(card, ModelCard) else card.rule_name,
             "title": card.label,
-            "recipes": ", ".join(card.training),
+            # Of models that were trained elsewhere nobody here knows how.
+            "recipes": ", ".join(card.training) if isinstance(card, ModelCard) else None,
             "paper": card.paper,
         }
         for card in cards

@@ -83,7 +83,7 @@ def read_trainings(run: Path | str) -> Trainings:
     epochs, layers, unread = [], [], []
     for key, record in models.items():
         titles.setdefault(record.dataset, str(record.metrics.get("dataset_title") or record.dataset))
-        if record.status != "trained":
+        if record.status != "trained" or record.external:
             continue
         try:
             log = read_log(Path(run), key, record.metrics.get("log_digest"))

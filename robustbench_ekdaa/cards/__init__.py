@@ -9,7 +9,8 @@ from .attacks import STEP_SIZE, AttackCard, Component, SuiteCard, length_at
 from .base import NAME, Card, FileCard, content_hash
 from .crossing import crossed_names, split_name, without_repeats
 from .epsilons import read_epsilon, read_epsilons
-from .models import AdversarialTraining, BlockSpec, ModelCard, NetworkSpec, Recipe, RecipeCard
+from .external import REGISTERED, ExternalCard, ReadyCard, RegisteredCard
+from .models import AdversarialTraining, AnyModelCard, BlockSpec, ModelCard, NetworkSpec, Recipe, RecipeCard
 from .reading import check, read_toml
 from .sweeps import MOST_SEEDS, SweepSpec, read_sweep
 from .workspace import Shelf, Workspace, builtin_workspace, read_card
@@ -17,17 +18,22 @@ from .workspace import Shelf, Workspace, builtin_workspace, read_card
 __all__ = [
     "MOST_SEEDS",
     "NAME",
+    "REGISTERED",
     "STEP_SIZE",
     "AdversarialTraining",
+    "AnyModelCard",
     "AttackCard",
     "BlockSpec",
     "Card",
     "Component",
+    "ExternalCard",
     "FileCard",
     "ModelCard",
     "NetworkSpec",
+    "ReadyCard",
     "Recipe",
     "RecipeCard",
+    "RegisteredCard",
     "Shelf",
     "SuiteCard",
     "SweepSpec",

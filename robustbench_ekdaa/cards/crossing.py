@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from .models import ModelCard, RecipeCard
+from ..errors import UsageError
+from .models import AnyModelCard, ModelCard, RecipeCard
 
 AT = "@"
 OWN = "own"  # the recipe that a model card has itself
@@ -30,8 +31,18 @@ def split_name(name: str) -> tuple[str, str | None]:
     return base, recipe if recipe not in ("", OWN) else None
 
 
-def under_recipe(card: ModelCard, recipe: RecipeCard) -> ModelCard:
-    """Return a model card with all its recipes replaced by those of a recipe card."""
+def under_recipe(card: AnyModelCard, recipe: RecipeCard) -> ModelCard:
+    """Return a model card with all its recipes replaced by those of a recipe card.
+
+    Raises:
+        UsageError: for a model that was trained elsewhere.
+
+    """
+    if not isinstance(card, ModelCard):
+        raise UsageError(
+            f"{card.name}@{recipe.name}: {card.name} was trained elsewhere, so no recipe can be chosen for it. "
+            f"Name it alone, and the others with theirs, such as backprop@{recipe.name}."
+        )
     new = {
         "name": f"{card.name}{AT}{recipe.name}",
         "title": f"{card.label}, {recipe.label}",
@@ -42,12 +53,18 @@ def under_recipe(card: ModelCard, recipe: RecipeCard) -> ModelCard:
     return crossed
 
 
-def without_repeats(cards: Iterable[ModelCard], dataset: str) -> list[ModelCard]:
+def without_repeats(cards: Iterable[AnyModelCard], dataset: str) -> list[AnyModelCard]:
     """Return cards without those whose added recipe is, on this data set, one that its model has already."""
-    kept: list[ModelCard] = []
+    kept: list[AnyModelCard] = []
     for card in cards:
         base, recipe = split_name(card.name)
         same = (other for other in kept if split_name(other.name)[0] == base)
-        if recipe is None or all(other.identity(dataset) != card.identity(dataset) for other in same):
+        if recipe is None or not any(_alike(other, card, dataset) for other in same):
             kept.append(card)
     return kept
+
+
+def _alike(one: AnyModelCard, other: AnyModelCard, dataset: str) -> bool:
+    if not isinstance(one, ModelCard) or not isinstance(other, ModelCard):
+        return False
+    return one.identity(dataset) == other.identity(dataset)

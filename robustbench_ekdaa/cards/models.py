@@ -193,6 +193,17 @@ def shared_recipe(dataset: str, training: dict[str, Any]) -> Any:
     return {**dict(shared), "notes": recipe.get("notes", "")}
 
 
+class AnyModelCard(FileCard):
+    """What all model cards have in common, whether this tool trains the model or not."""
+
+    kind: Literal["model"]
+
+    @property
+    def rule_name(self) -> str:
+        """The learning rule's name for colours and tables."""
+        raise NotImplementedError
+
+
 class Recipes(FileCard):
     """Recipes by data set.
 
@@ -248,7 +259,7 @@ class RecipeCard(Recipes):
     training: dict[str, Recipe] = Field(min_length=1, max_length=1_000)
 
 
-class ModelCard(Recipes):
+class ModelCard(AnyModelCard, Recipes):
     """A learning rule on a network, with its training recipe per data set.
 
     Attributes:
@@ -258,7 +269,6 @@ class ModelCard(Recipes):
 
     """
 
-    kind: Literal["model"]
     rule: Line
     rule_options: Options = Field(default={})
     network: NetworkSpec

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -16,11 +16,12 @@ from ..names import as_spelled, folded, other_spelling
 from .attacks import AttackCard, SuiteCard
 from .base import FileCard
 from .crossing import split_name, under_recipe
-from .models import ModelCard, RecipeCard
+from .external import REGISTERED, ExternalCard
+from .models import AnyModelCard, ModelCard, RecipeCard
 from .reading import check, parse_toml, read_text
 
 KINDS: dict[str, type[FileCard]] = {
-    "model": ModelCard,
+    "model": AnyModelCard,
     "recipe": RecipeCard,
     "attack": AttackCard,
     "suite": SuiteCard,
@@ -46,7 +47,10 @@ def read_card(path: Path) -> FileCard:
     kind = table.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise UsageError(f"{where}: kind: must be one of {', '.join(KINDS)} (got {shown(kind)})")
-    card = check(KINDS[kind], table, where, text)
+    form = KINDS[kind]
+    if form is AnyModelCard:
+        form = ExternalCard if "external" in table else ModelCard
+    card = check(form, table, where, text)
     if card.name != path.stem:
         raise UsageError(f"{where}: name: must be the file's name, {shown(path.stem)} (got {card.name!r})")
     card.stand_in(path.resolve())
@@ -74,6 +78,7 @@ class Shelf(Generic[Shelved]):
         twins: name with underscores -> two files of the workspace that this name could mean; neither can be had.
         unread: why the workspace's folder could not be read; None if it could. If not, every card is refused, as it is
             not known which of them the workspace has itself.
+        registered: cards of this process, which are no files; they come before files of the same name.
 
     """
 
@@ -82,12 +87,15 @@ class Shelf(Generic[Shelved]):
     files: dict[str, Path]
     twins: _Twins
     unread: str | None = None
+    registered: Mapping[str, Shelved] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         """All names, sorted."""
-        return sorted(self.files)
+        return sorted({*self.files, *self.registered})
 
     def __getitem__(self, name: str) -> Shelved:
+        if name in self.registered:
+            return self.registered[name]
         if self.unread is not None:
             raise UsageError(self.unread)
         return self._read(name)
@@ -95,9 +103,11 @@ class Shelf(Generic[Shelved]):
     def _read(self, name: str) -> Shelved:
         if folded(name) in self.twins:
             raise _two_of_one_name(*self.twins[folded(name)])
-        name = as_spelled(self.noun, name, self.files)
+        name = as_spelled(self.noun, name, self.names())
+        if name in self.registered:
+            return self.registered[name]
         if name not in self.files:
-            raise unknown_name(self.noun, name, self.files, f"robustbench-ekdaa list {self.noun}s")
+            raise unknown_name(self.noun, name, self.names(), f"robustbench-ekdaa list {self.noun}s")
         path = self.files[name]
         card = read_card(path)
         if not isinstance(card, self.kind):
@@ -108,7 +118,8 @@ class Shelf(Generic[Shelved]):
         return card
 
     def __contains__(self, name: str) -> bool:
-        return name in self.files or other_spelling(name, self.files) is not None
+        names = self.names()
+        return name in names or other_spelling(name, names) is not None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
@@ -157,7 +168,7 @@ class Workspace:
                 f"{self.folder}: there is no such folder. `robustbench-ekdaa init {self.folder}` makes one."
             )
         files, twins, unread = self._files("model")
-        self.models = Shelf(ModelCard, "model", files["model"], twins, unread)
+        self.models: Shelf[AnyModelCard] = Shelf(AnyModelCard, "model", files["model"], twins, unread, REGISTERED)
         files, twins, unread = self._files("recipe")
         self.recipes = Shelf(RecipeCard, "recipe", files["recipe"], twins, unread)
         files, twins, unread = self._files("attack", "suite")
@@ -178,21 +189,21 @@ class Workspace:
             files[kind][name] = path
         return files, _twins(path for _, path in own), unread
 
-    def model(self, name: str) -> ModelCard:
+    def model(self, name: str) -> AnyModelCard:
         """Return a model card; ``ekdaa@sgd`` is the card ekdaa with the recipes of the recipe card sgd.
 
         Args:
             name: the card's name, alone or with a recipe card's name behind "@".
 
         Raises:
-            UsageError: for an unknown name, or a card that cannot be read.
+            UsageError: for an unknown name, a card that cannot be read, or a recipe for what was trained elsewhere.
 
         """
         base, recipe = split_name(name)
         card = self.models[base]
         return card if recipe is None else under_recipe(card, self.recipes[recipe])
 
-    def expand_models(self, names: Iterable[str]) -> list[ModelCard]:
+    def expand_models(self, names: Iterable[str]) -> list[AnyModelCard]:
         """Return the model cards of these names, each once, in the order given.
 
         Args:

@@ -43,7 +43,7 @@ def train(
                 "seed": record.seed,
                 "train": percent(record.metrics.get("train_accuracy")),
                 column: percent(record.metrics.get(column)),
-                "seconds": record.metrics.get("seconds", ""),
+                "seconds": record.metrics.get("seconds"),
                 "checkpoint": record.key if record.status == "trained" else record.error,
             }
             for record in {record.key: record for record in records}.values()  # a model may be named twice

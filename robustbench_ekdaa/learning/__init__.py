@@ -1,6 +1,20 @@
 """Learning rules, one file each, and the trainer that runs any of them."""
 
+from .external import LoadingJob
+from .models import ModelJob, check_model, load_model, make_model, model_job
 from .rule import LearningRule, Step
 from .training import TrainingJob, load_network, train
 
-__all__ = ["LearningRule", "Step", "TrainingJob", "load_network", "train"]
+__all__ = [
+    "LearningRule",
+    "LoadingJob",
+    "ModelJob",
+    "Step",
+    "TrainingJob",
+    "check_model",
+    "load_model",
+    "load_network",
+    "make_model",
+    "model_job",
+    "train",
+]

@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..files import clear_errors, read_tensors, shown_path, tidy, write_tensors
 
 if TYPE_CHECKING:
-    from .training import TrainingJob
+    from .models import ModelJob
 
 
 class EarlyFacts(BaseModel):
@@ -56,7 +56,7 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any
 
 
 def load_checkpoint(
-    path: Path, job: TrainingJob, *, digest: str | None = None, advice: str = "Remove it and run again."
+    path: Path, job: ModelJob, *, digest: str | None = None, advice: str = "Remove it and run again."
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a checkpoint, and make sure that it is whole, of this job, and the one that the store speaks of.
 
@@ -94,9 +94,9 @@ def _early(facts: dict[str, Any], where: str, advice: str) -> EarlyFacts:
         raise UsageError(f"{where}: is damaged (it has no digest). {advice}") from None
 
 
-def _is_of(facts: EarlyFacts, job: TrainingJob) -> bool:
+def _is_of(facts: EarlyFacts, job: ModelJob) -> bool:
     """Whether early facts speak of a job; the data set's fingerprint is not among them."""
-    return content_hash([facts.seed, facts.identity]) == content_hash([job.seed, job.card.identity(job.dataset)])
+    return content_hash([facts.seed, facts.identity]) == content_hash([job.seed, job.identity])
 
 
 def tidy_checkpoints(run: Path) -> None:

@@ -93,6 +93,16 @@ class TrainingJob:
         )
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """Everything in the card, except its network, that decides the weights."""
+        return self.card.identity(self.dataset)
+
+    @property
+    def network(self) -> str:
+        """Hash of the network without what it learns."""
+        return content_hash(resolved_network(self.card.network))
+
+    @property
     def label(self) -> str:
         """What progress bars call it."""
         return f"{self.card.name} on {self.dataset}, seed {self.seed}"
@@ -446,7 +456,7 @@ def _facts(training: _Training, dataset: Dataset) -> dict[str, Any]:
         "dataset": job.dataset,
         "dataset_title": dataset.title,
         "seed": job.seed,
-        "identity": job.card.identity(job.dataset),
+        "identity": job.identity,
         "epochs": training.epoch,
         "train_loss": log[-1]["loss"],
         "train_accuracy": log[-1]["accuracy"],

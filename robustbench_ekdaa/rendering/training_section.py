@@ -72,6 +72,8 @@ def training_facts(
         cards.setdefault(record.name, []).append(record)
     rules: dict[str, dict[str, str] | None] = {}
     for record in shown.models.values():
+        if record.external:  # no rule of ours
+            continue
         known = exemptions(record)  # a training that failed recorded none
         if known is not None or record.rule not in rules:
             rules[record.rule] = known
@@ -100,7 +102,7 @@ def _row(records: Sequence[ModelRecord]) -> dict[str, str]:
         "card": last.name,
         "rule": last.rule,
         "seeds": f"{len(trained)} ({failed} more failed)" if failed else str(len(trained)),
-        "epochs": " or ".join(sorted({str(facts.get("epochs", NOTHING)) for facts in trained})) or NOTHING,
+        "epochs": " or ".join(sorted({str(facts.get("epochs") or NOTHING) for facts in trained})) or NOTHING,
         "loss": _mean(trained, "train_loss", lambda loss: NOTHING if math.isnan(loss) else f"{loss:.3f}"),
         "train": _mean(trained, "train_accuracy", percent),
         "accuracy": _mean(trained, seen, percent),

@@ -14,23 +14,23 @@ import torch
 from numpy.typing import NDArray
 
 from ..arguments import whole, whole_numbers
-from ..cards import MOST_SEEDS, NAME, ModelCard, Workspace, content_hash, read_epsilons, shown_path
+from ..cards import MOST_SEEDS, NAME, AnyModelCard, Workspace, content_hash, read_epsilons, shown_path
 from ..crafting import AdversarialImages, check_adversarial, check_epsilons, load_adversarial
 from ..data import Dataset, shared_dataset
 from ..errors import UsageError, WorkFailed, shown
 from ..files import Stamp, stamp
-from ..learning import TrainingJob
-from ..learning.checking import check_job
+from ..learning import ModelJob
 from ..progress import Progress, Silent
 from ..text import visible
 from .executor import Executor, executor
 from .jobs import SHOWN_IMAGES, Checkpoints, load_unchanged, predict
 from .outcomes import IMPORTED, AttackRecord, CraftingKey, CraftingRecord, OutcomeKey
 from .packing import Roles
-from .plan import ImageSet, ensemble_key, refuse_twins, training_jobs
+from .plan import ImageSet, ensemble_key, model_jobs, refuse_twins
 from .store import Store, writing
 from .sweep import (
     WorkDone,
+    check_models,
     check_workers,
     choose_device,
     data_record,
@@ -61,7 +61,7 @@ class ImportSpec:
 
     file: Path
     dataset: str
-    models: Sequence[str | ModelCard]
+    models: Sequence[str | AnyModelCard]
     seeds: int = 3
     name: str | None = None
     norm: str | None = None
@@ -89,7 +89,7 @@ class ImportSpec:
         indices = None if self.indices is None else tuple(self.indices)
         return _load(self.file, self.norm, epsilons, indices, stamp(self.file))
 
-    def facts(self, models: Sequence[ModelCard]) -> dict[str, Any]:
+    def facts(self, models: Sequence[AnyModelCard]) -> dict[str, Any]:
         """Return the request as plain data."""
         return {
             "imports": visible(str(self.file)),
@@ -139,11 +139,10 @@ def score_images(
     dataset, (found, key) = shared_dataset(spec.dataset), spec.load()
     check_adversarial(found, dataset.test.images, where=shown_path(spec.file), fingerprint=dataset.fingerprint)
     check_epsilons(found.norm, dataset.image_shape, found.epsilons, shown_path(spec.file))
-    jobs = training_jobs(cards, dataset, spec.seeds)
+    jobs = model_jobs(cards, dataset, spec.seeds)
     refuse_twins(jobs)
     jobs = tuple({job.key: job for job in jobs}.values())  # a model may be named twice
-    for job in jobs:
-        check_job(job, dataset, device)
+    check_models(jobs, dataset, Path(run), device=device, workers=workers)
     with writing(run, progress) as store, executor(workers, progress, device) as runner:
         known = store.attacks().values()
         if any(record.name == spec.attack and not record.imported for record in known):
@@ -160,7 +159,7 @@ class _Import:
     found: AdversarialImages
     key: str
     dataset: Dataset
-    jobs: tuple[TrainingJob, ...]
+    jobs: tuple[ModelJob, ...]
     store: Store
     runner: Executor
     device: str
@@ -295,7 +294,7 @@ class ScoreFile:
 
     """
 
-    job: TrainingJob
+    job: ModelJob
     spec: ImportSpec
     key: str
     indices: torch.Tensor

@@ -13,14 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..cards import content_hash
 from ..computing import ordinary_torch
 from ..crafting import Crafted, Pool, Precision, craft
 from ..crafting.surrogates import differ
 from ..data import Dataset, shared_dataset
 from ..errors import TrainingDiverged, UsageError, WorkFailed
-from ..learning import TrainingJob, load_network, train
-from ..learning.training import resolved_network
+from ..learning import ModelJob, TrainingJob, load_model, make_model
 from ..progress import Progress
 from .executor import PartlyDone
 from .images import ImageFile
@@ -41,16 +39,16 @@ def load_unchanged(source: str, fingerprint: str) -> Dataset:
 
 @dataclass(frozen=True)
 class TrainModel:
-    """Train one model; whatever goes wrong with it alone becomes a failed record."""
+    """Train one model, or take over a ready one; whatever goes wrong with it alone becomes a failed record."""
 
-    job: TrainingJob
+    job: ModelJob
     run: Path
     device: str
 
     @property
     def label(self) -> str:
         """What it is called in messages."""
-        return f"the training of {self.job.label}"
+        return f"the {'training' if isinstance(self.job, TrainingJob) else 'loading'} of {self.job.label}"
 
     def __call__(self, progress: Progress) -> ModelRecord:
         """Return the model's record; its checkpoint is in the run folder."""
@@ -60,7 +58,7 @@ class TrainModel:
             fingerprint=job.fingerprint,
         )
         try:
-            facts = train(
+            facts = make_model(
                 job,
                 load_unchanged(job.loaded_by, job.fingerprint),
                 self.run,
@@ -79,7 +77,7 @@ class TrainModel:
             progress.line(f"failed: {message}")
             return replace(record, status="failed", error=message)
         metrics = {key: value for key, value in facts.items() if key not in ("identity", "layers")}
-        metrics["network"] = content_hash(resolved_network(job.card.network))  # whose control is whose
+        metrics["network"] = job.network  # whose control is whose
         return replace(record, metrics=metrics)
 
 
@@ -114,16 +112,16 @@ class Checkpoints:
     run: Path
     digests: Mapping[str, str]
 
-    def load(self, job: TrainingJob, dataset: Dataset, device: str) -> nn.Module:
+    def load(self, job: ModelJob, dataset: Dataset, device: str) -> nn.Module:
         """Return a trained model; raises UsageError for a file that is not the one it was trained to."""
-        return load_network(job, dataset, self.run, device, digest=self.digests.get(job.key))
+        return load_model(job, dataset, self.run, device, digest=self.digests.get(job.key))
 
 
 @dataclass(frozen=True)
 class PredictClean:
     """Pass the clean images through one model."""
 
-    job: TrainingJob
+    job: ModelJob
     indices: Tensor
     trained: Checkpoints
     device: str

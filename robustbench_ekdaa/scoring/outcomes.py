@@ -153,6 +153,11 @@ class ModelRecord:
     metrics: dict[str, Any] = field(default_factory=dict)
     fingerprint: str | None = None
 
+    @property
+    def external(self) -> bool:
+        """Whether it was trained elsewhere, so that nobody here knows how."""
+        return bool(self.metrics.get("external"))
+
 
 @dataclass(frozen=True)
 class Ensemble:
@@ -329,8 +334,9 @@ class Outcomes:
 
         "white-box" is the target itself, alone or in an ensemble. "same-start" is another card with the same training
         seed. All cards draw their first weights from the seed, so the two started as the same network; such pairs fool
-        each other more easily than an attacker could hope for. An ensemble is as near to the target as the nearest of
-        its members.
+        each other more easily than an attacker could hope for. What seeds of models trained elsewhere stand for, nobody
+        knows: these are related by their rule alone. An ensemble is as near to the target as the nearest of its
+        members.
         """
         if surrogate is None:
             return "no surrogate"
@@ -339,7 +345,8 @@ class Outcomes:
         held, attacked = self.members(surrogate), self.models[target]
         if target in held:
             return "white-box"
-        if any(self.models[key].seed == attacked.seed for key in held):
+        here = [] if attacked.external else [self.models[key] for key in held if not self.models[key].external]
+        if any(model.seed == attacked.seed for model in here):
             return "same-start"
         rules = {folded(self.models[key].rule) for key in held}  # runs of the first release have hyphens in some
         return "same-rule" if folded(attacked.rule) in rules else "cross-rule"

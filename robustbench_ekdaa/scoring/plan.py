@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from ..cards import AttackCard, ModelCard, SweepSpec, Workspace, content_hash, without_repeats
+from ..cards import AnyModelCard, AttackCard, SweepSpec, Workspace, content_hash, without_repeats
 from ..crafting import attack_key, build_attempt, check_epsilons, doubts
 from ..data import Dataset
 from ..errors import UsageError
-from ..learning import TrainingJob
+from ..learning import LoadingJob, ModelJob, TrainingJob, model_job
 from ..randomness import keyed_generator, permutation
 from .outcomes import CraftingKey, OutcomeKey
 from .packing import Roles
@@ -39,10 +39,10 @@ class ImageSet:
 class SurrogateSet:
     """The models that images are crafted on together: none (noise), one, or several of one training seed."""
 
-    members: tuple[TrainingJob, ...] = ()
+    members: tuple[ModelJob, ...] = ()
 
     @staticmethod
-    def ensemble(jobs: Iterable[TrainingJob]) -> SurrogateSet:
+    def ensemble(jobs: Iterable[ModelJob]) -> SurrogateSet:
         """Put models together, in an order that does not depend on how the sweep names them."""
         return SurrogateSet(tuple(sorted(jobs, key=lambda job: job.key)))
 
@@ -80,7 +80,7 @@ class CraftJob:
     surrogates: SurrogateSet
     attack: AttackCard
     attack_key: str
-    wanted: tuple[tuple[float, tuple[TrainingJob, ...]], ...]
+    wanted: tuple[tuple[float, tuple[ModelJob, ...]], ...]
 
     @property
     def label(self) -> str:
@@ -94,13 +94,13 @@ class SweepPlan:
 
     dataset: Dataset
     images: ImageSet
-    surrogates: tuple[TrainingJob, ...]
-    targets: tuple[TrainingJob, ...]
+    surrogates: tuple[ModelJob, ...]
+    targets: tuple[ModelJob, ...]
     attacks: tuple[tuple[str, AttackCard], ...]
     spec: SweepSpec
 
     @property
-    def models(self) -> tuple[TrainingJob, ...]:
+    def models(self) -> tuple[ModelJob, ...]:
         """All models, each once."""
         return tuple({job.key: job for job in (*self.targets, *self.surrogates)}.values())
 
@@ -169,22 +169,29 @@ class SweepPlan:
         return jobs
 
 
-def training_jobs(cards: Sequence[ModelCard], dataset: Dataset, seeds: int) -> tuple[TrainingJob, ...]:
-    """Return one training job per card and seed, card by card."""
-    return tuple(TrainingJob.on(dataset, card, seed) for card in cards for seed in range(seeds))
+def model_jobs(cards: Sequence[AnyModelCard], dataset: Dataset, seeds: int) -> tuple[ModelJob, ...]:
+    """Return one job per card and seed, card by card."""
+    return tuple(model_job(dataset, card, seed) for card in cards for seed in range(seeds))
 
 
-def refuse_twins(jobs: Iterable[TrainingJob]) -> None:
-    """Raise UsageError for two names of one model, or one name of two."""
+def refuse_twins(jobs: Iterable[ModelJob]) -> None:
+    """Raise UsageError for two names of one model, one name of two, or two seeds that stand for the same weights."""
     names: dict[str, str] = {}
+    seeds: dict[tuple[str, str], int] = {}
     keys: dict[tuple[str, int], str] = {}
     for job in jobs:
         name = job.card.name
         other = names.setdefault(job.key, name)
         if other != name:
-            raise UsageError(
-                f"models {other} and {name} are the same model (same rule, network, recipe); name one of them"
-            )
+            alike = "rule, network, recipe" if isinstance(job, TrainingJob) else "code, weights, options"
+            raise UsageError(f"models {other} and {name} are the same model (same {alike}); name one of them")
+        if isinstance(job, LoadingJob):
+            seed = seeds.setdefault((name, content_hash([job.identity, job.fingerprint])), job.seed)
+            if seed != job.seed:
+                raise UsageError(
+                    f"{name}: its seeds {seed} and {job.seed} have the same weights, and count as two trainings. "
+                    "Give each its own, or ask for fewer seeds."
+                )
         if keys.setdefault((name, job.seed), job.key) != job.key:
             raise UsageError(f"two different model cards have the name {name}; rename one of them")
 
@@ -198,7 +205,7 @@ def plan_sweep(spec: SweepSpec, workspace: Workspace, dataset: Dataset) -> Sweep
 
     """
     surrogates, targets = (
-        training_jobs(without_repeats(workspace.expand_models(names), dataset.name), dataset, spec.seeds)
+        model_jobs(without_repeats(workspace.expand_models(names), dataset.name), dataset, spec.seeds)
         for names in (spec.surrogate_names, spec.target_names)
     )
     refuse_twins((*surrogates, *targets))

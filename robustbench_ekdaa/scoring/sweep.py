@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from ..arguments import whole
-from ..cards import SweepSpec, Workspace
+from ..cards import RegisteredCard, SweepSpec, Workspace
 from ..data import Dataset, shared_dataset
 from ..errors import UsageError, WorkFailed, shown
-from ..learning import TrainingJob
-from ..learning.checking import check_job
+from ..learning import ModelJob, TrainingJob, check_model
 from ..learning.checkpoint import load_checkpoint
 from ..learning.training import checkpoint_path
 from ..progress import Progress, Silent
@@ -44,6 +43,14 @@ def choose_device(device: str | torch.device) -> str:
     return str(device)
 
 
+def check_models(jobs: Iterable[ModelJob], dataset: Dataset, run: Path, *, device: str, workers: int | None) -> None:
+    """Raise UsageError for whatever is wrong with a model, before anything is computed and the run folder is made."""
+    for job in jobs:
+        if isinstance(job.card, RegisteredCard) and workers != 1:
+            raise UsageError(f"{job.card.name}: was registered in this process, and no other has it. Take workers=1.")
+        check_model(job, dataset, run, device)
+
+
 def check_workers(workers: int | None) -> int | None:
     """Return the number of workers, None for as many as fit; raises UsageError for what is no number of them."""
     refuse_to_start_work()
@@ -66,11 +73,11 @@ class WorkDone:
 
     def count(self, record: ModelRecord) -> None:
         """Count a model for which training was tried now."""
-        self.trained += record.status == "trained"
+        self.trained += record.status == "trained" and not record.external
 
 
 def train_models(
-    jobs: Sequence[TrainingJob],
+    jobs: Sequence[ModelJob],
     store: Store,
     *,
     device: str,
@@ -79,7 +86,7 @@ def train_models(
 ) -> list[ModelRecord]:
     """Train what the run does not hold yet; a model that fails is recorded and does not stop the others.
 
-    Callers ask `check_job` about every job before they open the store, so that a wrong request is not recorded.
+    Callers ask `check_models` before they open the store, so that a wrong request is not recorded.
     Training that diverged would diverge again, so it is not repeated; any other failure is tried anew.
 
     Returns:
@@ -102,7 +109,7 @@ def train_models(
     return [records[job.key] for job in jobs]
 
 
-def _settled(job: TrainingJob, record: ModelRecord, run: Path) -> bool:
+def _settled(job: ModelJob, record: ModelRecord, run: Path) -> bool:
     """Whether there is nothing to train: it is trained, or would diverge again."""
     if record.status == "failed":
         return bool(record.metrics.get("diverged"))
@@ -125,7 +132,7 @@ def _refuse_another_outcome(before: ModelRecord, now: ModelRecord, store: Store)
             )
 
 
-def _renamed(record: ModelRecord, job: TrainingJob, store: Store) -> ModelRecord:
+def _renamed(record: ModelRecord, job: ModelJob, store: Store) -> ModelRecord:
     """Call a model and its rule what its card calls them today: its key does not depend on these names."""
     named = replace(record, name=job.card.name, title=job.card.label, rule=job.card.rule_name)
     if named != record:
@@ -162,8 +169,7 @@ def run_sweep(
     workers = check_workers(workers)
     plans = [plan_sweep(spec, workspace, shared_dataset(name)) for name in spec.datasets]
     for plan in plans:
-        for job in plan.models:
-            check_job(job, plan.dataset, device)
+        check_models(plan.models, plan.dataset, Path(run), device=device, workers=workers)
     done = WorkDone()
     with writing(run, progress) as store, executor(workers, progress, device) as runner:
         for plan in plans:
@@ -269,7 +275,7 @@ class _Driver:
 
 
 def predict_clean(
-    jobs: Sequence[TrainingJob], images: ImageSet, store: Store, runner: Executor, *, device: str, batch_size: int
+    jobs: Sequence[ModelJob], images: ImageSet, store: Store, runner: Executor, *, device: str, batch_size: int
 ) -> None:
     """Pass the clean images through models once; surrogates too: the transfer rate asks what fooled them."""
     trained = trained_models(store)
@@ -304,7 +310,8 @@ def saved_images(plan: SweepPlan, store: Store) -> dict[tuple[str | None, str], 
 
 def announce(plan: SweepPlan, store: Store, stored: set[OutcomeKey], progress: Progress) -> None:
     """Say what is stored already and what is to be done."""
-    untrained = sum(not checkpoint_path(store.run, job.key).exists() for job in plan.models)
+    trainings = [job for job in plan.models if isinstance(job, TrainingJob)]  # others were trained elsewhere
+    untrained = sum(not checkpoint_path(store.run, job.key).exists() for job in trainings)
     failed = {key for key, record in store.models().items() if record.metrics.get("diverged")}
     jobs = plan.craft_jobs(stored, failed, saved_images(plan, store))
     everything = plan.craft_jobs(set(), failed)

@@ -1,0 +1,59 @@
+"""The models of a run, whether they are trained here or come ready: the same questions, asked of either kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..cards import AnyModelCard, ModelCard, ReadyCard
+from ..data.dataset import Dataset
+from ..errors import UsageError
+from ..progress import Progress
+from .checking import check_job
+from .external import LoadingJob, check_ready, load_ready, take_over
+from .training import TrainingJob, load_network, train
+
+ModelJob = TrainingJob | LoadingJob
+
+
+def model_job(dataset: Dataset, card: AnyModelCard, seed: int, held_out: float = 0.0) -> ModelJob:
+    """Return the job that a card and a seed stand for on a data set.
+
+    Raises:
+        UsageError: for a ready model without that seed, or asked to hold training images out.
+
+    """
+    if isinstance(card, ModelCard):
+        return TrainingJob.on(dataset, card, seed, held_out)
+    assert isinstance(card, ReadyCard)
+    if held_out:
+        raise UsageError(f"{card.name}: nothing of it is trained here, so it cannot hold training images out")
+    card.require(seed)
+    return LoadingJob(card, dataset.name, dataset.fingerprint, seed, dataset.source)
+
+
+def check_model(job: ModelJob, dataset: Dataset, run: Path, device: str = "cpu") -> None:
+    """Raise UsageError for whatever would stop a training at its start, or make a ready model's results worthless."""
+    if isinstance(job, TrainingJob):
+        check_job(job, dataset, device)
+    else:
+        check_ready(job, dataset, run, device)
+
+
+def make_model(
+    job: ModelJob, dataset: Dataset, run: Path, *, device: str = "cpu", progress: Progress | None = None
+) -> dict[str, Any]:
+    """Put a model's checkpoint into a run, or find it there, and return its facts; see `train` and `take_over`."""
+    if isinstance(job, TrainingJob):
+        return train(job, dataset, run, device=device, progress=progress)
+    return take_over(job, dataset, run, device=device)
+
+
+def load_model(
+    job: ModelJob, dataset: Dataset, run: Path, device: str = "cpu", *, digest: str | None = None
+) -> nn.Module:
+    """Return a model of a run in evaluation mode; see `load_network`."""
+    load = load_network if isinstance(job, TrainingJob) else load_ready
+    return load(job, dataset, run, device, digest=digest)  # type: ignore[arg-type]
