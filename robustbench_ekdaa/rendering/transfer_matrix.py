@@ -59,7 +59,8 @@ def plot_transfer_matrix(
     scored = grid.scored if key is None else grid.scored_under(key)
     accuracy = 100 * np.where(scored, grid.right(epsilon, key).mean(-1), np.nan)
     rows, columns = accuracy.shape
-    figure = new_figure(min(2.9 + 0.52 * columns, 12), min(2.3 + 0.42 * rows, 11))
+    # However few the cells: title, caption and labels take their room, and something must be left for the cells.
+    figure = new_figure(min(max(2.9 + 0.52 * columns, 5), 12), min(max(2.3 + 0.42 * rows, 3.6), 11))
     axes = figure.subplots()
     _draw(axes, accuracy)
     _mark(axes, grid, grid.white_box & scored)

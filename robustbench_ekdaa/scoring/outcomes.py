@@ -317,7 +317,7 @@ class Outcomes:
     derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("labels", "images"):
+        for name in ("indices", "labels", "images"):
             object.__setattr__(self, name, read_only(getattr(self, name)))
         object.__setattr__(self, "clean", {key: read_only(predictions) for key, predictions in self.clean.items()})
 

@@ -65,8 +65,10 @@ def test_a_matrix_says_how_well_its_images_tell_a_cell():
 
 @pytest.mark.filterwarnings("error")  # Matplotlib warns of what has no room
 @pytest.mark.parametrize(("cards", "seeds"), [(1, 1), (1, 2), (2, 1)])
-def test_small_matrices_have_room_for_what_they_say(tmp_path, cards, seeds):
-    outcomes = random_outcomes(cards=cards, seeds=seeds, images=20)
+@pytest.mark.parametrize("title", ["EKDAA", "A model of three words and more, whose title is long"])
+def test_small_matrices_have_room_for_what_they_say(tmp_path, cards, seeds, title):
+    titles = dict.fromkeys(("backprop", "ekdaa"), title)
+    outcomes = random_outcomes(cards=cards, seeds=seeds, images=20, titles=titles)
     for draw in (plot_transfer_matrix, plot_attack_matrices):
         save_figure(draw(outcomes), tmp_path / draw.__name__)
 

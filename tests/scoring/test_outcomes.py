@@ -9,7 +9,7 @@ from ..support.made_outcomes import make_outcomes
 def test_what_is_stored_cannot_be_changed_by_who_reads_it():
     outcomes = make_outcomes([("a", 0)], LABELS, {"a0": RIGHT}, {("a0", "a0", "fgsm", 0.1): wrong_on(0)})
     (cell,) = outcomes.cells
-    for array in (outcomes.labels, outcomes.images, outcomes.clean["a0"], cell.predictions):
+    for array in (outcomes.indices, outcomes.labels, outcomes.images, outcomes.clean["a0"], cell.predictions):
         assert not array.flags.writeable
 
 
