@@ -8,7 +8,6 @@ import unicodedata
 from dataclasses import replace
 from html import escape
 
-import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -21,7 +20,7 @@ from robustbench_ekdaa.rendering.report import MARKER
 from robustbench_ekdaa.rendering.tables import display_frame, latex_table
 
 from ..support.full_disk import no_file_larger_than
-from ..support.made_outcomes import make_outcomes, random_outcomes, with_constant, without
+from ..support.made_outcomes import random_outcomes, with_constant, without
 from ..support.pages import Page
 from ..support.trained_run import EVIL
 
@@ -264,27 +263,6 @@ def test_progress_counts_the_figures(tmp_path):
     assert progress.done == progress.total == 2
 
 
-def test_caveats_are_found_in_the_outcomes():
-    fine = random_outcomes(seeds=3, images=400)
-    table = Results([fine]).summary()
-    assert [sentence for sentence in caveats(fine, table) if "Clean accuracies" not in sentence] == []
-    partly = replace(fine, cells=fine.cells[: len(fine.cells) // 2])
-    assert "are missing" in " ".join(caveats(partly, table))
-    assert "no outcomes yet of BIM, NOISE" in " ".join(
-        caveats(replace(fine, cells=tuple(cell for cell in fine.cells if cell.attack == "fgsm")), table)
-    )
-    one_rule = replace(fine, cells=tuple(cell for cell in fine.cells if (cell.surrogate or "").startswith("ekdaa")))
-    one_rule = replace(one_rule, surrogates=("ekdaa0", "ekdaa1", "ekdaa2"))
-    assert "All surrogates were trained with one rule (ekdaa)" in " ".join(caveats(one_rule, table))
-    labels = [*range(10)] * 20
-    clean = {"a0": labels, "b0": [(label + (place % 5 == 0)) % 10 for place, label in enumerate(labels)]}
-    unequal = make_outcomes([("a", 0), ("b", 0)], labels, clean, {("a0", "b0", "fgsm", 0.1): labels})
-    found = " ".join(caveats(unequal, Results([unequal]).summary()))
-    assert "differ by up to 20.0 points" in found
-    assert "Every model card: fewer than 3 training seeds" in found
-    assert "started from the same weights" in found
-
-
 def test_a_card_that_learned_nothing_is_said_to_be_in_no_ranking_and_shows_nothing_that_would_lead(real, tmp_path):
     stuck = with_constant(real)
     summary = Results([stuck]).summary()
@@ -296,45 +274,6 @@ def test_a_card_that_learned_nothing_is_said_to_be_in_no_ranking_and_shows_nothi
     shown = display_frame(summary, {}).set_index("model")
     assert shown.loc["Stuck", "area / clean"] == "–"
     assert shown.loc["MLP", "area / clean"] != "–"
-
-
-def test_an_empty_common_set_and_a_small_one_are_said():
-    labels = [*range(10)] * 40
-    for shared, sentence in ((0, "There are no common images"), (40, "Only 40 images are common")):
-        half = [label if place < 200 + shared else (label + 1) % 10 for place, label in enumerate(labels)]
-        other = [label if place >= 200 else (label + 1) % 10 for place, label in enumerate(labels)]
-        outcomes = make_outcomes(
-            [("a", 0), ("b", 1)], labels, {"a0": half, "b1": other}, {("a0", "b1", "x", 0.1): other}
-        )
-        summary = Results([outcomes]).summary()
-        assert summary["standing"].tolist() == ["ranked"] * 2
-        assert sentence in " ".join(caveats(outcomes, summary))
-
-
-def test_intervals_from_few_images_or_of_no_width_are_said():
-    few = random_outcomes(cards=2, images=6, noise=False)
-    assert "Only 6 test images" in " ".join(caveats(few, Results([few]).summary()))
-    many = random_outcomes(cards=2, images=400, noise=False)
-    cells = [
-        replace(cell, predictions=(many.labels + 1) % 10) if cell.target[0] == "e" else cell for cell in many.cells
-    ]
-    held = replace(many, cells=tuple(cells))
-    assert "at least Wilson's for EKDAA." in " ".join(caveats(held, Results([held]).summary()))
-
-
-def test_a_difference_whose_sign_depends_on_the_surrogates_is_said_card_by_card():
-    """Each card falls on half of what its own kind gives, and to nobody else."""
-    labels = np.arange(200) % 10
-    models = [(name, seed) for name in ("kolen-pollack", "ekdaa") for seed in (0, 1)]
-    keys = [f"{name}{seed}" for name, seed in models]
-    wrong = np.where(np.arange(200) % 2, labels, (labels + 1) % 10)
-    predictions = {(s, t, "fgsm", 0.1): wrong if s[0] == t[0] else labels for s in keys for t in keys}
-    outcomes = make_outcomes(models, labels, dict.fromkeys(keys, labels), predictions)
-    found = " ".join(caveats(outcomes, Results([outcomes]).summary()))
-    assert "KOLEN-POLLACK minus EKDAA: -50.0 from kolen-pollack, +50.0 from ekdaa." in found
-    assert "Their mean says nothing about the learning rules" in found
-    alike = replace(outcomes, cells=tuple(replace(cell, predictions=wrong) for cell in outcomes.cells))
-    assert "depends on the surrogates" not in " ".join(caveats(alike, Results([alike]).summary()))
 
 
 def test_no_page_claims_that_a_rule_is_harder_to_fool(folder):
