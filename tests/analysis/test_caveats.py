@@ -148,8 +148,8 @@ def test_the_craftings_with_most_zero_gradients_are_named_with_their_smallest_ep
     assert "exactly zero" not in warnings(replace(whole, craftings={CraftingKey("backprop0", "fgsm", 0.1): {}}))
 
 
-def test_clean_accuracies_may_be_two_points_apart():
-    assert "Clean accuracies" not in warnings(with_right({"a": range(300), "b": range(292)}))
+def test_clean_accuracies_may_be_less_than_two_points_apart():
+    assert "Clean accuracies" not in warnings(with_right({"a": range(300), "b": range(294)}))
     assert "differ by up to 2.5 points" in warnings(with_right({"a": range(300), "b": range(290)}))
     assert "Clean accuracies" not in warnings(with_right({"a": range(300)}))
 
