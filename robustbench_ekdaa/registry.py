@@ -330,7 +330,7 @@ def explain(problem: Mapping[str, Any]) -> str:
         return "unknown field"
     if problem["type"] == "value_error":
         return message
-    if problem["type"] in ("too_long", "too_short", "string_too_long"):
+    if problem["type"] in ("too_long", "too_short", "string_too_long", "string_too_short"):
         return f"must have {message.partition(' should have ')[2]}"
     return f"must be {WORDS.get(problem['type'], message)} (got {shown(problem['input'])})"
 

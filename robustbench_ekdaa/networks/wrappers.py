@@ -83,7 +83,12 @@ class Averaged(nn.Module):
 
 
 def two_classes(module: nn.Module) -> nn.Module:
-    """Return a module with logits (N, 2) from one whose single logit per image is that of class 1; see `TwoClasses`."""
+    """Return a module with logits (N, 2) from one with a single logit per image.
+
+    Args:
+        module: maps images (N, C, H, W) to the logit of class 1, (N,) or (N, 1); that of class 0 is then 0.
+
+    """
     return TwoClasses(module)
 
 

@@ -1,0 +1,56 @@
+"""The page about models from anywhere: what it writes out runs as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import robustbench_ekdaa as rb
+from robustbench_ekdaa.cards import REGISTERED
+from robustbench_ekdaa.learning.external.checks import CHECKS
+
+from .support.external_models import imported, trained
+
+PAGE = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(python|toml)\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def forgotten():
+    """Forget what was registered."""
+    yield
+    REGISTERED.clear()
+
+
+def test_the_card_and_the_factory_that_the_page_writes_out_are_a_model(tmp_path):
+    for _, text in BLOCKS:
+        if named := re.match(r"# (models/\S+)\n", text):
+            (tmp_path / named[1]).parent.mkdir(exist_ok=True)
+            (tmp_path / named[1]).write_text(text, encoding="utf-8")
+    (tmp_path / "models" / "weights").mkdir()
+    make = imported(tmp_path / "models" / "two_layers.py").make
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        state = trained(make(), seed).state_dict()
+        save_file(state, tmp_path / "models" / "weights" / f"two_layers-{seed}.safetensors")
+    (command,) = re.findall(r"^    robustbench-ekdaa (sweep .*\n.*)$", PAGE, re.MULTILINE)
+    assert "--models two_layers,backprop --attacks fgsm,mi_fgsm" in command
+    facts = {"datasets": ["digits"], "models": ["two_layers"], "attacks": ["fgsm", "mi_fgsm"], "epsilons": [0, 0.2]}
+    results = rb.sweep(rb.SweepSpec(**facts, seeds=2, images=30), tmp_path / "run", workspace=tmp_path)
+    assert set(results.frame()["target_rule"]) == {"backprop"}
+
+
+def test_the_modules_that_the_page_registers_are_swept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (script,) = [text for kind, text in BLOCKS if kind == "python" and "register_model" in text]
+    found = {}
+    exec(compile(script, "docs/models.md", "exec"), found)
+    assert set(found["results"].frame()["target"]) == {"mine"}
+    assert (found["results"].frame()["clean_accuracy"] > 0.8).all()
+
+
+def test_the_table_of_checks_is_that_of_the_checks():
+    (table,) = re.findall(r"\| check \| what it finds \|\n\|---\|---\|\n(.*?)\n\n", PAGE, re.DOTALL)
+    assert [row.split(" | ")[0].strip("| ") for row in table.splitlines()] == list(CHECKS)
