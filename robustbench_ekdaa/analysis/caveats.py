@@ -1,4 +1,4 @@
-"""What a reader must know before believing a run's numbers, found from the outcomes themselves."""
+"""Warnings about a run's numbers, found from its outcomes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .transfer import (
 
 UNEQUAL = 0.02  # clean accuracies further apart than this make raw accuracies under attack hard to compare
 FLAT = 0.03  # a larger share of images without any gradient makes an attack look weak, and its targets robust
-TURNED = 2.0  # points that a difference must lie beyond on both sides to be called one of two signs
+TURNED = 2.0  # percentage points that a difference must exceed both ways before its sign is said to change
 
 
 def caveats(outcomes: Outcomes, summary: pd.DataFrame) -> list[str]:
@@ -144,7 +144,7 @@ def _imported(outcomes: Outcomes) -> list[str]:
 
 
 def _unsuited(outcomes: Outcomes) -> list[str]:
-    """Name the attacks that are weak, or nothing of their own, on images of this size."""
+    """Name the attacks that are weak, or the same as a simpler one, on images of this size."""
     sentences = []
     for record in outcomes.attacks.values():
         listed = (*record.card.get("input", ()), *record.card.get("gradient", ()))
@@ -198,7 +198,7 @@ def _standing(outcomes: Outcomes) -> list[str]:
 
 
 def _signs(outcomes: Outcomes, summary: pd.DataFrame) -> list[str]:
-    """Name the pairs of ranked cards of which one keeps more or less, depending on the surrogates' card."""
+    """Name the pairs of ranked cards whose order depends on which card was attacked on."""
     sentences = []
     for grid in transfer_grids(outcomes):
         rows = summary[summary["norm"].eq(grid.norm) & summary["standing"].eq(RANKED) & summary["epsilon"].notna()]

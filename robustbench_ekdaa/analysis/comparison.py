@@ -1,7 +1,7 @@
-"""How much more transferred attacks leave of one card than of another: paired differences, McNemar, Holm.
+"""How two cards differ in accuracy under transferred attacks: paired differences, McNemar's test, Holm's correction.
 
-A difference that is a mean over surrogates says nothing about learning rules by itself: a target falls most to its own
-kind, so that the sign may depend on the surrogates (`TransferGrid.by_surrogate_card`).
+A difference that is a mean over surrogates says nothing about learning rules by itself: a target is fooled most by
+surrogates of its own rule, so that the sign may depend on the surrogates (`TransferGrid.by_surrogate_card`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Difference:
     """Transfer robust accuracy of one card minus another's at one epsilon, with its 95 % interval.
 
     Attributes:
-        estimate: the difference, in [-1, 1]; above 0 means that these surrogates' attacks leave the first card more.
+        estimate: the difference, in [-1, 1]; above 0: under these surrogates' attacks the first card keeps more.
         low: lower end of the interval.
         high: upper end of the interval.
         n_seeds: training seeds of the card that has fewer; below 5 there is no verdict, below 3 no claim at all.

@@ -132,7 +132,7 @@ def lower_bound(right: NDArray[np.bool_], other: NDArray[np.bool_] | float) -> f
 
 
 def _wilson_margin(rates: Sequence[float], images: int) -> float:
-    """Return how far the first share may lie too high and the second, if there is one, too low, together."""
+    """Return the margin of the first share downwards and of the second, if any, upwards, joined as for a difference."""
     low, high = wilson_interval(np.array(rates) * images, images, 0.9)  # two-sided 90 % is one-sided 95 %
     return float(np.hypot(rates[0] - low[0], high[1] - rates[1] if len(rates) > 1 else 0.0))
 

@@ -149,7 +149,7 @@ def transfer_rate(
 
 
 def mistake_agreement(surrogate_attacked: ArrayLike, target_attacked: ArrayLike, labels: ArrayLike) -> Floats:
-    """Of the images on which surrogate and target are both wrong, the share on which they say the same wrong class.
+    """Of the images on which surrogate and target are both wrong, the share where they predict the same class.
 
     Args:
         surrogate_attacked: what the surrogate predicted for the adversarial images, (..., N).

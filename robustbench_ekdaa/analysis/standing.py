@@ -1,6 +1,6 @@
 """Which model cards may be ranked: those that beat chance and the frozen control of their own network.
 
-A model that always says one class falls for no attack: its accuracy under attack is its clean accuracy, and every
+No attack fools a model that always predicts the same class: its accuracy under attack is its clean accuracy, and every
 measure that is divided by clean accuracy puts it first.
 """
 

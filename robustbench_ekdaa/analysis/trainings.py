@@ -58,8 +58,8 @@ class Trainings:
     def newest(self, dataset: str) -> Trainings:
         """Return the newest training of each card and seed on a data set, as the data are now.
 
-        Those that held images out, to choose a recipe, count only where there are no others. Of models of the first
-        release nobody knows whether their data were replaced since.
+        Those that held images out, to choose a recipe, count only where there are no others. For
+        models of the first release it is not recorded whether their data were replaced since.
         """
         on_any = [record for record in self.models.values() if record.dataset == dataset]
         some = [record for record in on_any if record.fingerprint in (None, on_any[-1].fingerprint)]

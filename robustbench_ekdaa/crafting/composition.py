@@ -23,7 +23,7 @@ from .threat import THREATS, Threat
 
 @dataclass(frozen=True)
 class Composition:
-    """An attack, ready to meet its surrogates.
+    """An attack built from its card; its surrogates are given later.
 
     Attributes:
         threat: the threat model.

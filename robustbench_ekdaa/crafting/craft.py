@@ -1,4 +1,4 @@
-"""The door to this room: from a card, surrogates and images to adversarial images."""
+"""From a card, surrogates and images to adversarial images: the functions that other packages call."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def effective(*, needs: str | None = None, keeps: str | None = None, steps: int 
 
 
 def effect_of(factory: object) -> Effect:
-    """Return what a component says of itself; of one that says nothing, nothing is asked."""
+    """Return what a component declares; one that declares nothing is never refused."""
     declared = getattr(factory, "effect", None)
     return declared if isinstance(declared, Effect) else Effect()
 

@@ -1,4 +1,4 @@
-"""What attack cards made for large photographs do not do on small images."""
+"""Warnings for attack cards made for large photographs that are used on small images."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def attack_key(card: AttackCard, seed: int, precision: Precision = "float32") ->
     """Return the hash of all that decides an attack's images besides surrogate, image and epsilon."""
     version = CRAFTING_VERSION if card.adapter is None else ADAPTER_VERSION
     facts = {"version": version, "card": card.identity(), "seed": seed}
-    # What follows is left out where it says nothing, so that it leaves older keys alone; noise asks no network.
+    # Facts with their default values are left out, so that older keys stay as they are; noise uses no network.
     if precision != "float32" and card.uses_surrogate:
         facts["precision"] = precision
     revisions = {entry.component: REVISIONS[entry.component] for entry in card.input if entry.component in REVISIONS}

@@ -180,7 +180,7 @@ def lacks_derivative(surrogate: Surrogate) -> bool:
 
 
 def all_logits(surrogates: Sequence[Surrogate], images: Tensor) -> Tensor:
-    """What each of the S surrogates says of images, (S, N, K); raises UsageError unless they know as many classes."""
+    """Each of the S surrogates' logits, (S, N, K); raises UsageError if they differ in the number of classes."""
     answers = [surrogate(images) for surrogate in surrogates]
     for surrogate, answer in zip(surrogates, answers, strict=True):
         if answer.shape != answers[0].shape:
@@ -192,5 +192,5 @@ def all_logits(surrogates: Sequence[Surrogate], images: Tensor) -> Tensor:
 
 
 def mean_logits(surrogates: Sequence[Surrogate], images: Tensor) -> Tensor:
-    """What the surrogates together say of images, (N, K)."""
+    """The mean of all surrogates' logits, (N, K)."""
     return all_logits(surrogates, images).mean(0)

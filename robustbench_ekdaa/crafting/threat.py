@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import UsageError
 
-# The smallest number float32 divides by at full precision: a zero gradient stays zero, a tiny one keeps its pull.
+# The smallest number float32 divides by at full precision: a zero gradient stays zero, a tiny one keeps its direction.
 FLOOR = torch.finfo(torch.float32).tiny
 
 Projection = Callable[[Tensor], Tensor]
@@ -142,7 +142,7 @@ THREATS = {
 
 
 def check_epsilons(norm: str, image_shape: Sequence[int], epsilons: Sequence[float], what: str) -> None:
-    """Raise UsageError for an epsilon beyond any change there can be: most often a number whose point got lost.
+    """Raise UsageError for an epsilon beyond any change there can be: most often its decimal point was forgotten.
 
     Args:
         norm: how epsilons are measured.

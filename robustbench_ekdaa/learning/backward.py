@@ -114,7 +114,7 @@ class BlockPass:
         return delta @ weight
 
     def correlate(self) -> None:
-        """Set the layer's gradients from delta, unless `transmit` did; delta is let go of."""
+        """Set the layer's gradients from delta, unless `transmit` did, and release delta."""
         assert self.delta is not None
         if not self._correlated:
             correlate(self.block, self.trace, self.delta)

@@ -124,7 +124,7 @@ def least_memory(job: TrainingJob, dataset: Dataset, batch: int) -> tuple[float,
 
 
 def device_memory(device: str) -> int | None:
-    """Return the bytes of memory that a device has; None where nobody says."""
+    """Return the bytes of memory that a device has; None where it cannot be found out."""
     if torch.device(device).type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return total_memory()

@@ -34,7 +34,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Step:
-    """What a rule says about one batch: the mean cross-entropy (a scalar) and the logits (N, K), both detached."""
+    """What a rule returns for one batch: the mean cross-entropy (a scalar) and the logits (N, K), both detached."""
 
     loss: Tensor
     logits: Tensor

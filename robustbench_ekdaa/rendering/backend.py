@@ -1,4 +1,4 @@
-"""Matplotlib as reports need it: no display, and nothing of what its user has set."""
+"""Matplotlib as reports need it: without a display, and with its own default settings."""
 
 from __future__ import annotations
 

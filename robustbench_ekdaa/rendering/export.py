@@ -12,7 +12,8 @@ import pandas as pd
 from ..errors import unknown_name
 from ..files import output_file
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # what spreadsheets compute instead of showing
+# A text that begins with one of these is computed by spreadsheets, not shown.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:

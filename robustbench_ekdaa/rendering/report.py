@@ -34,7 +34,7 @@ from .tables import definitions, display_frame, latex_table, markdown_table, per
 from .training_section import shown_trainings, training_facts, training_looks, training_pictures
 from .transfer_matrix import plot_attack_matrices, plot_transfer_matrix
 
-MARKER = ".robustbench-ekdaa-report"  # lists the files of a report: what it does not list is not ours to replace
+MARKER = ".robustbench-ekdaa-report"  # lists the files of a report; a file that it does not list is never replaced
 
 
 def write_report(

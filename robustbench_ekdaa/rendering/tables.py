@@ -45,8 +45,8 @@ def display_frame(summary: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFr
         titles: how data sets are called, by name.
 
     Returns:
-        strings of one line each, that no terminal obeys, under the headings of a table; columns that say the same in
-        every row are left out.
+        strings of one line each, without control characters, under the headings of a table; columns with one value in
+        all rows are left out.
     """
     epsilons = sorted({float(epsilon) for epsilon in summary["epsilon"].dropna()})
     one = f" at ε = {epsilons[0]:g}" if len(epsilons) == 1 else " at ε"

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-MOST_ANNOTATED = 14  # rows or columns up to which every cell says its number
-MOST_SEED_LABELS = 40  # rows or columns up to which every one says its seed
+MOST_ANNOTATED = 14  # rows or columns up to which every cell shows its number
+MOST_SEED_LABELS = 40  # rows or columns up to which each shows its seed
 
 LETTERS = 6  # characters of a label that are as wide as one cell
 

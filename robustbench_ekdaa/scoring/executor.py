@@ -1,7 +1,7 @@
 """Where jobs run: in this process, or side by side in worker processes of this machine.
 
-On a CPU every job computes on one thread, and the cores are used by running jobs side by side. So a result does not
-depend, not in a bit, on how many cores or workers there were, and small networks do not wait for each other's threads.
+On a CPU every job computes on one thread, and the cores are used by running jobs side by side. So no bit
+of a result depends on the number of cores or workers, and small networks do not wait for each other's threads.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def load_unchanged(source: str, fingerprint: str) -> Dataset:
 
 @dataclass(frozen=True)
 class TrainModel:
-    """Train one model, or take over a ready one; whatever goes wrong with it alone becomes a failed record."""
+    """Train one model, or take over a ready one; an error that concerns it alone becomes a failed record."""
 
     job: ModelJob
     run: Path
@@ -77,7 +77,7 @@ class TrainModel:
             progress.line(f"failed: {message}")
             return replace(record, status="failed", error=message)
         metrics = {key: value for key, value in facts.items() if key not in ("identity", "layers")}
-        metrics["network"] = job.network  # whose control is whose
+        metrics["network"] = job.network  # tells which frozen card is its control
         return replace(record, metrics=metrics)
 
 

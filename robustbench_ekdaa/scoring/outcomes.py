@@ -15,13 +15,13 @@ Element = TypeVar("Element", bound=np.generic)
 
 
 def read_only(array: NDArray[Element]) -> NDArray[Element]:
-    """Return a view that nobody can write through: one slip would be in every table and figure after it."""
+    """Return a view that cannot be written to: an accidental write would change all tables and figures after it."""
     view = array.view()
     view.flags.writeable = False
     return view
 
 
-IMPORTED = "imported"  # the surrogate's key where nobody knows on which model images from elsewhere were crafted
+IMPORTED = "imported"  # the surrogate's key of images from elsewhere whose surrogate is not known
 Relation = Literal["white-box", "same-start", "same-rule", "cross-rule", "no surrogate", "unknown"]
 
 
@@ -269,7 +269,7 @@ class Curve(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcomes:
-    """All that a run holds about one data set on one set of test images. What is computed from cannot be written to.
+    """All that a run holds about one data set on one set of test images. Its arrays cannot be written to.
 
     Attributes:
         dataset: the data set's name.

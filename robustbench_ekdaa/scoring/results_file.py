@@ -257,7 +257,7 @@ def _writable(path: Path, check: Callable[[SealedTables], object]) -> sqlite3.Co
             _upgrade(database, check)
             with suppress(sqlite3.OperationalError):  # to be half as large is not worth a failure
                 database.execute("VACUUM")
-        with suppress(sqlite3.OperationalError):  # somebody reads and would not let go: then without WAL
+        with suppress(sqlite3.OperationalError):  # another process reads it just now: go on without WAL
             database.execute("PRAGMA journal_mode = WAL")
     return database
 

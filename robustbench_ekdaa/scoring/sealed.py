@@ -1,7 +1,7 @@
 """Tables whose rows are sealed: each carries a digest of all it holds, and a ledger knows how many there are.
 
-A disk or a hand that changes a byte, or loses a row, is noticed when the row is next read; nothing is read for the sake
-of checking alone, so that it costs the same at any size. The digests are no signatures: whoever means to forge can.
+A changed byte or a lost row, through a faulty disk or by hand, is noticed when the row is next read. Nothing is read
+only to be checked, so that the cost does not grow with the store. The digests do not protect against forgery.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Table:
     """The layout of one table.
 
     Attributes:
-        columns: each column's name and SQL type, in order; it always has a value unless "NULL" stands behind.
+        columns: each column's name and SQL type, in order; only a column with "NULL" at the end may lack a value.
         key: how many of the first columns tell rows apart; 0 for a table that only grows.
         part: how many of these tell parts of the table apart that are read by themselves.
 

@@ -116,12 +116,13 @@ def _settled(job: ModelJob, record: ModelRecord, run: Path) -> bool:
     path = checkpoint_path(run, record.key)
     if not path.exists():
         return False
-    load_checkpoint(path, job, digest=record.metrics.get("digest"))  # only to be sure of it, before hours are spent
+    # A damaged checkpoint is found now, not after hours of other work.
+    load_checkpoint(path, job, digest=record.metrics.get("digest"))
     return True
 
 
 def _refuse_another_outcome(before: ModelRecord, now: ModelRecord, store: Store) -> None:
-    """Raise WorkFailed for a training done again that went otherwise: what is stored is of other weights."""
+    """Raise WorkFailed if a repeated training gave other weights: the stored outcomes belong to the first ones."""
     for fact in ("train_loss", "train_accuracy", "test_accuracy"):
         then, today = before.metrics.get(fact), now.metrics.get(fact)
         if before.status == now.status == "trained" and then != today and store.has_outcomes(now.key):
@@ -277,7 +278,7 @@ class _Driver:
 def predict_clean(
     jobs: Sequence[ModelJob], images: ImageSet, store: Store, runner: Executor, *, device: str, batch_size: int
 ) -> None:
-    """Pass the clean images through models once; surrogates too: the transfer rate asks what fooled them."""
+    """Pass the clean images through models once; also through surrogates, as the transfer rate needs it."""
     trained = trained_models(store)
     work = [PredictClean(job, images.indices, trained, device, batch_size) for job in jobs]
     for position, predictions in runner.run(work):

@@ -1,7 +1,7 @@
-"""A worker process: reads jobs from the driver, does one after the other, and sends back what comes of them.
+"""A worker process: it reads jobs from the driver, runs one after another, and sends their results back.
 
-Both ways go pickled messages with their length before them, through what were standard input and output. What
-somebody's code prints goes to standard error.
+Messages in both directions are pickled, each with its length before it, and use the process's first standard input and
+output. What the user's code prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _take_over_the_standard_streams() -> tuple[IO[bytes], Driver]:
 
 
 def _listen(incoming: IO[bytes], messages: SimpleQueue[bytes]) -> None:
-    """Take messages in while jobs run: a killed driver cannot stop its workers, so each of them notices it here."""
+    """Read messages while jobs run: a killed driver cannot stop its workers, so each of them has to notice it."""
     try:
         while True:
             messages.put(receive(incoming))
@@ -99,7 +99,7 @@ def _listen(incoming: IO[bytes], messages: SimpleQueue[bytes]) -> None:
 
 
 def _prepare(registered: Registrations) -> None:
-    """Make known what the driver's modules have registered there."""
+    """Register in this process what modules have registered in the driver."""
     global preparing
     preparing = True
     try:
@@ -131,7 +131,7 @@ def _sendable(error: BaseException) -> tuple[BaseException, str]:
 
 
 class Driver:
-    """In a worker: the driver, and so a `Progress` that is shown there."""
+    """The driver as a worker sees it: a `Progress` that the driver shows."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self.pipe, self.lock, self.numbers = pipe, threading.Lock(), count()

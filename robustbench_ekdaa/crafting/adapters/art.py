@@ -98,7 +98,7 @@ def _attack_class(name: str) -> Any:
     }
     if name not in known:
         raise unknown_name("ART attack", name, known)
-    # Seen through the module that a class is from, NumPy gets names it lost and loses what an adapter must not let in.
+    # Only this module sees another NumPy: with names that newer versions removed, and without unwanted side effects.
     module: Any = sys.modules[known[name].__module__]
     if name == "GeoDA":
         # It calls np.mat, which NumPy 2 no longer has, and saves its basis as a file in the current folder, where

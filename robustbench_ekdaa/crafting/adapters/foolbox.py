@@ -61,7 +61,7 @@ def foolbox_attack(
 
 
 def _import_foolbox() -> None:
-    """Import Foolbox, which takes from SciPy what SciPy warns of: for some callers, warnings are errors."""
+    """Import Foolbox, which uses names that SciPy warns of; for some callers, warnings are errors."""
     if "foolbox" not in sys.modules:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
