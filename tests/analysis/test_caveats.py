@@ -9,7 +9,7 @@ from robustbench_ekdaa.analysis.caveats import caveats
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.scoring.outcomes import AttackRecord, CraftingKey
 
-from ..support.made_outcomes import make_outcomes, random_outcomes, with_ensembles, without
+from ..support.made_outcomes import make_outcomes, random_outcomes, with_constant, with_ensembles, without
 
 
 def warnings(outcomes):
@@ -212,6 +212,42 @@ def test_the_three_widest_gaps_are_written_out_and_the_others_counted():
     assert "; and 3 more pairs. Their mean" in found
     three = warnings(kept_by({n: {o: 200 - apart[n] * (n == o) for o in "bcd"} for n in "bcd"}))
     assert "more pairs" not in three
+
+
+def test_four_opposed_pairs_are_three_and_one_more():
+    ups, downs = {"a": 100, "b": 0, "c": 50, "d": 50}, {"a": 0, "b": 100, "c": 50, "d": 50}
+    found = warnings(kept_by({"a": ups, "b": downs, "c": ups, "d": downs}))
+    assert "; and 1 more pairs. Their mean" in found
+
+
+def test_a_card_that_is_not_ranked_is_in_no_pair():
+    kept = kept_by({"a": {"a": 0, "b": 150}, "b": {"a": 0, "b": 150}})
+    stuck = with_constant(kept)  # keeps its 20 images of 200 whoever attacks: between what the others keep
+    assert "Not ranked, and in no common set: Stuck" in warnings(stuck)
+    assert "Which of two cards" not in warnings(stuck)
+
+
+def test_cells_of_models_that_are_no_targets_fill_no_gap():
+    whole = random_outcomes(cards=2, seeds=1, attacks=("fgsm",), epsilons=2)
+    one = replace(whole, targets=("backprop0",))
+    assert "missing" not in warnings(one)
+    gone = next(cell for cell in whole.cells if cell.target == "backprop0")
+    assert "1 of 6 cells are missing" in warnings(
+        replace(one, cells=tuple(cell for cell in one.cells if cell is not gone))
+    )
+
+
+def test_where_no_card_is_compared_nothing_is_said_of_common_images():
+    stuck = with_right({"a": range(40), "b": range(40)})
+    assert "common" not in warnings(stuck).replace("in no common set", "")
+
+
+def test_an_attack_on_ensembles_that_hold_every_target_is_named_by_its_title():
+    whole = with_ensembles(random_outcomes(cards=2, seeds=1, attacks=("fgsm",)))
+    assert "because every ensemble holds the target: ENS." in warnings(whole)
+    untitled = replace(whole.attacks["ens"], title="")
+    named = replace(whole, attacks={**whole.attacks, "ens": untitled})
+    assert "because every ensemble holds the target: ens." in warnings(named)
 
 
 def test_an_attack_that_does_not_suit_the_images_is_named_by_its_title():
