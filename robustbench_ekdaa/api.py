@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from . import crafting
 from .analysis.results import Results
-from .arguments import Place, a_path
+from .arguments import Place, a_path, whole
 from .benchmark import Benchmark, as_workspace
 from .cards import AnyModelCard, AttackCard, SweepSpec, Workspace
 from .computing import ordinary_torch
@@ -116,6 +116,7 @@ def craft(
     pool: tuple[Tensor, Tensor] | None = None,
     targets: Tensor | None = None,
     precision: Precision = "float32",
+    batch_size: int | None = None,
     workspace: Workspace | Place | None = None,
 ) -> Tensor:
     """Craft adversarial images on any PyTorch models.
@@ -141,6 +142,8 @@ def craft(
             the batch itself). Pass the same pool to all calls when you call `craft` several times.
         targets: int64 (N,): the classes a targeted attack aims at (default: those the card's rule chooses).
         precision: "float32", or "bfloat16" for the models' layers.
+        batch_size: how many images are attacked at a time, so that they fit in memory (default: all); the random draws
+            do not depend on it.
         workspace: where attacks that are given by name are looked up (default: the current folder).
 
     Returns:
@@ -157,20 +160,44 @@ def craft(
     wanted = crafting.checked_epsilons(epsilons)
     if not wanted:
         raise UsageError("epsilons must be a list of one or more, such as [0.1] (got none)")
+    if batch_size is not None:
+        batch_size = whole("batch_size", batch_size, least=1)
     batches = crafting.craft(card, models, images, labels, wanted, **options)
     crafting.check_epsilons(card.norm, images.shape[1:], wanted, card.name)
     for doubt in crafting.doubts((*card.input, *card.gradient), images.shape):
         warnings.warn(f"{card.name}: {doubt}", stacklevel=2)
-    made = list(batches)
-    flat = sum(int(one.zero_gradient.sum()) for one in made)
+    if batch_size is None:
+        parts = [list(batches)]
+    else:
+        parts = list(_parts(card, models, images, labels, wanted, batch_size, options))
+    flat = sum(int(one.zero_gradient.sum()) for part in parts for one in part)
     if flat:
         warnings.warn(
-            f"{card.name}: {flat} of {len(made) * len(images)} images could not be attacked, as every gradient was "
+            f"{card.name}: {flat} of {len(wanted) * len(images)} images could not be attacked, as every gradient was "
             "exactly zero. They say nothing about robustness: look for an operation without a slope, such as sign.",
             stacklevel=2,
         )
     with ordinary_torch(gradients=False):
-        return torch.stack([one.images for one in made])
+        return torch.cat([torch.stack([one.images for one in part]) for part in parts], dim=1)
+
+
+def _parts(
+    card: AttackCard,
+    models: list[Any],
+    images: Tensor,
+    labels: Tensor,
+    epsilons: Sequence[float],
+    batch_size: int,
+    options: dict[str, Any],
+) -> Iterator[list[crafting.Crafted]]:
+    """Craft some images at a time, with the draws and the pool of all of them together."""
+    places = range(len(images)) if options["indices"] is None else list(options["indices"])
+    pool = crafting.Pool.of(options["pool"] or (images, labels)) if len(images) else None
+    targets = options["targets"]
+    for start in range(0, max(len(images), 1), batch_size):
+        part = slice(start, start + batch_size)
+        mine = {"indices": places[part], "pool": pool, "targets": None if targets is None else targets[part]}
+        yield list(crafting.craft(card, models, images[part], labels[part], epsilons, **{**options, **mine}))
 
 
 def sweep(

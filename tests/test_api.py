@@ -84,8 +84,32 @@ def test_images_crafted_in_parts_are_those_crafted_at_once():
         for part in ([0, 1], [2, 3, 4, 5])
     ]
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=0, atol=1e-6)
+    for size in (1, 4, 6, 100):
+        found = rb.craft("pgd", model, split.images, split.labels, [0, 0.1], batch_size=size)
+        torch.testing.assert_close(found[1:], whole, rtol=0, atol=1e-6)
+        assert torch.equal(found[0], split.images)
     mixed = rb.craft("fgsm", model, split.images, split.labels, [0.1], precision="bfloat16")
     assert mixed.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["admix", "mi_fgsm_targeted"])
+def test_batches_share_pool_and_targets(name):
+    split = rb.load_dataset("digits", limit=9)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    options = {"indices": list(range(20, 29))}
+    if name == "mi_fgsm_targeted":
+        options["targets"] = (split.labels + 3) % 10
+    whole, parts = (
+        rb.craft(name, model, split.images, split.labels, [0.1], batch_size=size, **options) for size in (None, 2)
+    )
+    assert float(((whole - parts).abs() < 1e-5).float().mean()) > 0.99
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, True, "2"])
+def test_a_batch_size_is_a_whole_number_from_one_up(size):
+    split = rb.load_dataset("digits", limit=2)
+    with pytest.raises(UsageError, match="batch_size"):
+        rb.craft("noise", [], split.images, split.labels, [0.1], batch_size=size)
 
 
 @pytest.mark.parametrize("epsilons", [[], 0.1])

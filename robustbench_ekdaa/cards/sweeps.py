@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict, field_validator, model_validator
 
@@ -77,6 +77,10 @@ class SweepSpec(Card):
         if not self.surrogate_names or not self.target_names:
             raise ValueError("name at least one model: models is empty")
         return self
+
+    def as_stored(self) -> dict[str, Any]:
+        """Return it as plain data; a field that earlier releases did not know is left out where it says nothing."""
+        return self.model_dump(mode="json", exclude=None if self.recipes else {"recipes"})
 
     @property
     def crossed_models(self) -> tuple[str, ...]:

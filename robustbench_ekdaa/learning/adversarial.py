@@ -14,7 +14,7 @@ from ..randomness import keyed_generator, whole_numbers
 
 
 @dataclass(frozen=True)
-class Crafting:
+class AttackedBatches:
     """Replaces part of a batch by adversarial images (Madry et al., ICLR 2018, arXiv:1706.06083).
 
     Attributes:
@@ -73,10 +73,10 @@ def attack_of(card: ModelCard, dataset: str) -> AttackCard | None:
     return attack
 
 
-def crafting_of(card: ModelCard, dataset: str, seed: int) -> Crafting | None:
+def attacked_batches(card: ModelCard, dataset: str, seed: int) -> AttackedBatches | None:
     """Return how a card's batches are changed on a data set; None for not at all."""
     attack, recipe = attack_of(card, dataset), card.recipe(dataset).adversarial
-    return None if attack is None or recipe is None else Crafting(recipe, attack, seed)
+    return None if attack is None or recipe is None else AttackedBatches(recipe, attack, seed)
 
 
 def adversarial_key(card: ModelCard, dataset: str) -> dict[str, str]:

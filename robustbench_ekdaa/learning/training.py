@@ -25,7 +25,7 @@ from ..networks.memory_format import MEMORY_FORMAT
 from ..progress import Progress, Silent, Task
 from ..randomness import keyed_generator, permutation, seeded_globals, whole_numbers
 from ..registry import FACTORIES, RULES, build, is_file_reference, referenced_digest
-from .adversarial import adversarial_key, crafting_of
+from .adversarial import adversarial_key, attacked_batches
 from .alignment import measure_alignment
 from .checkpoint import load_checkpoint, save_checkpoint, under_prefix, with_prefix
 from .contract import declared_exemptions
@@ -201,7 +201,7 @@ class _Training:
         self.schedule: Schedule | None = make_schedule(self.recipe, self.optimiser, where)
         split, self.held = split_held_out(job, dataset.train)
         self.split = Split(split.images.to(self.device), split.labels.to(self.device))
-        self.crafting = crafting_of(job.card, job.dataset, job.seed)
+        self.attacked = attacked_batches(job.card, job.dataset, job.seed)
         # The log's angles are measured on images that do not depend on the seed, so that models can be compared.
         chosen = permutation(len(self.split), keyed_generator(0, "probe"))[:PROBE_IMAGES]
         self.probe = self._batch(chosen)
@@ -229,14 +229,14 @@ class _Training:
         order = permutation(len(self.split), keyed_generator(self.job.seed, "order", self.epoch))
         for chosen in torch.split(order, self.recipe.batch_size):
             images, labels = self._batch(chosen)
-            if self.crafting is not None:
+            if self.attacked is not None:
                 images = self._crafted(images, labels, chosen)
             yield images, labels
 
     def _crafted(self, images: Tensor, labels: Tensor, chosen: Tensor) -> Tensor:
-        assert self.crafting is not None
+        assert self.attacked is not None
         try:
-            return self.crafting.replaced(self.network, images, labels, chosen.tolist(), self.epoch)
+            return self.attacked.replaced(self.network, images, labels, chosen.tolist(), self.epoch)
         except WorkFailed:  # an answer or a gradient was NaN
             raise TrainingDiverged(self.job.card.name, self.job.seed, self.epoch + 1) from None
 

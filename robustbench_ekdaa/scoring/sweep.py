@@ -209,7 +209,7 @@ class _Driver:
                 AttackRecord(key, card.name, card.label, card.norm, card.model_dump(mode="json"))
                 for key, card in self.plan.attacks
             ],
-            self.plan.spec.model_dump(mode="json"),
+            self.plan.spec.as_stored(),
             self.plan.roles(),
             command,
         )

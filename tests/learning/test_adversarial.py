@@ -8,7 +8,7 @@ import torch
 import robustbench_ekdaa as rb
 from robustbench_ekdaa.cards import NetworkSpec, Workspace
 from robustbench_ekdaa.errors import UsageError
-from robustbench_ekdaa.learning.adversarial import crafting_of
+from robustbench_ekdaa.learning.adversarial import attacked_batches
 from robustbench_ekdaa.networks import build_network
 from robustbench_ekdaa.randomness import keyed_generator
 
@@ -66,7 +66,7 @@ def test_any_rule_is_trained_adversarially_and_to_the_bit_again(tmp_path, rule):
 
 def test_a_share_of_each_batch_is_crafted_on_the_network_and_the_rest_is_as_it_was(tmp_path, digits):
     card = write(tmp_path, "mine", attack="pgd", share=0.25).models["mine"]
-    crafting = crafting_of(card, "digits", 0)
+    crafting = attacked_batches(card, "digits", 0)
     network = build_network(NetworkSpec(preset="small_cnn"), (1, 8, 8), 10, keyed_generator(0, "weights")).train()
     images, labels = digits.train.images[:40], digits.train.labels[:40]
     before = images.clone()
