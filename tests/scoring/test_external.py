@@ -49,7 +49,7 @@ def test_a_model_from_elsewhere_is_surrogate_and_target_like_any_other(results, 
     assert set(frame["surrogate"].dropna()) == set(frame["target"]) == {"quick_bp", "theirs", "kin"}
     model = rb.load_model("theirs", "digits", 1, folder / "run", workspace=folder)
     (outcomes,) = results.outcomes
-    test = rb.load_dataset("digits").images[outcomes.indices]
+    test = rb.load_dataset("digits").images[outcomes.indices.tolist()]
     (key,) = [key for key, record in outcomes.models.items() if (record.name, record.seed) == ("theirs", 1)]
     assert model(test).argmax(1).tolist() == outcomes.clean[key].tolist()
     white_box = frame[(frame.surrogate == "theirs") & (frame.relation == "white-box") & (frame.epsilon == 0.2)]

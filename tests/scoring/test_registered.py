@@ -24,6 +24,7 @@ class Net(nn.Module):
         super().__init__()
         self.first, self.norm, self.out = nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.Linear(96, 10)
         self.drop, self.act, self.scale = nn.Dropout(0.3), torch.tanh, scale
+        self.hidden = [nn.Linear(2, 2)]  # in a plain list
         self.register_buffer("shift", torch.zeros(1), persistent=False)
 
     def forward(self, images):
@@ -69,7 +70,7 @@ def test_registered_modules_are_swept_in_this_process_and_stay_as_they_were(nets
     assert set(frame.loc[frame.target == "mine", "target_rule"]) == {"my rule"}
     assert set(frame["relation"]) == {"white-box", "same-rule", "cross-rule"}
     (outcomes,) = results.outcomes
-    images = shared_dataset("digits").test.images[outcomes.indices]
+    images = shared_dataset("digits").test.images[outcomes.indices.tolist()]
     for seed, net in nets.items():
         loaded = rb.load_model("mine", "digits", seed, tmp_path / "run", workspace=tmp_path)
         assert loaded is not net
@@ -97,6 +98,14 @@ CHANGES = {
     "a buffer that is not saved": lambda net: net.shift.add_(1e-6),
     "a number": lambda net: setattr(net, "scale", 2.0),
     "a function": lambda net: setattr(net, "act", torch.sigmoid),
+    "a function without a name": lambda net: setattr(
+        net,
+        "act",
+        lambda inner: 2 * torch.tanh(inner),
+    ),
+    "another function without a name": lambda net: setattr(net, "act", lambda inner: 3 * torch.tanh(inner)),
+    "a hook": lambda net: net.out.register_forward_hook(lambda part, inputs, logits: 2 * logits),
+    "a weight in a plain list": lambda net: net.hidden[0].weight.data.add_(1e-6),
     "a part": lambda net: setattr(net, "drop", nn.Identity()),
     "another class": lambda net: setattr(net, "__class__", type("Net", (Net,), {})),
 }
@@ -110,6 +119,16 @@ def test_a_module_that_was_changed_in_place_is_another_model(change, nets):
     assert key_of() == before
     CHANGES[change](net)
     assert key_of() != before
+
+
+def test_two_functions_without_a_name_are_told_apart(nets):
+    keys = set()
+    for change in ("a function without a name", "another function without a name"):
+        net = copy.deepcopy(nets[0])
+        CHANGES[change](net)
+        rb.register_model("mine", net, rule="mine")
+        keys.add(key_of())
+    assert len(keys) == 2
 
 
 def test_what_does_not_decide_the_answers_is_not_part_of_the_identity(nets):

@@ -10,16 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...crafting.borrowing import parts_of
+
 KEPT = frozenset({*vars(nn.Module()), "training"})  # attributes of every module, which say nothing about its answers
+HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 PLAIN = (bool, int, float, str, bytes, type(None))
 
 
 def structure_digest(module: nn.Module) -> str:
-    """Return the SHA-256 of what a module and its parts are: their classes, code and plain attributes."""
+    """Return the SHA-256 of what a module and its parts are: their classes, code, hooks and plain attributes."""
     found = hashlib.sha256()
-    for name, part in module.named_modules():
+    for name, part in _named_parts(module):
         attributes = {key: told for key, value in vars(part).items() if key not in KEPT and (told := _plain(value))}
-        found.update(ascii((name, *_classes(type(part)), part.extra_repr(), sorted(attributes.items()))).encode())
+        hooks = [[_plain(hook) for hook in vars(part).get(kind, {}).values()] for kind in HOOKS]
+        facts = (name, *_classes(type(part)), part.extra_repr(), sorted(attributes.items()), hooks)
+        found.update(ascii(facts).encode())
     return found.hexdigest()
 
 
@@ -33,26 +38,36 @@ def state_digest(module: nn.Module) -> str:
 
 
 def tensors_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield all tensors of a module by name: parameters, buffers, and those that are plain attributes."""
-    yield from module.named_parameters(remove_duplicate=False)
-    yield from module.named_buffers(remove_duplicate=False)
-    for name, part in module.named_modules():
-        for key, value in vars(part).items():
+    """Yield all tensors of a module and its parts by name: parameters, buffers, and those that are plain attributes."""
+    for name, part in _named_parts(module):
+        for key, value in {**part._parameters, **part._buffers, **vars(part)}.items():
             if isinstance(value, Tensor):
                 yield f"{name}.{key}", value
 
 
+def _named_parts(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield a module and its parts by name, and then those that stand in plain lists, closures and other objects."""
+    yield from module.named_modules(remove_duplicate=False)
+    known = set(map(id, module.modules()))
+    hidden = (part for part in parts_of(module) if id(part) not in known)
+    yield from ((f"hidden {number}", part) for number, part in enumerate(hidden))
+
+
 def _classes(kind: type) -> Iterator[str]:
-    """Yield the names of a module's classes, and the source of those that are not PyTorch's."""
+    """Yield the names of a module's classes, each with its source."""
     for each in kind.__mro__:
-        if each in (nn.Module, object):
-            continue
-        yield f"{each.__module__}.{each.__qualname__}"
-        if not each.__module__.startswith("torch."):
-            try:
-                yield inspect.getsource(each)
-            except (OSError, TypeError):  # typed into an interpreter that keeps no source
-                yield ""
+        if each not in (nn.Module, object):
+            yield f"{each.__module__}.{each.__qualname__} {_source(each)}"
+
+
+def _source(thing: Any) -> str:
+    """Return the source of a class or function; none of PyTorch's own, and of what has none."""
+    if str(thing.__module__).split(".")[0] == "torch":
+        return ""
+    try:
+        return inspect.getsource(thing)
+    except (OSError, TypeError):  # written in C, or typed into an interpreter that keeps no source
+        return ""
 
 
 def _plain(value: Any) -> str:
@@ -61,5 +76,6 @@ def _plain(value: Any) -> str:
         return ascii(value)
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_plain, value))}]"
-    name = getattr(value, "__qualname__", None)
-    return f"{getattr(value, '__module__', '')}.{name}" if callable(value) and isinstance(name, str) else ""
+    if callable(value) and isinstance(getattr(value, "__qualname__", None), str):
+        return f"{value.__module__}.{value.__qualname__} {_source(value)}"
+    return ""
