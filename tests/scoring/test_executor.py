@@ -14,7 +14,8 @@ import torch
 
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.progress import Silent
-from robustbench_ekdaa.scoring.executor import PartlyDone, executor
+from robustbench_ekdaa.scoring import workers as worker_processes
+from robustbench_ekdaa.scoring.executor import PartlyDone, executor, usable_cores
 from robustbench_ekdaa.scoring.sweep import check_workers, choose_device
 
 ROOT = Path(__file__).parent.parent.parent
@@ -214,3 +215,31 @@ def test_no_number_of_workers_stands_for_processes_and_one_for_this_process():
         with executor(check_workers(workers), Silent()) as runner:
             ((_, result),) = runner.run([partial(square, 3)])
         assert (result[1] != os.getpid()) == apart
+
+
+def test_no_number_is_one_process_per_core_on_a_cpu_and_one_on_a_gpu(monkeypatch):
+    asked = []
+
+    class Pool:
+        def __init__(self, count, progress):
+            asked.append(count)
+
+        def stop(self):
+            pass
+
+    monkeypatch.setattr(worker_processes, "WorkerPool", Pool)
+    for device in ("cpu", "cuda:0"):
+        with executor(None, Silent(), device):
+            pass
+    assert asked == [usable_cores(), 1]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not tell which cores may be used")
+def test_cores_that_this_process_may_not_use_are_not_counted():
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        assert usable_cores() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert usable_cores() == len(allowed)

@@ -137,3 +137,14 @@ def test_clean_answers_are_those_of_the_positions_in_their_order(quick):
 def test_data_that_changed_since_they_were_planned_with_are_refused():
     with pytest.raises(WorkFailed, match="data set digits changed while the sweep was running"):
         load_unchanged("digits", "another")
+
+
+def test_a_rule_that_raises_is_a_failed_record_that_says_what(tmp_path):
+    write_card(tmp_path, "broken", "mine.py:Mine")
+    rule = "from robustbench_ekdaa import rules\n\n\nclass Mine(rules.HiddenErrorRule):\n    "
+    rule += "def signal(self, *args, **more):\n        raise ValueError('not today')\n"
+    (tmp_path / "models" / "mine.py").write_text(rule)
+    job = TrainingJob(Workspace(tmp_path).models["broken"], "digits", load_dataset("digits").fingerprint, 0)
+    record = TrainModel(job, tmp_path, "cpu")(Silent())
+    assert record.status == "failed"
+    assert record.error == "broken (seed 0) failed in training: ValueError: not today"
