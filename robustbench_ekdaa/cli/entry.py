@@ -67,7 +67,7 @@ def run(*, debug: bool) -> tuple[int, str]:
         Exception: any error, with `debug`.
     """
     try:
-        refuse_empty(sys.argv[1:])
+        refuse_empty(sys.argv[1:], typer.main.get_command(app))
         code = app(standalone_mode=False)
         if code == 130:  # some versions of typer return this for Ctrl-C
             raise KeyboardInterrupt

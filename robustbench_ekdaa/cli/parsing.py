@@ -11,12 +11,34 @@ from ..cards import read_epsilons
 from ..errors import UsageError
 
 
-def refuse_empty(words: Sequence[str]) -> None:
-    """Raise UsageError for an empty word in the command: as a path, it would mean the current folder."""
+def refuse_empty(words: Sequence[str], command: Any) -> None:
+    """Raise UsageError for an empty word in the command: as a path, it would mean the current folder.
+
+    Args:
+        words: what was typed after the program's name.
+        command: the program, as click or typer knows it.
+    """
     for before, word in pairwise(("", *words)):
         option, separator, value = word.partition("=") if word.startswith("--") else (before, "=", word)
         if separator and not value.strip():
-            raise UsageError(f"{option if option.startswith('--') else 'an argument'}: is empty")
+            raise UsageError(f"{option if option.startswith('--') else _empty_argument(words, command)}: is empty")
+
+
+def _empty_argument(words: Sequence[str], command: Any) -> str:
+    """Return what messages call the argument that is empty: the parser knows which words belong to options."""
+    rest = list(words)
+    while rest and rest[0] in getattr(command, "commands", {}):
+        command = command.commands[rest.pop(0)]
+    try:
+        values, *_ = command.make_parser(command.context_class(command)).parse_args(rest)
+    except Exception:  # of click or typer, depending on its version: the rest of the command is wrong, too
+        values = {}
+    for parameter in command.params:
+        value = values.get(parameter.name)
+        typed = [value] if isinstance(value, str) else value or ()
+        if parameter.param_type_name == "argument" and any(not str(word).strip() for word in typed):
+            return str(parameter.name)
+    return "an argument"
 
 
 def parse_list(text: str | None) -> list[str] | None:
