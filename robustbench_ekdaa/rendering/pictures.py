@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..cards import content_hash
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -22,5 +24,6 @@ class Picture:
 
 
 def slug_of(name: str) -> str:
-    """Return a name as a part of file names and anchors."""
-    return re.sub(r"[^A-Za-z0-9_.+-]", "_", name)
+    """Return a name as a part of file names and anchors; what had to be changed for that is told apart by a digest."""
+    slug = re.sub(r"[^A-Za-z0-9_.+-]", "_", name)
+    return slug if slug == name else f"{slug}-{content_hash(name)[:6]}"

@@ -185,6 +185,12 @@ class Store:
         with clear_store_errors(self._path):
             return list(dict.fromkeys(sweep.command for sweep in reversed(self._sweeps())))
 
+    def name_of(self, fingerprint: str) -> str | None:
+        """Return the name under which a data set's content was last swept; None if it was not."""
+        with clear_store_errors(self._path):
+            found = self._data().get(fingerprint)
+            return found.name if found else None
+
     def swept_images(self, fingerprint: str) -> tuple[str, NDArray[np.int64]] | None:
         """Return key and indices of the newest sweep's images of a data set; None if there was no sweep."""
         with clear_store_errors(self._path):

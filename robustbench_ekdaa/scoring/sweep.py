@@ -202,6 +202,11 @@ class _Driver:
         self._craft(self.plan.craft_jobs(stored, failed, saved_images(self.plan, self.store)))
 
     def _record(self, command: str | None) -> None:
+        name, before = self.plan.dataset.name, self.store.name_of(self.plan.dataset.fingerprint)
+        if before not in (None, name):
+            self.progress.line(
+                f"{name} has the content of {before}, swept here before: its results are shown as {name}'s"
+            )
         self.store.add_sweep(
             data_record(self.plan.dataset),
             image_record(self.plan.dataset, self.plan.images),

@@ -16,6 +16,7 @@ from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.rendering import plot_attack_matrices, plot_curves, plot_examples, plot_transfer_matrix
 from robustbench_ekdaa.rendering.curves import place_labels
 from robustbench_ekdaa.rendering.examples import amplification
+from robustbench_ekdaa.rendering.pictures import slug_of
 from robustbench_ekdaa.rendering.style import looks, save_figure, shortened
 
 from ..support.figures import LONG, panel, texts
@@ -284,3 +285,12 @@ def test_wrong_attacks_and_sizes_are_told(real):
         plot_transfer_matrix(real, epsilon=0.15)
     with pytest.raises(UsageError, match="norm"):
         plot_transfer_matrix(real, norm="l2")
+
+
+def test_two_names_never_share_a_file_name_or_an_anchor():
+    names = ["a b", "a_b", "a/b", "数字", "文字", "digits", "my_data-1.0"]
+    slugs = [slug_of(name) for name in names]
+    assert len(set(slugs)) == len(names)
+    assert slugs[1] == "a_b"
+    assert slugs[-2:] == names[-2:]
+    assert all(slug.isascii() and "/" not in slug and " " not in slug for slug in slugs)

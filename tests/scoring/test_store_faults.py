@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock, Timeout
 
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.errors import UsageError, WorkFailed
@@ -31,7 +33,8 @@ from robustbench_ekdaa.scoring.outcomes import (
     ModelRecord,
     OutcomeKey,
 )
-from robustbench_ekdaa.scoring.packing import Roles
+from robustbench_ekdaa.scoring.packing import Roles, unpack_classes
+from robustbench_ekdaa.scoring.sealed import Damaged
 from robustbench_ekdaa.scoring.store import open_run, reading, writing
 
 from ..support.kept_lines import Lines
@@ -395,3 +398,27 @@ def test_what_is_absent_is_none_in_python_and_an_empty_text_in_the_file(tmp_path
         written, command = database.execute("SELECT roles, command FROM sweeps").fetchall()[-1]
         assert (json.loads(written)["imports"], command) == ({"noise": ""}, "")
         assert database.execute("SELECT error, fingerprint FROM models").fetchall()[-1] == ("", "")
+
+
+@pytest.mark.parametrize("width", [3, 5, 6, 7])
+def test_predictions_of_a_width_that_no_number_has_are_damage(width):
+    with pytest.raises(Damaged, match="predictions have a wrong length"):
+        unpack_classes(zlib.compress(bytes(4 * width)), 4, 10)
+
+
+def test_a_lost_row_is_told_by_the_number_that_should_be_there(tmp_path):
+    with writing(tmp_path) as store:
+        for number in range(3):
+            store.add_model(model(number))
+    with closing(sqlite3.connect(tmp_path / "results.sqlite")) as database, database:
+        database.execute("DELETE FROM models WHERE number = 2")
+    with pytest.raises(UsageError, match="models has 2 rows where 3 were written"), reading(tmp_path) as store:
+        store.models()
+
+
+def test_a_store_lets_two_processes_in_one_after_the_other(tmp_path):
+    lock = FileLock(tmp_path / ".lock", timeout=0)
+    with writing(tmp_path), pytest.raises(Timeout):
+        lock.acquire()
+    with lock:
+        assert lock.is_locked

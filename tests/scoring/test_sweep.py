@@ -13,9 +13,10 @@ import pytest
 
 from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.crafting import craft
-from robustbench_ekdaa.data import load_dataset
+from robustbench_ekdaa.data import import_dataset, load_dataset
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.learning import TrainingJob, load_network
+from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.scoring.store import open_run, reading, writing
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
@@ -402,3 +403,44 @@ def test_of_two_same_sweeps_at_once_the_second_waits_and_trains_nothing(tmp_path
     assert second[0].endswith("another command works in this folder; waiting until it has finished")
     assert "to do: 0 trainings, 0 craftings, 0 cells" in second[1]
     assert len(facts(tmp_path / "run")[0]) == 6
+
+
+class _Copies(Silent):
+    """Copies the one file when a phase begins, and keeps what the copy holds."""
+
+    def __init__(self, run, to):
+        self.run, self.to, self.held = run, to, []
+
+    def task(self, label, total):
+        self.to.mkdir(exist_ok=True)
+        shutil.copyfile(self.run / "results.sqlite", self.to / "results.sqlite")
+        with reading(self.to) as store:
+            keys = list(store.models())
+            clean = sum(store.has_outcomes(key) for key in keys)
+            self.held.append((label.split()[0], len(store.commands()), len(keys), clean))
+        return super().task(label, total)
+
+
+def test_each_phase_leaves_all_that_it_stored_in_the_one_file(tmp_path, workspace, spec):
+    spec = spec.model_copy(update={"models": ("quick_bp",), "attacks": ("fgsm",), "seeds": 1})
+    copies = _Copies(tmp_path / "run", tmp_path / "copy")
+    run_sweep(spec, tmp_path / "run", workspace=workspace, progress=copies)
+    assert copies.held[0] == ("train", 1, 0, 0)
+    assert copies.held[-1] == ("fgsm", 1, 1, 1)
+
+
+def test_one_content_under_two_names_is_told(tmp_path, workspace, spec, monkeypatch, digits):
+    monkeypatch.setenv("ROBUSTBENCH_EKDAA_DATA", str(tmp_path / "data home"))
+    arrays = {}
+    for half, split in (("train", digits.train), ("test", digits.test)):
+        arrays |= {f"{half}_images": (split.images[:, 0] * 240).byte().numpy(), f"{half}_labels": split.labels.numpy()}
+    np.savez(tmp_path / "source.npz", **arrays)
+    told = Lines()
+    for name in ("one", "two"):
+        import_dataset(tmp_path / "source.npz", name)
+        named = spec.model_copy(
+            update={"datasets": (name,), "models": ("quick_bp",), "attacks": ("fgsm",), "seeds": 1, "images": 20}
+        )
+        run_sweep(named, tmp_path / "run", workspace=workspace, progress=told)
+    (line,) = [line for line in told.lines if "content" in line]
+    assert line == "two has the content of one, swept here before: its results are shown as two's"
