@@ -15,7 +15,7 @@ from robustbench_ekdaa.data.loading import _load
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.files import read_tensors
 from robustbench_ekdaa.learning.contract import Finding, run_test
-from robustbench_ekdaa.learning.training import checkpoint_path
+from robustbench_ekdaa.learning.job import checkpoint_path
 from robustbench_ekdaa.networks import build_network
 from robustbench_ekdaa.randomness import ImageDraws, keyed_generator
 from robustbench_ekdaa.registry import NETWORKS, RULES

@@ -24,11 +24,22 @@ def forgotten():
     REGISTERED.clear()
 
 
-def test_the_card_and_the_factory_that_the_page_writes_out_are_a_model(tmp_path):
+def write_files(folder):
+    """Write the files that the page writes out."""
     for _, text in BLOCKS:
         if named := re.match(r"# (models/\S+)\n", text):
-            (tmp_path / named[1]).parent.mkdir(exist_ok=True)
-            (tmp_path / named[1]).write_text(text, encoding="utf-8")
+            (folder / named[1]).parent.mkdir(exist_ok=True)
+            (folder / named[1]).write_text(text, encoding="utf-8")
+
+
+def test_the_network_of_one_s_own_that_the_page_writes_out_is_trained(tmp_path):
+    write_files(tmp_path)
+    record = rb.train("attentive", "digits", seed=0, run=tmp_path / "run", workspace=tmp_path)
+    assert record.metrics["test_accuracy"] > 0.6
+
+
+def test_the_card_and_the_factory_that_the_page_writes_out_are_a_model(tmp_path):
+    write_files(tmp_path)
     (tmp_path / "models" / "weights").mkdir()
     make = imported(tmp_path / "models" / "two_layers.py").make
     for seed in (0, 1):

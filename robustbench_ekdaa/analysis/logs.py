@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cards import shown_path
 from ..errors import UsageError
-from ..learning.training import log_path
+from ..learning.job import log_path
 
 if TYPE_CHECKING:
     import pandas

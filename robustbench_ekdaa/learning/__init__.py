@@ -1,9 +1,10 @@
 """Learning rules, one file each, and the trainer that runs any of them."""
 
 from .external import LoadingJob
+from .job import TrainingJob
 from .models import ModelJob, check_model, load_model, make_model, model_job
 from .rule import LearningRule, Step
-from .training import TrainingJob, load_network, train
+from .training import load_network, train
 
 __all__ = [
     "LearningRule",

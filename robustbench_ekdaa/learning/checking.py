@@ -17,9 +17,10 @@ from ..networks.build import sketch
 from ..randomness import seeded_globals
 from .adversarial import check_adversarial_training
 from .contract import declared_exemptions
+from .job import TrainingJob
 from .optimisers import Schedule, make_optimiser, make_schedule
 from .rule import LearningRule
-from .training import TrainingJob, bound_rule, make_network, make_rule
+from .training import bound_rule, make_network, make_rule
 
 MOST_STEPS = 1_000  # of a schedule that are tried
 FLOAT_BYTES = 4  # bytes of a float32

@@ -13,7 +13,8 @@ from ..errors import UsageError
 from ..progress import Progress
 from .checking import check_job
 from .external import LoadingJob, check_ready, load_ready, take_over
-from .training import TrainingJob, load_network, train
+from .job import TrainingJob
+from .training import load_network, train
 
 ModelJob = TrainingJob | LoadingJob
 

@@ -16,7 +16,7 @@ from ..data import Dataset, shared_dataset
 from ..errors import UsageError, WorkFailed, shown
 from ..learning import ModelJob, TrainingJob, check_model
 from ..learning.checkpoint import load_checkpoint
-from ..learning.training import checkpoint_path
+from ..learning.job import checkpoint_path
 from ..progress import Progress, Silent
 from .executor import Executor, executor
 from .images import image_files, tidy_run

@@ -9,7 +9,7 @@ from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.files import read_tensors
 from robustbench_ekdaa.learning import TrainingJob, train
-from robustbench_ekdaa.learning.training import checkpoint_path, log_path
+from robustbench_ekdaa.learning.job import checkpoint_path, log_path
 
 
 @pytest.fixture(scope="module")

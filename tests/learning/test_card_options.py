@@ -8,8 +8,9 @@ import torch
 import robustbench_ekdaa.template as template
 from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.data import load_dataset
+from robustbench_ekdaa.learning.job import TrainingJob
 from robustbench_ekdaa.learning.optimisers import make_optimiser
-from robustbench_ekdaa.learning.training import TrainingJob, make_network, make_rule
+from robustbench_ekdaa.learning.training import make_network, make_rule
 from robustbench_ekdaa.randomness import keyed_generator
 
 MODELS = Workspace(Path(template.__file__).parent).models  # the package's own, and the one that `init` writes

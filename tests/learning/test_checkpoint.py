@@ -24,7 +24,8 @@ from robustbench_ekdaa.learning import TrainingJob, load_network, train, trainin
 from robustbench_ekdaa.learning.checking import check_job
 from robustbench_ekdaa.learning.checkpoint import tidy_checkpoints
 from robustbench_ekdaa.learning.contract import run_test
-from robustbench_ekdaa.learning.training import checkpoint_path, log_path, make_rule, partial_path
+from robustbench_ekdaa.learning.job import checkpoint_path, log_path, partial_path
+from robustbench_ekdaa.learning.training import make_rule
 from robustbench_ekdaa.progress import Silent
 
 NETWORK = {"blocks": [{"layer": "conv", "width": 2, "pool": "max"}, {"layer": "linear", "width": 4}]}

@@ -1,7 +1,7 @@
 """Trainings of the built-in cards on the digits, shortened to three epochs."""
 
 from robustbench_ekdaa.cards import ModelCard, Workspace
-from robustbench_ekdaa.learning.training import TrainingJob
+from robustbench_ekdaa.learning.job import TrainingJob
 
 
 def card(name="ekdaa", **changes):

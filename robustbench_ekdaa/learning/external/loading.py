@@ -17,7 +17,8 @@ from ...data.dataset import Dataset
 from ...errors import UsageError, WorkFailed, told
 from ...files import shown_path, storable
 from ..checkpoint import load_checkpoint, save_checkpoint, under_prefix, with_prefix
-from ..training import accuracy, checkpoint_path
+from ..job import checkpoint_path
+from ..training import accuracy
 from .checks import check_module
 from .identity import state_digest
 from .source import fill, identity, make_module, network_identity, read_weights
