@@ -46,7 +46,7 @@ def test_the_card_and_the_factory_that_the_page_writes_out_are_a_model(tmp_path)
         torch.manual_seed(seed)
         state = trained(make(), seed).state_dict()
         save_file(state, tmp_path / "models" / "weights" / f"two_layers-{seed}.safetensors")
-    (command,) = re.findall(r"^    robustbench-ekdaa (sweep .*\n.*)$", PAGE, re.MULTILINE)
+    (command,) = re.findall(r"^    robustbench-ekdaa (sweep .*two_layers.*\n.*)$", PAGE, re.MULTILINE)
     assert "--models two_layers,backprop --attacks fgsm,mi_fgsm" in command
     facts = {"datasets": ["digits"], "models": ["two_layers"], "attacks": ["fgsm", "mi_fgsm"], "epsilons": [0, 0.2]}
     results = rb.sweep(rb.SweepSpec(**facts, seeds=2, images=30), tmp_path / "run", workspace=tmp_path)
