@@ -222,7 +222,8 @@ def _opposed(pairs: Mapping[str, Floats], surrogates: Sequence[str], epsilon: fl
         + ", ".join(f"{gap:+.1f} from {name}" for gap, name in zip(gaps, surrogates, strict=True) if gap == gap)
         for pair, gaps in ranked[:3]
     )
-    more = f"; and {len(pairs) - 3} more pairs" if len(pairs) > 3 else ""
+    others = len(pairs) - 3
+    more = f"; and {others} more {'pair' if others == 1 else 'pairs'}" if others > 0 else ""
     return (
         "Which of two cards keeps more depends on the surrogates. In points of transfer robust accuracy at ε = "
         f"{epsilon:g}, by the surrogates' card, {named}{more}. Their mean says nothing about the learning rules."

@@ -217,7 +217,7 @@ def test_the_three_widest_gaps_are_written_out_and_the_others_counted():
 def test_four_opposed_pairs_are_three_and_one_more():
     ups, downs = {"a": 100, "b": 0, "c": 50, "d": 50}, {"a": 0, "b": 100, "c": 50, "d": 50}
     found = warnings(kept_by({"a": ups, "b": downs, "c": ups, "d": downs}))
-    assert "; and 1 more pairs. Their mean" in found
+    assert "; and 1 more pair. Their mean" in found
 
 
 def test_a_card_that_is_not_ranked_is_in_no_pair():
