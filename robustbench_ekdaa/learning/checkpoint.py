@@ -13,6 +13,7 @@ from ..errors import UsageError
 from ..files import clear_errors, read_tensors, shown_path, tidy, write_tensors
 
 if TYPE_CHECKING:
+    from ..data.dataset import Dataset
     from .models import ModelJob
 
 
@@ -53,6 +54,18 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any
     """
     with clear_errors(path):
         return {**facts, "digest": write_tensors(path, tensors, {**facts, "key": path.stem})}
+
+
+def whose(job: ModelJob, dataset: Dataset) -> dict[str, Any]:
+    """Return the facts that say which model a checkpoint is of."""
+    return {
+        "model": job.card.name,
+        "rule": job.card.rule_name,
+        "dataset": job.dataset,
+        "dataset_title": dataset.title,
+        "seed": job.seed,
+        "identity": job.identity,
+    }
 
 
 def load_checkpoint(

@@ -24,7 +24,7 @@ from ..randomness import keyed_generator, permutation, seeded_globals, whole_num
 from ..registry import RULES, build
 from .adversarial import attacked_batches
 from .alignment import measure_alignment
-from .checkpoint import load_checkpoint, save_checkpoint, under_prefix, with_prefix
+from .checkpoint import load_checkpoint, save_checkpoint, under_prefix, whose, with_prefix
 from .contract import declared_exemptions
 from .job import TrainingJob, checkpoint_path, log_path, partial_path
 from .optimisers import Schedule, make_optimiser, make_schedule
@@ -345,12 +345,7 @@ def _complete(training: _Training, dataset: Dataset, run: Path, progress: Progre
 def _facts(training: _Training, dataset: Dataset) -> dict[str, Any]:
     job, log = training.job, training.log
     return {
-        "model": job.card.name,
-        "rule": job.card.rule_name,
-        "dataset": job.dataset,
-        "dataset_title": dataset.title,
-        "seed": job.seed,
-        "identity": job.identity,
+        **whose(job, dataset),
         "epochs": training.epoch,
         "train_loss": log[-1]["loss"],
         "train_accuracy": log[-1]["accuracy"],

@@ -9,16 +9,8 @@ from robustbench_ekdaa.cards import SweepSpec, Workspace, crossed_names, without
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.rendering.style import looks
 
-RECIPE = """
-kind = "recipe"
-name = "{name}"
-title = "{name}"
-[training.default]
-epochs = 1
-batch_size = 128
-optimizer = "{optimizer}"
-learning_rate = 0.01
-"""
+from ..support.recipe_cards import RECIPE
+
 SPEC = {"datasets": ["digits"], "attacks": ["fgsm"], "epsilons": [0.1], "seeds": 1, "images": 30}
 
 

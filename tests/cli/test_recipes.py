@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-RECIPE = """
-kind = "recipe"
-name = "{name}"
-title = "{name}"
-[training.default]
-epochs = 1
-batch_size = 128
-optimizer = "{optimizer}"
-learning_rate = 0.01
-"""
+from ..support.recipe_cards import RECIPE
 
 
 def test_the_command_line_crosses_models_with_recipes(cli, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from ...computing import ordinary_torch
 from ...data.dataset import Dataset
 from ...errors import UsageError, WorkFailed, told
 from ...files import shown_path, storable
-from ..checkpoint import load_checkpoint, save_checkpoint, under_prefix, with_prefix
+from ..checkpoint import load_checkpoint, save_checkpoint, under_prefix, whose, with_prefix
 from ..job import checkpoint_path
 from ..training import accuracy
 from .checks import check_module
@@ -128,12 +128,7 @@ def take_over(job: LoadingJob, dataset: Dataset, run: Path, *, device: str = "cp
     tensors = with_prefix("network", module.state_dict())
     module = module.to(device).eval()
     facts = {
-        "model": job.card.name,
-        "rule": job.card.rule_name,
-        "dataset": job.dataset,
-        "dataset_title": dataset.title,
-        "seed": job.seed,
-        "identity": job.identity,
+        **whose(job, dataset),
         "external": True,
         "epochs": None,
         "train_loss": None,
