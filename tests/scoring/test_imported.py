@@ -132,6 +132,25 @@ def test_without_a_sweep_models_are_trained_and_the_file_alone_is_the_table(work
     assert Results([outcomes]).summary()["clean_accuracy"].notna().all()
 
 
+def test_some_of_the_images_are_kept_to_be_shown_and_none_that_are_clean(workspace, tmp_path):
+    indices = list(range(12))
+    clean = load_dataset("digits").test.images[indices]
+    both = torch.stack([clean, (clean + 0.1).clamp(0, 1)]).numpy()
+    np.savez(tmp_path / "both.npz", images=both, indices=indices, epsilons=[0.0, 0.1], norm="linf")
+    spec = ImportSpec(file=tmp_path / "both.npz", dataset="digits", models=MODELS, seeds=1)
+    score_images(spec, tmp_path / "run", workspace=workspace)
+    (outcomes,) = open_run(tmp_path / "run")
+    (example,) = outcomes.examples
+    assert example.epsilon == 0.1
+    assert all(any(np.array_equal(kept, moved) for moved in both[1]) for kept in example.images)
+
+
+@pytest.mark.parametrize("seeds", [0, -1])
+def test_at_least_one_seed_is_asked_for(seeds):
+    with pytest.raises(UsageError, match="seeds"):
+        ImportSpec(file="x.npz", dataset="digits", models=MODELS, seeds=seeds)
+
+
 def test_a_file_is_read_once_however_many_models_are_asked_and_anew_when_it_changes(workspace, tmp_path, monkeypatch):
     reads = []
 
