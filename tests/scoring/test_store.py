@@ -3,17 +3,44 @@
 import io
 import json
 import sqlite3
-from contextlib import closing
+from contextlib import closing, nullcontext
 
+import numpy as np
 import pandas as pd
+import pytest
 
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.cards import Workspace
-from robustbench_ekdaa.scoring.store import open_run
+from robustbench_ekdaa.scoring.outcomes import ImageRecord
+from robustbench_ekdaa.scoring.sealed import Damaged
+from robustbench_ekdaa.scoring.store import _check_images, open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
 from ..support.first_release import RELEASED, RELEASED_SPEC
 from ..support.forward_passes import CountCalls
+
+
+def images(indices, labels):
+    count = len(indices)
+    first = np.zeros((min(count, 2), 1, 8, 8), np.float32)
+    return ImageRecord("key", "data", np.array(indices, np.int64), np.array(labels, np.int64), first)
+
+
+@pytest.mark.parametrize(
+    ("indices", "labels", "message"),
+    [
+        ([0, 1], [0, 2], None),
+        ([7, 0], [2, 0], None),
+        ([0, 1], [0, 3], "labels are not below 3"),
+        ([0, 1], [-1, 0], "labels are not below 3"),
+        ([-1, 1], [0, 0], "images are not told apart"),
+        ([1, 1], [0, 0], "images are not told apart"),
+        ([0, 1], [0], "images and labels do not belong together"),
+    ],
+)
+def test_images_have_places_of_their_own_and_classes_that_there_are(indices, labels, message):
+    with nullcontext() if message is None else pytest.raises(Damaged, match=message):
+        _check_images(images(indices, labels), classes=3)
 
 
 def test_a_run_of_the_first_release_has_the_numbers_that_it_had_there(released):
