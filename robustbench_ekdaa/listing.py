@@ -30,6 +30,7 @@ def list_models(workspace: Workspace) -> Rows:
     return [
         {
             "name": card.name,
+            "role": card.role,
             "rule": card.rule if isinstance(card, ModelCard) else card.rule_name,
             "title": card.label,
             # Of models that were trained elsewhere nobody here knows how.

@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..registry import is_file_reference
 from .base import Card
 from .fields import Line, Number, Options, Whole
-from .models import AnyModelCard
+from .models import AnyModelCard, Role
 
 IN_A_MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 WEIGHTS = (".safetensors", ".pt", ".pth")
@@ -131,9 +131,11 @@ class RegisteredCard(ReadyCard):
     _modules: dict[int, Any] = PrivateAttr(default_factory=dict)
 
     @classmethod
-    def of(cls, name: str, modules: Mapping[int, Any], rule: str, title: str = "") -> RegisteredCard:
+    def of(
+        cls, name: str, modules: Mapping[int, Any], rule: str, title: str = "", role: Role = "target"
+    ) -> RegisteredCard:
         """Return the card of modules by seed."""
-        card = cls(kind="model", name=name, title=title, rule=rule)
+        card = cls(kind="model", name=name, title=title, rule=rule, role=role)
         card._modules = dict(modules)
         return card
 

@@ -16,6 +16,10 @@ from .epsilons import read_epsilon
 from .fields import Count, Length, Line, Number, Options, Text, YesNo, whole_number
 
 
+Role = Literal["target", "surrogate"]
+FOREIGN = "foreign"  # among the surrogates of a sweep: all cards whose role is "surrogate"
+
+
 class BlockSpec(Card):
     """One block of a network: a layer, its activation, and pooling.
 
@@ -194,9 +198,23 @@ def shared_recipe(dataset: str, training: dict[str, Any]) -> Any:
 
 
 class AnyModelCard(FileCard):
-    """What all model cards have in common, whether this tool trains the model or not."""
+    """What all model cards have in common, whether this tool trains the model or not.
+
+    Attributes:
+        role: "surrogate" for a model that is there to be crafted on, of an architecture that no target has; such models
+            are what ``foreign`` stands for among a sweep's surrogates. It is no part of the identity.
+
+    """
 
     kind: Literal["model"]
+    role: Role = "target"
+
+    @field_validator("name")
+    @classmethod
+    def _no_group(cls, name: str) -> str:
+        if name == FOREIGN:
+            raise ValueError(f"{FOREIGN!r} stands for all cards whose role is 'surrogate'; choose another name")
+        return name
 
     @property
     def rule_name(self) -> str:

@@ -13,6 +13,7 @@ from .base import Card
 from .crossing import crossed_names
 from .epsilons import read_epsilons
 from .fields import Count, Whole, YesNo
+from .models import FOREIGN
 from .reading import check, parse_toml, read_text
 
 MOST_SEEDS = 1_000  # that each model is trained with
@@ -28,13 +29,15 @@ class SweepSpec(Card):
             sgd.
         recipes: recipe cards that each of ``models`` is crossed with; ``own`` is the one a model card has itself. A
             crossing that is the same as a model's own recipe is not trained twice.
-        surrogates: the models that adversarial images are crafted on (default: all of ``models``).
+        surrogates: the models that adversarial images are crafted on (default: all of ``models``). ``foreign`` stands
+            for all cards whose role is "surrogate".
         targets: the models that are scored (default: all of ``models``).
         attacks: attack and suite names.
         epsilons: in pixels of [0, 1], in any order, or a text such as ``"0:0.3:0.03"``; see `read_epsilons`. They are
             sorted, and 0, the clean images, is always among them.
         images: how many test images (default: all).
         seeds: how many training seeds, 0 to seeds - 1.
+        surrogate_seeds: how many of these the surrogates have (default: all), where crafting on all takes too long.
         seed: decides the choice of images and the attacks' random draws.
         batch_size: images per crafting batch.
         precision: the type in which the surrogates' layers compute while images are crafted; targets always predict
@@ -52,6 +55,7 @@ class SweepSpec(Card):
     epsilons: tuple[float, ...] = Field(min_length=1)
     images: Annotated[Whole, Field(gt=0, le=1_000_000_000)] | None = None
     seeds: Annotated[Whole, Field(gt=0, le=MOST_SEEDS)] = 3
+    surrogate_seeds: Annotated[Whole, Field(gt=0, le=MOST_SEEDS)] | None = None
     seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 0
     batch_size: Count = 250
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -76,11 +80,16 @@ class SweepSpec(Card):
     def _someone_to_attack(self) -> SweepSpec:
         if not self.surrogate_names or not self.target_names:
             raise ValueError("name at least one model: models is empty")
+        if FOREIGN in (*self.models, *self.target_names):
+            raise ValueError(f"{FOREIGN!r} stands for models to craft on. Name it among the surrogates")
+        if self.surrogate_seeds is not None and self.surrogate_seeds > self.seeds:
+            raise ValueError(f"surrogate_seeds must be at most seeds ({self.seeds}; got {self.surrogate_seeds})")
         return self
 
     def as_stored(self) -> dict[str, Any]:
         """Return it as plain data; a field that earlier releases did not know is left out where it says nothing."""
-        return self.model_dump(mode="json", exclude=None if self.recipes else {"recipes"})
+        silent = {name for name in ("recipes", "surrogate_seeds") if not getattr(self, name)}
+        return self.model_dump(mode="json", exclude=silent)
 
     @property
     def crossed_models(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from .attacks import AttackCard, SuiteCard
 from .base import FileCard
 from .crossing import split_name, under_recipe
 from .external import REGISTERED, ExternalCard
-from .models import AnyModelCard, ModelCard, RecipeCard
+from .models import FOREIGN, AnyModelCard, ModelCard, RecipeCard
 from .reading import check, parse_toml, read_text
 
 KINDS: dict[str, type[FileCard]] = {
@@ -207,14 +207,21 @@ class Workspace:
         """Return the model cards of these names, each once, in the order given.
 
         Args:
-            names: as `model` takes them.
+            names: as `model` takes them; ``foreign`` stands for all cards whose role is "surrogate".
 
         Raises:
             UsageError: for an unknown name, or a card that cannot be read.
 
         """
-        cards = [self.model(name) for name in names]
+        cards = [card for name in names for card in (self.foreign() if name == FOREIGN else [self.model(name)])]
         return list({card.name: card for card in cards}.values())
+
+    def foreign(self) -> list[AnyModelCard]:
+        """Return the cards whose role is "surrogate", by name; raises UsageError if a card cannot be read."""
+        cards, problems = self.models.read_all()
+        if problems:  # it may be one of them, and the fewer are crafted on, the stronger all targets look
+            raise UsageError(f"{problems[0]} Which models are {FOREIGN!r} is not known before.")
+        return [card for card in cards if card.role == "surrogate"]
 
     def expand_attacks(self, names: Iterable[str]) -> list[AttackCard]:
         """Return the attacks that names of attacks and suites stand for, each once, in the order given.

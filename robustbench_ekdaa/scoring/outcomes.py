@@ -281,6 +281,8 @@ class Outcomes:
         models: all models by key, surrogates, targets and failed ones.
         surrogates: keys of the models that were attacked on, alone or in an ensemble.
         targets: keys of the models that were scored.
+        foreign: keys of the surrogates of an architecture that no target has, and whose cards have the role
+            "surrogate".
         attacks: all attacks by key.
         epsilons: the sweep's epsilons, ascending, starting with 0; imported images may have others.
         clean: what each target and surrogate predicts for the clean images, by model key, int64 (N,).
@@ -315,6 +317,7 @@ class Outcomes:
     replaced: int = 0
     # What `analysis` has computed of these outcomes by now, so that it is computed once.
     derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    foreign: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("indices", "labels", "images"):

@@ -23,6 +23,7 @@ class Roles(BaseModel):
     Attributes:
         ensembles: the members of each.
         imports: for an attack whose images came from a file, the surrogate (None: noise); None in a sweep.
+        foreign: the surrogates whose cards have the role "surrogate"; None for none.
 
     """
 
@@ -34,6 +35,7 @@ class Roles(BaseModel):
     epsilons: list[float]
     ensembles: dict[str, Annotated[list[str], Field(min_length=1)]] = {}
     imports: dict[str, str | None] | None = None
+    foreign: list[str] | None = None
 
     @field_validator("imports")
     @classmethod

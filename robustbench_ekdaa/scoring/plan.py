@@ -113,6 +113,7 @@ class SweepPlan:
             attacks=[key for key, _ in self.attacks],
             epsilons=list(self.spec.epsilons),
             ensembles={ensemble_key(keys): keys for keys in members},
+            foreign=[job.key for job in self.surrogates if job.card.role == "surrogate"] or None,
         )
 
     def doubts(self) -> list[str]:
@@ -126,7 +127,7 @@ class SweepPlan:
         """All surrogates of a training seed together, seed by seed; none if no attack of the sweep takes them so."""
         if not any(attack.uses_ensemble for _, attack in self.attacks):
             return ()
-        seeds = range(self.spec.seeds)
+        seeds = range(self.spec.surrogate_seeds or self.spec.seeds)
         return tuple(SurrogateSet.ensemble(job for job in self.surrogates if job.seed == seed) for seed in seeds)
 
     def surrogate_sets(self, attack: AttackCard) -> tuple[SurrogateSet, ...]:
@@ -205,8 +206,11 @@ def plan_sweep(spec: SweepSpec, workspace: Workspace, dataset: Dataset) -> Sweep
 
     """
     surrogates, targets = (
-        model_jobs(without_repeats(workspace.expand_models(names), dataset.name), dataset, spec.seeds)
-        for names in (spec.surrogate_names, spec.target_names)
+        model_jobs(without_repeats(workspace.expand_models(names), dataset.name), dataset, seeds)
+        for names, seeds in (
+            (spec.surrogate_names, spec.surrogate_seeds or spec.seeds),
+            (spec.target_names, spec.seeds),
+        )
     )
     refuse_twins((*surrogates, *targets))
     cards = workspace.expand_attacks(spec.attacks)

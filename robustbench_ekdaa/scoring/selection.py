@@ -77,6 +77,7 @@ class Joined:
         ensembles: the members of each.
         imports: for every attack whose images came from a file, the surrogate; None for noise.
         spec: the newest sweep's specification; an import's only if there was no sweep.
+        foreign: the surrogates whose cards have the role "surrogate".
 
     """
 
@@ -87,6 +88,7 @@ class Joined:
     ensembles: dict[str, list[str]] = field(default_factory=dict)
     imports: dict[str, str | None] = field(default_factory=dict)
     spec: dict[str, Any] = field(default_factory=dict)
+    foreign: list[str] = field(default_factory=list)
 
     def without_repeats(self) -> Joined:
         """Return the same with every key once, and the epsilons in order."""
@@ -94,6 +96,7 @@ class Joined:
             self,
             surrogates=list(dict.fromkeys(self.surrogates)),
             targets=list(dict.fromkeys(self.targets)),
+            foreign=list(dict.fromkeys(self.foreign)),
             attacks=list(dict.fromkeys(self.attacks)),
             epsilons=sorted(set(self.epsilons)),
         )
@@ -144,6 +147,7 @@ def join_roles(
             continue
         joined.surrogates += filter(current, roles.surrogates)
         joined.targets += filter(current, roles.targets)
+        joined.foreign += filter(current, roles.foreign or ())
         joined.attacks += filter(named, roles.attacks)
         joined.epsilons += roles.epsilons
         imports = {key: on for key, on in (roles.imports or {}).items() if named(key)}

@@ -288,6 +288,7 @@ class Store:
             models=models,
             surrogates=tuple(joined.surrogates),
             targets=tuple(joined.targets),
+            foreign=_of_no_target(joined, models),
             attacks={key: attacks[key] for key in (*joined.attacks, *joined.imports)},
             epsilons=tuple(joined.epsilons) or (0.0, *sorted({cell.epsilon for cell in cells})),
             clean=clean,
@@ -339,6 +340,12 @@ class Store:
             for crafting, facts in craftings.items()
             if joined.play(crafting)
         }
+
+
+def _of_no_target(joined: Joined, models: Mapping[str, ModelRecord]) -> tuple[str, ...]:
+    """Return the surrogates that are marked as such, without those of a target's architecture."""
+    networks = {models[key].metrics.get("network") for key in joined.targets}
+    return tuple(key for key in joined.foreign if models[key].metrics.get("network") not in networks)
 
 
 def _crafting_columns(key: CraftingKey | OutcomeKey) -> tuple[str, str, float]:

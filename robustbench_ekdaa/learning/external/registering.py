@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from torch import nn
 
@@ -11,7 +12,14 @@ from ...cards import REGISTERED, RegisteredCard
 from ...errors import UsageError, shown
 
 
-def register_model(name: str, modules: nn.Module | Mapping[int, nn.Module], rule: str, *, title: str = "") -> None:
+def register_model(
+    name: str,
+    modules: nn.Module | Mapping[int, nn.Module],
+    rule: str,
+    *,
+    title: str = "",
+    role: Literal["target", "surrogate"] = "target",
+) -> None:
     """Make modules that were trained anywhere known as a model, until this process ends.
 
     `sweep`, `score`, `load_model` and `Benchmark` then take the name as that of any card; it comes before a card of the
@@ -25,6 +33,8 @@ def register_model(name: str, modules: nn.Module | Mapping[int, nn.Module], rule
             (N, C, H, W) in [0, 1] to logits (N, K), and is used in evaluation mode.
         rule: what tables call the learning rule that trained it.
         title: what figures call it (default: its name).
+        role: "surrogate" for models of an architecture that no target has; ``foreign`` among a sweep's surrogates
+            stands for these.
 
     Raises:
         UsageError: for what is no name, no module, or no seed.
@@ -37,4 +47,4 @@ def register_model(name: str, modules: nn.Module | Mapping[int, nn.Module], rule
     for seed, module in found.items():
         if not isinstance(module, nn.Module):
             raise UsageError(f"modules: that of seed {seed} must be a torch.nn.Module (got {shown(module)})")
-    REGISTERED[name] = RegisteredCard.of(name, found, rule, title)
+    REGISTERED[name] = RegisteredCard.of(name, found, rule, title, role)

@@ -1,0 +1,122 @@
+"""Surrogates of other architectures: cards with the role "surrogate", which `foreign` stands for."""
+
+import pytest
+
+import robustbench_ekdaa as rb
+from robustbench_ekdaa.cards import REGISTERED, SweepSpec, Workspace
+from robustbench_ekdaa.data import load_dataset
+from robustbench_ekdaa.errors import UsageError
+from robustbench_ekdaa.scoring.plan import plan_sweep
+from robustbench_ekdaa.scoring.store import reading
+
+from ..support.quick_models import write_card
+
+DIGITS = load_dataset("digits")
+MLP = '[[network.blocks]]\nlayer = "linear"\nwidth = 12\n'
+
+
+def mark(folder, name, network=None):
+    path = folder / "models" / f"{name}.toml"
+    text = path.read_text().replace(f'name = "{name}"', f'name = "{name}"\nrole = "surrogate"')
+    if network is not None:
+        start = text.index("[network")
+        text = text[:start] + network + text[text.index("[training") :]
+    path.write_text(text)
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    for name in ("quick_bp", "far_bp", "near_bp"):
+        write_card(tmp_path, name, "backprop" if name != "near_bp" else "ekdaa")
+    mark(tmp_path, "far_bp", MLP)
+    mark(tmp_path, "near_bp")
+    return Workspace(tmp_path)
+
+
+def spec(**fields):
+    facts = {"datasets": ("digits",), "models": ("quick_bp",), "attacks": ("fgsm",), "epsilons": (0, 0.1)}
+    return SweepSpec(**{**facts, "images": 20, "seeds": 3, **fields})
+
+
+def test_foreign_stands_for_all_cards_whose_role_is_surrogate(workspace):
+    builtin = [name for name in Workspace().models if Workspace().models[name].role == "surrogate"]
+    named = [card.name for card in workspace.expand_models(["quick_bp", "foreign", "far_bp"])]
+    assert named[0] == "quick_bp"
+    assert sorted(named[1:]) == sorted([*builtin, "far_bp", "near_bp"])
+
+
+def test_the_role_is_no_part_of_a_model_s_identity(workspace, tmp_path):
+    write_card(tmp_path, "far_bp", "backprop")
+    mark(tmp_path, "far_bp", MLP)
+    marked = plan_sweep(spec(surrogates=("far_bp",)), workspace, DIGITS)
+    path = tmp_path / "models" / "far_bp.toml"
+    path.write_text(path.read_text().replace('role = "surrogate"\n', ""))
+    plain = plan_sweep(spec(surrogates=("far_bp",)), Workspace(tmp_path), DIGITS)
+    assert [job.key for job in marked.surrogates] == [job.key for job in plain.surrogates]
+    assert marked.roles().foreign == [job.key for job in marked.surrogates]
+    assert plain.roles().foreign is None
+
+
+def test_surrogates_may_have_fewer_seeds_than_targets(workspace):
+    plan = plan_sweep(spec(surrogates=("quick_bp", "far_bp"), surrogate_seeds=2), workspace, DIGITS)
+    assert [(job.card.name, job.seed) for job in plan.surrogates] == [
+        (name, seed) for name in ("quick_bp", "far_bp") for seed in (0, 1)
+    ]
+    assert [job.seed for job in plan.targets] == [0, 1, 2]
+    ensembles = plan_sweep(
+        spec(surrogates=("quick_bp", "far_bp"), surrogate_seeds=2, attacks=("ens_fgsm",)), workspace, DIGITS
+    ).ensembles
+    assert [len(one.members) for one in ensembles] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"surrogate_seeds": 4}, r"surrogate_seeds must be at most seeds \(3; got 4\)"),
+        ({"targets": ("foreign",)}, "'foreign' stands for models to craft on. Name it among the surrogates"),
+        ({"models": ("quick_bp", "foreign")}, "'foreign' stands for models to craft on. Name it among the surrogates"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(fields, message):
+    with pytest.raises(UsageError, match=message):
+        spec(**fields)
+
+
+def test_what_is_foreign_is_not_guessed_where_a_card_cannot_be_read(workspace, tmp_path):
+    (tmp_path / "models" / "broken.toml").write_text('kind = "model"\nname = 3')
+    with pytest.raises(UsageError, match=r"broken.toml.* Which models are 'foreign' is not known before\."):
+        workspace.__class__(tmp_path).expand_models(["foreign"])
+
+
+def test_a_card_cannot_be_called_foreign_and_has_no_other_role(workspace, tmp_path):
+    write_card(tmp_path, "foreign", "backprop")
+    with pytest.raises(UsageError, match="'foreign' stands for all cards whose role is 'surrogate'"):
+        workspace.__class__(tmp_path).models["foreign"]
+    mark(tmp_path, "quick_bp")
+    path = tmp_path / "models" / "quick_bp.toml"
+    path.write_text(path.read_text().replace('role = "surrogate"', 'role = "judge"'))
+    with pytest.raises(UsageError, match="role: must be 'target' or 'surrogate'"):
+        workspace.__class__(tmp_path).models["quick_bp"]
+
+
+def test_a_run_knows_its_foreign_surrogates_and_counts_none_of_a_target_s_architecture(workspace, tmp_path):
+    run = tmp_path / "run"
+    rb.sweep(spec(surrogates=("far_bp", "near_bp", "quick_bp"), seeds=2), run, workspace=workspace.folder)
+    with reading(run) as store:
+        (outcomes,) = store.outcomes()
+    assert {outcomes.models[key].name for key in outcomes.foreign} == {"far_bp"}
+    assert len(outcomes.foreign) == 2
+    rb.sweep(spec(targets=("far_bp",), surrogates=("quick_bp",), seeds=2), run, workspace=workspace.folder)
+    with reading(run) as store:
+        (outcomes,) = store.outcomes()
+    assert outcomes.foreign == ()
+
+
+def test_registered_modules_may_be_foreign(workspace):
+    from torch import nn
+
+    try:
+        rb.register_model("mine", nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), rule="mine", role="surrogate")
+        assert "mine" in [card.name for card in workspace.expand_models(["foreign"])]
+    finally:
+        REGISTERED.clear()
