@@ -15,7 +15,6 @@ from .base import Card, FileCard
 from .epsilons import read_epsilon
 from .fields import Count, Length, Line, Number, Options, Text, YesNo, whole_number
 
-
 Role = Literal["target", "surrogate"]
 FOREIGN = "foreign"  # among the surrogates of a sweep: all cards whose role is "surrogate"
 
