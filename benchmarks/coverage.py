@@ -128,8 +128,8 @@ def simulate(design: Design, replications: int) -> Found:
 
 def page(command: str, replications: int, found: dict[Design, Found]) -> str:
     """Write the table, cells outside 93 to 98 % or with more than 5 % false positives in bold."""
-    head = "| seed effects | seeds | images | role correlation | attacked from | coverage | false positives | power | width |"
-    lines = [head, "|---" * 9 + "|"]
+    heads = ("seed effects", "seeds", "images", "role correlation", "attacked from")
+    lines = [f"| {' | '.join((*heads, 'coverage', 'false positives', 'power', 'width'))} |", "|---" * 9 + "|"]
     for design, cell in found.items():
         covered, false = f"{100 * cell.covered:.1f}", f"{100 * cell.false_positives:.1f}"
         covered = covered if 0.93 <= cell.covered <= 0.98 else f"**{covered}**"
@@ -144,9 +144,9 @@ def page(command: str, replications: int, found: dict[Design, Found]) -> str:
         "# Coverage of the intervals\n\nWritten by\n\n"
         f"    {command}\n\n"
         f"{(__doc__ or '').split('coverage.md')[1].strip()}\n\n"
-        f"Coverage, false positives and power in per cent, the mean width of an interval in points. Coverage is over "
-        f"{2 * replications:,} made runs a cell (standard error {error:.1f} points), half of them without a difference; "
-        f"false positives over {replications:,} (standard error {error * 2**0.5:.1f}).\n\n"
+        "Coverage, false positives and power in per cent, the mean width of an interval in points. Coverage is over "
+        f"{2 * replications:,} made runs a cell (standard error {error:.1f} points), half of them without a "
+        f"difference; false positives over {replications:,} (standard error {error * 2**0.5:.1f}).\n\n"
         + "\n".join(lines)
         + "\n"
     )

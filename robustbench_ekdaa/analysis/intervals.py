@@ -52,7 +52,7 @@ def wilson_interval(count: ArrayLike, total: ArrayLike, confidence: float = 0.95
 
 def _wilson(rate: Floats, trials: ArrayLike, deviations: ArrayLike) -> tuple[Floats, Floats]:
     """Return Wilson's interval of so many standard deviations either way."""
-    square = np.asarray(deviations, np.float64) ** 2
+    square, trials = np.asarray(deviations, np.float64) ** 2, np.asarray(trials, np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         centre = (rate + square / (2 * trials)) / (1 + square / trials)
         inside = rate * (1 - rate) * square / trials + (square / (2 * trials)) ** 2

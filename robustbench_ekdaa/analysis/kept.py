@@ -45,8 +45,7 @@ class Kept:
         """Return the same of the difference from another card, seed by seed where both have the same seeds."""
         active = self.active | other.active
         images, without = (
-            mine - theirs
-            for mine, theirs in zip(self._means(among, active), other._means(among, active), strict=True)
+            mine - theirs for mine, theirs in zip(self._means(among, active), other._means(among, active), strict=True)
         )
         mine, theirs = _mean(self.by_seed, among), _mean(other.by_seed, among)
         paired = sorted(self.seeds) == sorted(other.seeds)
@@ -73,7 +72,7 @@ class Masks:
 
 
 def _mean(values: Floats, among: Masks | None) -> Floats:
-    return values.mean(-1) if among is None else values[..., among.whole].mean(-1)
+    return np.asarray(values.mean(-1) if among is None else values[..., among.whole].mean(-1))
 
 
 def surrogate_weights(allowed: Bools, seeds: Sequence[int], groups: Groups, left_out: Sequence[int | None]) -> Floats:
