@@ -29,12 +29,25 @@ def keyed_generator(seed: int, purpose: str, *index: int | str) -> torch.Generat
 
 
 def uniform(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Draw uniform numbers in [0, 1) on the CPU; type and device are named, as torch's defaults may be any."""
+    """Draw uniform numbers in [0, 1), on the CPU.
+
+    Args:
+        shape: the shape of the result.
+        generator: a CPU generator.
+        dtype: the type of the numbers, whatever PyTorch's default is.
+
+    """
     return torch.rand(tuple(shape), generator=generator, dtype=dtype, device="cpu")
 
 
 def normal(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
-    """Draw standard normal float32 numbers on the CPU."""
+    """Draw standard normal numbers, float32 on the CPU.
+
+    Args:
+        shape: the shape of the result.
+        generator: a CPU generator.
+
+    """
     return torch.randn(tuple(shape), generator=generator, dtype=torch.float32, device="cpu")
 
 

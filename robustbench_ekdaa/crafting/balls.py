@@ -33,6 +33,11 @@ BALLS: dict[str, Callable[[Context, tuple[int, ...]], Tensor]] = {"linf": _linf_
 
 
 def in_unit_ball(context: Context, copies: int = 1) -> Tensor:
-    """Points spread evenly over the unit ball of the threat model: (copies, N, C, H, W), each image with its own."""
+    """Return random points, spread evenly over the unit ball of the threat model: float32 (copies, N, C, H, W).
+
+    Args:
+        context: says which threat model and which images, and draws the numbers; each image has its own.
+        copies: how many points per image.
+    """
     shape = (copies, *context.task.images.shape[1:])
     return BALLS[context.threat.norm](context, shape).transpose(0, 1)

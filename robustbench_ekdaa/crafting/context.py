@@ -55,10 +55,15 @@ class Task:
 
 @dataclass
 class Budget:
-    """How far one run may go; it notes whether anybody asked.
+    """How far one run may go, and whether a component has read that.
 
-    A gradient that was computed without asking is the same at every epsilon, so that a sweep over epsilons computes
+    A gradient that was computed without reading it is the same at every epsilon, so that a sweep over epsilons computes
     it once.
+
+    Attributes:
+        epsilon: how large a perturbation may be, in pixels of [0, 1].
+        step_size: the length of a step, in pixels of [0, 1].
+        asked: whether `Context.epsilon` or `Context.step_size` was read.
     """
 
     epsilon: float
@@ -105,28 +110,56 @@ class Context:
         return self.budget.step_size
 
     def per_pixel(self, length: float) -> float:
-        """How much each pixel changes when a perturbation of this norm is spread evenly over all of them."""
+        """How much each pixel changes when a perturbation of this norm is spread evenly over all of them.
+
+        Args:
+            length: the perturbation's norm in the threat model, in pixels of [0, 1].
+        """
         return length / self.threat.of_ones(self.task.images[0].numel())
 
     def at_step(self, step: int) -> Context:
-        """Return the context of another step."""
+        """Return the context of another step.
+
+        Args:
+            step: its number, from 0.
+        """
         return dataclasses.replace(self, step=step)
 
     def within(self, part: str) -> Context:
-        """Return this context for a part of a component: what it draws there is independent of all other draws."""
+        """Return this context for a part of a component, whose random numbers are independent of all others.
+
+        Args:
+            part: a name of the part, which no other part of the component has.
+        """
         return dataclasses.replace(self, path=f"{self.path}{part}/")
 
     def uniform(self, purpose: str, shape: Sequence[int]) -> Tensor:
-        """Uniform numbers in [0, 1), float32 (N, *shape)."""
+        """Uniform numbers in [0, 1), float32 (N, *shape), of which each image has its own.
+
+        Args:
+            purpose: what they are for; each purpose has numbers of its own at every step.
+            shape: the shape for one image.
+        """
         task = self.task
         return task.draws.uniform(self.path + purpose, shape, step=self.step, like=task.images)
 
     def normal(self, purpose: str, shape: Sequence[int]) -> Tensor:
-        """Standard normal numbers, float32 (N, *shape)."""
+        """Standard normal numbers, float32 (N, *shape), of which each image has its own.
+
+        Args:
+            purpose: what they are for; each purpose has numbers of its own at every step.
+            shape: the shape for one image.
+        """
         task = self.task
         return task.draws.normal(self.path + purpose, shape, step=self.step, like=task.images)
 
     def choices(self, purpose: str, count: int, among: int) -> list[int]:
-        """Choose ``count`` times among 0 to ``among`` - 1, the same for all images of the attack."""
+        """Choose whole numbers at random, the same for all images of the attack.
+
+        Args:
+            purpose: what they are for; each purpose has numbers of its own at every step.
+            count: how many numbers.
+            among: they lie between 0 and ``among`` - 1.
+        """
         draws = self.task.draws
         return whole_numbers(among, count, keyed_generator(draws.seed, self.path + purpose, draws.attack, self.step))

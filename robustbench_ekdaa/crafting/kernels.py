@@ -23,7 +23,16 @@ def kernel_side(size: int | str, side: int) -> int:
 
 @lru_cache(maxsize=64)
 def kernel_weights(kernel: str, size: int) -> Tensor:
-    """Return a kernel's weights, (size, size), which sum to 1."""
+    """Return a kernel's weights, float32 (size, size), which sum to 1 (Dong et al., CVPR 2019, arXiv:1904.02884).
+
+    Args:
+        kernel: "gaussian", whose edge lies at 3 standard deviations, "linear" or "uniform".
+        size: its side in pixels, 1 or above.
+
+    Raises:
+        KeyError: for another kernel.
+
+    """
     numbers: Any = {"dtype": torch.float32, "device": "cpu"}
     place = torch.linspace(-1, 1, size, **numbers) if size > 1 else torch.zeros(1, **numbers)
     profile = {
@@ -35,7 +44,12 @@ def kernel_weights(kernel: str, size: int) -> Tensor:
 
 
 def convolve(images: Tensor, weights: Tensor) -> Tensor:
-    """Convolve each channel with the same odd square kernel, with zeros outside, to the same size."""
+    """Convolve each channel with the same kernel, with zeros outside the image; the size stays the same.
+
+    Args:
+        images: (N, C, H, W).
+        weights: the kernel, (size, size), with an odd size.
+    """
     channels, size = images.shape[1], len(weights)
     stacked = weights.to(images).expand(channels, 1, size, size)
     return F.conv2d(images, stacked, padding=size // 2, groups=channels)

@@ -33,19 +33,19 @@ def differ(answer: Tensor, other: Tensor, precision: Precision = "float32") -> b
 
 
 class Surrogate:
-    """A network that answers with float32 logits (N, K), checked without waiting for the device.
+    """A network that returns float32 logits (N, K), checked without waiting for the device.
 
-    It never sees the images themselves, but copies: its forward may write to them.
+    It gets copies of the images, as its forward may write to them.
 
     Args:
         module: the network.
         position: its place among the surrogates, for messages.
-        largest_label: no label is larger than this.
+        largest_label: the largest label of the batch.
         precision: the type its layers compute in.
 
     Attributes:
         parts: all modules that its forward may use.
-        differentiated: whether anybody has asked for a gradient so far.
+        differentiated: whether a gradient was computed so far.
 
     """
 
@@ -61,7 +61,16 @@ class Surrogate:
         self._sum: Tensor | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return logits; raises UsageError when they cannot be right."""
+        """Return the logits, float32 (N, K).
+
+        Args:
+            images: float32 (N, C, H, W) in [0, 1].
+
+        Raises:
+            UsageError: when the network fails on such images, or returns something else than logits.
+            WorkFailed: when memory runs out.
+
+        """
         logits = self._answer(images)
         if images.requires_grad and torch.is_grad_enabled():
             self.differentiated = True
@@ -102,7 +111,16 @@ class Surrogate:
         return logits.float()
 
     def check_gradient(self, images: Tensor) -> None:
-        """Raise UsageError if no gradient flows from the logits to the images."""
+        """Raise an error if no gradient flows from the logits to the images.
+
+        Args:
+            images: float32 (N, C, H, W) in [0, 1]; one is enough.
+
+        Raises:
+            UsageError: when the logits have no gradient, or it cannot be computed.
+            WorkFailed: when memory runs out.
+
+        """
         with torch.enable_grad():
             variable = images.detach().clone().requires_grad_()
             logits = self(variable)
@@ -180,7 +198,16 @@ def lacks_derivative(surrogate: Surrogate) -> bool:
 
 
 def all_logits(surrogates: Sequence[Surrogate], images: Tensor) -> Tensor:
-    """Each of the S surrogates' logits, (S, N, K); raises UsageError if they differ in the number of classes."""
+    """Return the logits of S surrogates, float32 (S, N, K).
+
+    Args:
+        surrogates: the S surrogates, at least one.
+        images: float32 (N, C, H, W) in [0, 1].
+
+    Raises:
+        UsageError: if they differ in the number of classes.
+
+    """
     answers = [surrogate(images) for surrogate in surrogates]
     for surrogate, answer in zip(surrogates, answers, strict=True):
         if answer.shape != answers[0].shape:
@@ -192,5 +219,14 @@ def all_logits(surrogates: Sequence[Surrogate], images: Tensor) -> Tensor:
 
 
 def mean_logits(surrogates: Sequence[Surrogate], images: Tensor) -> Tensor:
-    """The mean of all surrogates' logits, (N, K)."""
+    """Return the mean of all surrogates' logits, float32 (N, K) (Dong et al., CVPR 2018, arXiv:1710.06081, eq. 10).
+
+    Args:
+        surrogates: at least one.
+        images: float32 (N, C, H, W) in [0, 1].
+
+    Raises:
+        UsageError: if they differ in the number of classes.
+
+    """
     return all_logits(surrogates, images).mean(0)

@@ -37,28 +37,52 @@ class Threat:
     of_ones: Callable[[int], float]
 
     def project(self, images: Tensor, clean: Tensor, epsilon: float) -> Tensor:
-        """Project once; a loop asks for the `ball` first and uses it at every step."""
+        """Project images on the ball around the clean ones and on [0, 1].
+
+        A loop calls `ball` once instead, and uses what that returns at every step.
+
+        Args:
+            images: (N, C, H, W).
+            clean: the clean images, (N, C, H, W) in [0, 1].
+            epsilon: the ball's radius in this norm, in pixels of [0, 1].
+        """
         return self.ball(clean, epsilon)(images)
 
 
 def column(per_image: Tensor) -> Tensor:
-    """Give a per-image number (N,) the shape (N, 1, 1, 1), to scale images with."""
+    """Return per-image numbers in the shape (N, 1, 1, 1), so that images can be multiplied by them.
+
+    Args:
+        per_image: (N,).
+    """
     return per_image.view(-1, 1, 1, 1)
 
 
 def unit(direction: Tensor) -> Tensor:
-    """Scale each direction to l2 norm 1; exactly zero ones stay zero, and squares never underflow on the way."""
+    """Scale each direction to l2 norm 1, without underflow; directions that are exactly zero stay zero.
+
+    Args:
+        direction: (N, C, H, W).
+    """
     scaled = direction / column(largest(direction).clamp_min(FLOOR))
     return scaled / column(_l2_size(scaled).clamp_min(FLOOR))
 
 
 def mean_size_one(gradient: Tensor) -> Tensor:
-    """Scale each gradient so that its absolute values average to 1; exactly zero ones stay zero."""
+    """Scale each gradient so that the mean of its absolute values is 1; gradients that are exactly zero stay zero.
+
+    Args:
+        gradient: (N, C, H, W).
+    """
     return gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp_min(FLOOR)
 
 
 def largest(perturbation: Tensor) -> Tensor:
-    """Return the largest absolute value of each image, (N,), whatever the memory layout."""
+    """Return the largest absolute value of each image, (N,): the l-infinity norm.
+
+    Args:
+        perturbation: (N, C, H, W), in any memory layout.
+    """
     return perturbation.abs().amax((1, 2, 3))
 
 

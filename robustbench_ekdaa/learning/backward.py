@@ -49,7 +49,14 @@ def transmit_and_correlate(
 
 
 def correlate(block: Block, trace: Trace, error: Tensor) -> None:
-    """Set the gradients of a layer's weight and bias: an error at h, (N, ...), with the inputs, averaged over N."""
+    """Set the gradients of a layer's weight and bias: the error times the inputs, averaged over the batch.
+
+    Args:
+        block: the block whose layer it is.
+        trace: what the block saw; only its `inputs` are used.
+        error: at the layer's output h, per image, shape of h.
+
+    """
     transmit_and_correlate(block, trace, error, block.layer.weight, transmit=False)
 
 
@@ -100,9 +107,14 @@ class BlockPass:
         return self.block.layer.weight
 
     def transmit(self, delta: Tensor, weight: Tensor) -> Tensor:
-        """Send an error at h, (N, ...), back through `weight`, in W's shape; return it in the shape the layer read.
+        """Send an error back through a weight, and return it in the shape of the layer's inputs.
 
-        Of the sweep's own delta the layer's gradients are computed in the same call, which is faster.
+        If the error is this block's own `delta`, the layer's gradients are computed in the same call, which is faster.
+
+        Args:
+            delta: the error at h, per image, shape of h.
+            weight: what carries it back, in W's shape: W itself, or feedback.
+
         """
         if delta is self.delta and not self._correlated:
             self._correlated = True
@@ -121,7 +133,12 @@ class BlockPass:
         self._correlated, self.delta = True, None
 
     def through_activation(self, signal: Tensor) -> Tensor:
-        """Return a signal at the block's output, (N, ...), back through its pooling, times phi'(h), in h's shape."""
+        """Send a signal back through the block's pooling, multiply it by phi'(h), and return it in h's shape.
+
+        Args:
+            signal: at the block's output, (N, ...) or flattened.
+
+        """
         fused = _FUSED.get(self.block.activation_name)
         if fused is None:
             derivative = self.block.phi.derivative(self.trace.preactivation, self.trace.activation)
@@ -132,11 +149,12 @@ class BlockPass:
         return self.block.unpool(fused(signal.reshape(self.output.shape), self.output), self.trace)
 
     def unit_by_unit(self, signal: Tensor, function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-        """Return function(d, h, z) in h's shape, d being a signal at the block's output, back through its pooling.
+        """Return function(d, h, z) in h's shape, where d is the signal sent back through the block's pooling.
 
         Args:
-            signal: (N, ...).
-            function: what each unit does with its d, h and z; an image at a time, and 0 where d is 0.
+            signal: at the block's output, (N, ...) or flattened.
+            function: (d, h, z) -> tensor of their shape. It may combine units of one image, but never images, and must
+                be 0 where d is 0.
 
         """
         trace = self.trace
@@ -149,7 +167,7 @@ class BlockPass:
         return put_at(function(d, h, z), positions, trace.activation.shape)
 
     def keep_inputs(self) -> None:
-        """Let go of all but the inputs: the layer's gradients need no more once delta is known."""
+        """Release everything but the inputs: once delta is known, the layer's gradients need nothing else."""
         nothing = self.trace.inputs[:0]
         self.trace = replace(self.trace, preactivation=nothing, activation=nothing, pool_indices=None)
         self.output = nothing

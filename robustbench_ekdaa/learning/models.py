@@ -1,4 +1,4 @@
-"""The models of a run, whether they are trained here or come ready: the same questions, asked of either kind."""
+"""The models of a run: one set of functions for models trained here and for ready ones, trained elsewhere."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ ModelJob = TrainingJob | LoadingJob
 
 
 def model_job(dataset: Dataset, card: AnyModelCard, seed: int, held_out: float = 0.0) -> ModelJob:
-    """Return the job that a card and a seed stand for on a data set.
+    """Return the job of training or loading one model on a data set.
 
     Raises:
-        UsageError: for a ready model without that seed, or asked to hold training images out.
+        UsageError: for a ready model without that seed, or if training images are to be held out for a ready model.
 
     """
     if isinstance(card, ModelCard):
@@ -36,7 +36,7 @@ def model_job(dataset: Dataset, card: AnyModelCard, seed: int, held_out: float =
 
 
 def check_model(job: ModelJob, dataset: Dataset, run: Path, device: str = "cpu") -> None:
-    """Raise UsageError for whatever would stop a training at its start, or make a ready model's results worthless."""
+    """Raise UsageError for anything that would stop a training at its start, or make a ready model's results wrong."""
     if isinstance(job, TrainingJob):
         check_job(job, dataset, device)
     else:

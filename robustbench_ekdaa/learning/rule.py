@@ -34,7 +34,13 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Step:
-    """What a rule returns for one batch: the mean cross-entropy (a scalar) and the logits (N, K), both detached."""
+    """What a rule returns for one batch.
+
+    Attributes:
+        loss: the mean cross-entropy, a detached scalar.
+        logits: (N, K), detached.
+
+    """
 
     loss: Tensor
     logits: Tensor
@@ -51,14 +57,18 @@ class LearningRule:
 
     network: Network
 
-    # Whether the rule tells errors block by block, so that it can train no network of another kind.
+    # Whether the rule needs the network's blocks; other modules can then not be trained with it.
     needs_blocks: ClassVar[bool] = True
 
     # Contract tests that do not hold for this rule, by name, with the reason that reports print: see `contract`.
     exemptions: ClassVar[dict[str, str]] = {}
 
     def bind(self, network: Network, generator: torch.Generator) -> None:
-        """Take the network to train and create feedback tensors; `generator` draws all that is random in them.
+        """Take the network to train and create the feedback tensors.
+
+        Args:
+            network: the network; `compute_gradients` fills the gradients of its parameters.
+            generator: draws all random numbers in the feedback; a CPU generator, seeded from the training seed.
 
         Raises:
             UsageError: for a network that the rule cannot train.
@@ -68,7 +78,13 @@ class LearningRule:
         self.create_feedback(network, generator)
 
     def create_feedback(self, network: Network, generator: torch.Generator) -> None:
-        """Make the feedback that the rule needs, as attributes; nothing by default."""
+        """Make the feedback that the rule needs, as attributes; the default makes none.
+
+        Args:
+            network: the network to train.
+            generator: draws all random numbers in the feedback.
+
+        """
 
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
         """Fill `.grad` of the network's and the feedback parameters for one batch.
@@ -114,7 +130,15 @@ class LearningRule:
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take back what `state_dict` gave, after `bind`; raises UsageError for another rule's state."""
+        """Load what `state_dict` returned; call it after `bind`.
+
+        Args:
+            state: tensors by name.
+
+        Raises:
+            UsageError: for the state of another rule or network.
+
+        """
         kept = dict(self._kept_tensors())
         for name, value in state.items():
             thing = kept.get(name)
@@ -147,49 +171,71 @@ def _tensors(name: str, thing: Any) -> Iterator[tuple[str, Any]]:
 
 
 class HiddenErrorRule(LearningRule):
-    """Base of rules that tell every hidden layer an error; a rule says what, in `signal`.
+    """Base of rules that send every hidden layer an error signal; a subclass computes it in `signal`.
 
     With e_L = softmax(h_L) - onehot(y) and a block's layer, activation phi and pooling::
 
         delta_L = e_L;   delta_l = (signal at block l's output, back through pooling) phi'(h_l)
         dW_l = delta_l correlated with what the layer read (batch mean)
 
-    The forward pass, pooling, phi', the gradients and memory are this base's.
+    This base runs the forward pass, sends signals back through pooling and phi', fills the gradients, and frees memory
+    as early as possible.
     """
 
-    # Whether delta_l multiplies by phi', so that a flat activation such as signum could not learn. A rule that sets
-    # this to False overrides `hidden_error`, and there has h itself.
+    # Whether delta_l is multiplied by phi'; a network with a flat activation such as signum is then refused. A rule
+    # that sets this to False overrides `hidden_error`, where h is then available.
     uses_derivative: ClassVar[bool] = True
 
     def bind(self, network: Network, generator: torch.Generator) -> None:
-        """Take the network and create feedback; raises UsageError for an activation whose derivative is zero."""
+        """Take the network to train and create the feedback tensors.
+
+        Args:
+            network: the network, made of blocks.
+            generator: draws all random numbers in the feedback.
+
+        Raises:
+            UsageError: for an activation whose derivative is zero, if the rule multiplies by it.
+
+        """
         if self.uses_derivative:
             refuse_flat_activations(network)
         super().bind(network, generator)
 
     def signal(self, l: int, error: Tensor, labels: Tensor, above: BlockPass, delta: Tensor) -> Tensor:
-        """Return the signal at hidden block l's output, (N, ...) or flattened; l counts from 0 at the first block.
+        """Return the signal at hidden block l's output, (N, ...) or flattened.
 
         Args:
-            l: which block.
+            l: which block, from 0 for the first one.
             error: e_L, (N, K).
-            labels: int64 (N,).
+            labels: the true classes, int64 (N,).
             above: the block l + 1, with its `layer` and `weight`; `above.transmit(delta, B)` sends an error back
-                through B, in the shape of its weight.
-            delta: the error at that block's h, (N, ...).
+                through B, which has the shape of its weight.
+            delta: the error at the h of block l + 1, (N, ...).
 
         """
         raise NotImplementedError
 
     def hidden_error(self, block: BlockPass, signal: Tensor) -> Tensor:
-        """Return delta_l in h's shape from the signal at the block's output."""
+        """Return delta_l, the error at h, in h's shape; the default is the signal times phi'(h).
+
+        Args:
+            block: hidden block l in this forward pass.
+            signal: what `signal` returned, at the block's output.
+
+        """
         return block.through_activation(signal)
 
     @torch.no_grad()
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
-        """Fill `.grad` of weights and biases."""
+        """Fill `.grad` of weights and biases for one batch.
+
+        Args:
+            images: float32 in [0, 1], shape (N, C, H, W).
+            labels: int64, shape (N,).
+
+        """
         for feedback in self.feedback_parameters():
-            feedback.grad = None  # so that the last step's take no room during this one
+            feedback.grad = None  # the gradients of the step before would use memory during this one
         logits, passes = forward_pass(self.network, images, keep_slopes if self.uses_derivative else keep_maxima)
         error = passes[-1].delta = softmax_error(logits, labels)
         for l, above, block in downwards(passes):
@@ -203,12 +249,24 @@ class HiddenErrorRule(LearningRule):
 
 
 def softmax_error(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return softmax(logits) - onehot(labels), shape (N, K): the gradient of each image's cross-entropy."""
+    """Return softmax(logits) - onehot(labels), shape (N, K): the gradient of each image's cross-entropy.
+
+    Args:
+        logits: (N, K).
+        labels: int64 (N,), from 0 to K - 1.
+
+    """
     error = torch.softmax(logits, dim=1)
     error[torch.arange(len(labels), device=labels.device), labels] -= 1
     return error
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy over the batch, a scalar."""
+    """Return the mean cross-entropy over the batch, a scalar.
+
+    Args:
+        logits: (N, K).
+        labels: int64 (N,), from 0 to K - 1.
+
+    """
     return functional.cross_entropy(logits, labels)

@@ -31,7 +31,7 @@ from .optimisers import Schedule, make_optimiser, make_schedule
 from .rule import LearningRule
 
 PROBE_IMAGES = 256
-# A state to resume from is written at most this often: for tiny networks writing would cost more than training.
+# Least time between two saved states: for tiny networks writing after every epoch would take longer than training.
 SAVE_SECONDS = 3
 
 
@@ -72,7 +72,7 @@ def make_network(job: TrainingJob, dataset: Dataset) -> Network:
 
 
 def split_held_out(job: TrainingJob, split: Split) -> tuple[Split, Split]:
-    """Split the training images into those to learn from and those held out, by the seed 0 for every model."""
+    """Split the training images into those to learn from and those held out, which are the same for every model."""
     count = round(job.held_out * len(split))
     order = permutation(len(split), keyed_generator(0, "held-out"))
     kept, held = order[count:].sort().values, order[:count]
@@ -109,8 +109,8 @@ class _Training:
     def measure_start(self, dataset: Dataset) -> None:
         """Begin the log with the angles before any step.
 
-        They are those of a network and a rule made anew from the same seed, so that measuring moves nothing that the
-        training draws or remembers.
+        They are measured on a second network and rule, made from the same seed, so that measuring changes neither the
+        random numbers nor the state of the training.
         """
         rule = bound_rule(self.job, self._fresh_network(dataset))
         self.log.append({"epoch": 0, "layers": measure_alignment(rule, *self.probe)})
@@ -131,7 +131,7 @@ class _Training:
         assert self.attacked is not None
         try:
             return self.attacked.replaced(self.network, images, labels, chosen.tolist(), self.epoch)
-        except WorkFailed:  # an answer or a gradient was NaN
+        except WorkFailed:  # a logit or a gradient was NaN
             raise TrainingDiverged(self.job.card.name, self.job.seed, self.epoch + 1) from None
 
     def _batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,7 +143,7 @@ class _Training:
         if self.network.block_list:
             self._run_epoch(bar)
             return
-        # Somebody's module may draw, as dropout does, and draws from the global generators.
+        # A module that is not made of our blocks may use random numbers, as dropout does: from the global generators.
         (seed,) = whole_numbers(2**31, 1, keyed_generator(self.job.seed, "forward", self.epoch))
         with seeded_globals(seed):
             self._run_epoch(bar)
@@ -193,7 +193,7 @@ class _Training:
             raise TrainingDiverged(self.job.card.name, self.job.seed, self.epoch + 1)
 
     def save(self, path: Path) -> None:
-        """Write all that a later process needs to go on from here."""
+        """Write everything that a later process needs to continue from here."""
         optimiser = self.optimiser.state_dict()
         tensors = {**with_prefix("network", self.network.state_dict()), **with_prefix("rule", self.rule.state_dict())}
         plain: dict[str, dict[str, Any]] = {}
@@ -215,7 +215,7 @@ class _Training:
         save_checkpoint(path, tensors, facts)
 
     def resume(self, path: Path) -> None:
-        """Take the state back that `save` wrote; raises whatever is wrong with it."""
+        """Load the state that `save` wrote; for a damaged or foreign file, raises an exception of any type."""
         tensors, facts = load_checkpoint(path, self.job, advice="It is not used.")
         self.network.load_state_dict(under_prefix("network", tensors))
         self.rule.load_state_dict(
@@ -241,7 +241,7 @@ class _Training:
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    """Keep what JSON can hold; the rest of a schedule's state comes from the card again."""
+    """Keep what JSON can hold; the rest of a schedule's state is made from the card again."""
     kept = {}
     for key, value in state.items():
         try:
@@ -270,7 +270,7 @@ def accuracy(network: torch.nn.Module, split: Split, device: torch.device, batch
 def train(
     job: TrainingJob, dataset: Dataset, run: Path, *, device: str = "cpu", progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Train one model, or go on where a stopped training of it left off; return the facts of its checkpoint.
+    """Train one model, or continue a training of it that was stopped; return the facts of its checkpoint.
 
     The checkpoint holds the network (``network.*``), the rule's feedback (``rule.*``) and these facts, among them the
     file's "digest" (not in files of early releases).
@@ -289,7 +289,7 @@ def train(
     try:
         if training is not None:
             return _complete(training, dataset, run, progress)
-    except TrainingDiverged as error:  # only a training that was never stopped tells for sure
+    except TrainingDiverged as error:  # perhaps because of the saved state: train from the start to be sure
         progress.line(f"{error} It had been stopped before, and begins anew to make sure.")
     training = _Training(job, dataset, torch.device(device))
     training.measure_start(dataset)
@@ -299,7 +299,7 @@ def train(
 def _resumed(
     job: TrainingJob, dataset: Dataset, device: torch.device, partial: Path, progress: Progress
 ) -> _Training | None:
-    """Return a training where it was stopped; None if it was not, or if what it left is not to be trusted."""
+    """Return the training as it was when it was stopped; None if there is no saved state, or it cannot be used."""
     if not partial.exists():
         return None
     training = _Training(job, dataset, device)
@@ -310,7 +310,7 @@ def _resumed(
             str(error) if isinstance(error, UsageError) else f"{shown_path(partial)}: {type(error).__name__}: {error}"
         )
         progress.line(f"{' '.join(reason.split())} The training of {job.label} begins anew.")
-        partial.unlink()  # were it a link, what it points to must not be written to
+        partial.unlink()  # it may be a link, and the file that a link points to must not be overwritten
         return None
     return training
 
@@ -350,7 +350,7 @@ def _facts(training: _Training, dataset: Dataset) -> dict[str, Any]:
         "train_loss": log[-1]["loss"],
         "train_accuracy": log[-1]["accuracy"],
         "held_out_accuracy": accuracy(training.network, training.held, training.device),
-        # With images held out a recipe is being chosen, and the test images must not be looked at.
+        # Images are held out to choose a recipe; the test images must have no influence on that choice.
         "test_accuracy": None if job.held_out else accuracy(training.network, dataset.test, training.device),
         "parameters": sum(parameter.numel() for parameter in training.network.parameters()),
         "seconds": round(sum(line.get("seconds", 0.0) for line in log), 2),
@@ -374,11 +374,11 @@ def load_network(
     """Return a trained model as a plain network in evaluation mode.
 
     Args:
-        job: what was trained.
+        job: the card, data set and seed of the training.
         dataset: the data set.
         run: the run folder.
-        device: where to put it.
-        digest: what the store has noted as the checkpoint's digest; None if it has noted none.
+        device: where to put the model.
+        digest: the checkpoint's digest as noted in the store; None if it was not noted.
 
     Raises:
         UsageError: when it is not in the run, damaged, or another model's.
@@ -389,7 +389,7 @@ def load_network(
     network = make_network(job, dataset)
     try:
         network.load_state_dict(under_prefix("network", tensors))
-    except RuntimeError:  # only a checkpoint without a digest can come this far
+    except RuntimeError:  # happens only for checkpoints without a digest
         raise UsageError(
             f"{shown_path(path)}: does not fit the network of {job.label}. Remove it and run again."
         ) from None

@@ -98,7 +98,12 @@ class Block(nn.Module):
         return inputs if self.is_convolution else inputs.flatten(1)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Map (N, C, H, W) or (N, D) to the next block's input."""
+        """Return the next block's input: layer, activation and pooling, one after the other.
+
+        Args:
+            inputs: float32 (N, C, H, W), or (N, D) for a linear layer, which also flattens maps.
+
+        """
         z = self.phi.forward(self.layer(self._reads(inputs)))
         if self.pooling is None:
             return z
@@ -107,7 +112,12 @@ class Block(nn.Module):
         return functional.max_pool2d(z, self.pooling.size, self.pooling.stride)
 
     def trace(self, inputs: Tensor) -> tuple[Tensor, Trace]:
-        """Do the same as `forward`, and also return the block's `Trace`."""
+        """Do the same as `forward`, and also return the block's `Trace`.
+
+        Args:
+            inputs: as in `forward`.
+
+        """
         read = self._reads(inputs)
         h: Tensor = self.layer(read)
         z = self.phi.forward(h)
@@ -172,11 +182,21 @@ class Network(nn.Module):
         return [*names[:-1], "readout"]
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Shift and scale pixels to zero mean and unit deviation over the training images."""
+        """Shift and scale pixels to zero mean and unit deviation over the training images.
+
+        Args:
+            images: float32 (N, C, H, W) in [0, 1].
+
+        """
         return (images - self.mean) / self.deviation
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits (N, K) of images (N, C, H, W) in [0, 1]."""
+        """Return the logits, float32 (N, K).
+
+        Args:
+            images: float32 (N, C, H, W) in [0, 1].
+
+        """
         signal = self.normalise(images)
         for block in self.blocks:
             signal = block(signal)

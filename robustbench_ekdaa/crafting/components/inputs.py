@@ -24,7 +24,12 @@ Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
 
 def through(transform: Transform, name: str) -> Wrapper:
-    """Average a gradient over the copies a transform makes, by the chain rule."""
+    """Return a wrapper that averages a gradient over the copies a transform makes, by the chain rule.
+
+    Args:
+        transform: yields changed copies of images (N, C, H, W), each differentiable with respect to them.
+        name: its name in the card; random numbers are drawn under it.
+    """
 
     def wrap(gradient: Gradient) -> Gradient:
         def transformed(images: Tensor, context: Context, state: State) -> tuple[Tensor, State]:

@@ -22,11 +22,13 @@ Source = Callable[[Sequence[Surrogate], Criterion, Wrapper], Gradient]
 
 
 def gradient_of(loss: Loss, surrogates: Sequence[Surrogate] = ()) -> Gradient:
-    """Differentiate a per-image loss by the images; summing over images keeps each one's gradient its own.
+    """Return the function that differentiates a per-image loss with respect to the images.
+
+    The losses are summed over the images, which leaves each image's gradient independent of the others.
 
     Args:
-        loss: of which images and a context are asked.
-        surrogates: those the loss asks, to be named where there is no gradient.
+        loss: (images, context) -> per-image loss (N,).
+        surrogates: those that the loss uses; errors name them.
 
     """
 

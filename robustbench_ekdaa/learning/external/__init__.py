@@ -1,4 +1,4 @@
-"""Models that were trained elsewhere: where they come from, whether they can be trusted, and their way into a run."""
+"""Ready models, which were trained elsewhere: registering, checking and loading them."""
 
 from .loading import LoadingJob, check_ready, load_ready, take_over
 from .registering import register_model

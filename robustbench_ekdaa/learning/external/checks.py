@@ -1,4 +1,4 @@
-"""Checks of a module that comes from elsewhere: whether what a benchmark says about it could be trusted.
+"""Checks of a module that was trained elsewhere: whether benchmark results about it can be trusted.
 
 Each check takes a module in evaluation mode, float32 images (N, C, H, W) in [0, 1] on its device and the number of
 classes, and returns None, or in one line what is wrong.
@@ -17,9 +17,9 @@ from ...crafting.surrogates import differ
 from ...errors import UsageError, told
 from ...randomness import keyed_generator, normal, uniform
 
-ACTING = (batchnorm._BatchNorm, dropout._DropoutNd)  # parts that answer differently in training mode
-DIRECTIONS = 6  # in which slopes are measured, per image
-# Half the way between two measured points, per pixel, and by how much of the slopes' size the gradient may be off.
+ACTING = (batchnorm._BatchNorm, dropout._DropoutNd)  # layers with other outputs in training mode
+DIRECTIONS = 6  # number of directions, per image, in which slopes are measured
+# Half the distance between two measured points, per pixel, and the largest relative error of a gradient.
 WIDE_STEP, WIDE_TOLERANCE = 1e-6, 1e-2
 STEP, TOLERANCE = 1e-4, 0.1  # the same for modules that cannot compute in float64
 
@@ -97,7 +97,7 @@ def is_finite(module: nn.Module, images: Tensor, classes: int) -> str | None:
 
 
 def is_before_the_softmax(module: nn.Module, images: Tensor, classes: int) -> str | None:
-    """The output is no probability, through which gradients vanish."""
+    """The outputs are not probabilities: gradients vanish in a softmax."""
     answer = _ask(module, images)
     if bool((answer >= 0).all()) and bool(((answer.sum(1) - 1).abs() < 1e-4).all()):
         return "it answers with probabilities, through which gradients vanish. Leave the softmax out."
@@ -115,7 +115,7 @@ def is_steady(module: nn.Module, images: Tensor, classes: int) -> str | None:
 
 
 def treats_images_one_by_one(module: nn.Module, images: Tensor, classes: int) -> str | None:
-    """A batch gets what its images get one by one."""
+    """The logits of an image do not depend on the other images of its batch."""
     try:
         alone = torch.cat([_ask(module, image[None]) for image in images])
     except Exception as error:
@@ -128,9 +128,9 @@ def treats_images_one_by_one(module: nn.Module, images: Tensor, classes: int) ->
 def has_true_gradients(module: nn.Module, images: Tensor, classes: int) -> str | None:
     """Its gradients are the slopes of its logits, not a feedback signal.
 
-    Slopes are measured by central differences along random directions, in float64 if the module can: the step is then
-    so short that it hardly ever crosses a kink, as ReLU and max-pooling have. The images are changed by noise first, so
-    that they do not lie on one either. The median over images and directions decides.
+    Slopes are measured by central differences along random directions, in float64 if the module can compute in it: the
+    step is then so short that it hardly ever crosses a kink of ReLU or max-pooling. Noise is added to the images first,
+    so that they do not lie on a kink either. The median over images and directions decides.
     """
     tolerance = WIDE_TOLERANCE
     error = _wide_gradient_error(module, images)
@@ -153,7 +153,7 @@ def gradient_error(module: nn.Module, images: Tensor, step: float) -> float | No
     Args:
         module: maps images to logits.
         images: (N, C, H, W) in [0, 1], of the type to compute in.
-        step: half the way between two measured points, per pixel.
+        step: half the distance between two measured points, per pixel.
 
     """
     drawn = keyed_generator(0, "finite differences")
@@ -175,17 +175,17 @@ def gradient_error(module: nn.Module, images: Tensor, step: float) -> float | No
         told_slopes.append((gradient * direction).flatten(1).sum(1))
     measured, claimed = torch.stack(slopes).double(), torch.stack(told_slopes).double()
     size = torch.maximum(measured.square(), claimed.square()).mean(0).sqrt()
-    # An image without any slope has a true gradient of zero.
+    # Where an image has neither slope nor gradient, the error is zero.
     return float(((measured - claimed).abs() / size.clamp_min(1e-12)).median())
 
 
 def _wide_gradient_error(module: nn.Module, images: Tensor) -> float | None:
-    """Return the same in float64; None if the module cannot compute so, as when its forward names a type."""
+    """Return the same in float64; None if the module cannot compute in it, for example if its forward names a type."""
     try:
         module.double()
         if _ask(module, images[:1].double()).dtype == torch.float64:
             return gradient_error(module, images.double(), WIDE_STEP)
-    except Exception:  # whatever its forward raises at another type
+    except Exception:  # its forward may raise anything when it gets float64
         return None
     finally:
         module.float()  # to the bit what it was: `is_float32` has passed

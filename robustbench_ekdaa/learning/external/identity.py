@@ -1,4 +1,4 @@
-"""What decides the answers of a module that is there already: its code, its plain attributes, its tensors."""
+"""Digests of everything that decides the outputs of a module: its code, its plain attributes and its tensors."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from ...crafting.borrowing import parts_of
 
-KEPT = frozenset({*vars(nn.Module()), "training"})  # attributes of every module, which say nothing about its answers
+KEPT = frozenset({*vars(nn.Module()), "training"})  # attributes that every module has; they do not decide its outputs
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 PLAIN = (bool, int, float, str, bytes, type(None))
 
 
 def structure_digest(module: nn.Module) -> str:
-    """Return the SHA-256 of what a module and its parts are: their classes, code, hooks and plain attributes."""
+    """Return the SHA-256 of everything but the tensors: classes, code, hooks and plain attributes of all parts."""
     found = hashlib.sha256()
     for name, part in _named_parts(module):
         attributes = {key: told for key, value in vars(part).items() if key not in KEPT and (told := _plain(value))}
@@ -29,7 +29,7 @@ def structure_digest(module: nn.Module) -> str:
 
 
 def state_digest(module: nn.Module) -> str:
-    """Return the SHA-256 of all tensors of a module: parameters, buffers, also those not saved, and plain ones."""
+    """Return the SHA-256 of all tensors of a module: parameters, buffers (saved or not) and plain attributes."""
     found = hashlib.sha256()
     for name, tensor in tensors_of(module):
         found.update(ascii((name, tuple(tensor.shape), str(tensor.dtype))).encode())
@@ -46,7 +46,7 @@ def tensors_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _named_parts(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield a module and its parts by name, and then those that stand in plain lists, closures and other objects."""
+    """Yield a module and its parts by name, and then the modules in plain lists, closures and other objects."""
     yield from module.named_modules(remove_duplicate=False)
     known = set(map(id, module.modules()))
     hidden = (part for part in parts_of(module) if id(part) not in known)
@@ -61,7 +61,7 @@ def _classes(kind: type) -> Iterator[str]:
 
 
 def _source(thing: Any) -> str:
-    """Return the source of a class or function; none of PyTorch's own, and of what has none."""
+    """Return the source of a class or function; an empty text for PyTorch's own and where there is no source."""
     if str(thing.__module__).split(".")[0] == "torch":
         return ""
     try:
@@ -71,7 +71,7 @@ def _source(thing: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    """Return a value as text if it is a number, a text, a function, or a list of such; else ""."""
+    """Return a value as text if it is a number, a text, a function, or a list of these; else an empty text."""
     if isinstance(value, PLAIN):
         return ascii(value)
     if isinstance(value, (list, tuple)):

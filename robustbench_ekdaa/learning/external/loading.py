@@ -1,4 +1,4 @@
-"""The way of a ready model into a run: checked, copied to a checkpoint, and loaded from there by whoever asks it."""
+"""How a ready model gets into a run: it is checked, copied to a checkpoint, and loaded from there when it is used."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .checks import check_module
 from .identity import state_digest
 from .source import fill, identity, make_module, network_identity, read_weights
 
-# Part of every ready model's identity: raise it when a change here would give other answers from the same files.
+# Part of every ready model's key: raise it when a change here would give other logits from the same files.
 LOADING_VERSION = 1
-LOOKED_AT = 16  # images that a module is checked with
+LOOKED_AT = 16  # number of images that a module is checked with
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class LoadingJob:
         dataset: the data set's name.
         fingerprint: the data set's fingerprint.
         seed: which of the card's models.
-        source: what the data set is loaded by where that is not its name; no part of the key.
+        source: the name or path by which the data set is loaded, if that is not its name; not part of the key.
 
     """
 
@@ -52,17 +52,17 @@ class LoadingJob:
 
     @property
     def loaded_by(self) -> str:
-        """By what any process can load the data set."""
+        """The name or path by which any process can load the data set."""
         return self.source or self.dataset
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """Everything that decides the model's answers, as it was when this was first asked."""
+        """Everything that decides the model's outputs, as it was when this property was first read."""
         return identity(self.card, self.seed)
 
     @cached_property
     def key(self) -> str:
-        """Hash of everything that decides the model's answers, and of the data; the checkpoint's name."""
+        """Hash of everything that decides the model's outputs, and of the data; the checkpoint's name."""
         facts = {"version": LOADING_VERSION, "model": self.identity, "data": self.fingerprint, "seed": self.seed}
         return content_hash({"loaded": facts})
 
@@ -73,7 +73,7 @@ class LoadingJob:
 
     @property
     def label(self) -> str:
-        """What progress bars call it."""
+        """Its name in progress bars."""
         return f"{self.card.name} on {self.dataset}, seed {self.seed}"
 
 
@@ -81,7 +81,7 @@ class LoadingJob:
 def check_ready(job: LoadingJob, dataset: Dataset, run: Path, device: str) -> None:
     """Raise UsageError, naming card and check, for a model whose results could not be trusted.
 
-    One that the run holds has been checked.
+    A model that is in the run already is not checked again.
     """
     if checkpoint_path(run, job.key).exists():
         return
@@ -110,9 +110,9 @@ def _ready_module(job: LoadingJob, dataset: Dataset) -> nn.Module:
 
 @ordinary_torch(gradients=True)
 def take_over(job: LoadingJob, dataset: Dataset, run: Path, *, device: str = "cpu") -> dict[str, Any]:
-    """Copy a model into a run as a checkpoint, or find it there, and return the facts of that.
+    """Copy a model into a run as a checkpoint, or find it there, and return the checkpoint's facts.
 
-    What nobody here knows about its training is None.
+    Facts about its training are None, as they are unknown here.
 
     Raises:
         UsageError: when it cannot be loaded, or its checkpoint is damaged.
@@ -149,7 +149,7 @@ def load_ready(
     tensors, _ = load_checkpoint(path, job, digest=digest)
     module = make_module(job.card, job.seed)
     fill(module, under_prefix("network", tensors), shown_path(path))
-    # What no checkpoint holds may have changed since: code, plain attributes, buffers that are not saved.
+    # Code, plain attributes and buffers that are not saved are in no checkpoint, and may have changed since then.
     code_changed = network_identity(job.card, job.seed) != job.identity["network"]
     if code_changed or state_digest(module) != job.identity.get("state", state_digest(module)):
         raise WorkFailed(f"{job.label}: changed since the sweep began. Run the same command again.")

@@ -20,24 +20,24 @@ def register_model(
     title: str = "",
     role: Literal["target", "surrogate"] = "target",
 ) -> None:
-    """Make modules that were trained anywhere known as a model, until this process ends.
+    """Register modules, trained by any means, under the name of a model, until this process ends.
 
-    `sweep`, `score`, `load_model` and `Benchmark` then take the name as that of any card; it comes before a card of the
-    same name. Nothing is trained, and the modules themselves stay as they are. What a model is, is decided by its code,
-    its parameters and its buffers as they are when a sweep begins; so a module that was trained further, or registered
-    again, is another model. Works in this process alone: with ``workers=1``, the default.
+    `sweep`, `score`, `load_model` and `Benchmark` then accept this name like that of a card; a card of the same name is
+    hidden by it. Nothing is trained, and the modules are not changed. A model's key depends on its code, parameters and
+    buffers as they are when a sweep begins; so after more training, or with other modules under the same name, it
+    counts as another model. Works in this process alone: with ``workers=1``, the default.
 
     Args:
-        name: what to call it.
-        modules: one per training seed, or one alone, which counts as that of seed 0. Each maps float32 images
-            (N, C, H, W) in [0, 1] to logits (N, K), and is used in evaluation mode.
-        rule: what tables call the learning rule that trained it.
-        title: what figures call it (default: its name).
+        name: the model's name.
+        modules: one per training seed, or a single one, which gets seed 0. Each maps float32 images (N, C, H, W) in
+            [0, 1] to logits (N, K), and is used in evaluation mode.
+        rule: the name that tables show for the learning rule that trained it.
+        title: the name that figures show (default: `name`).
         role: "surrogate" for models of an architecture that no target has; ``foreign`` among a sweep's surrogates
             stands for these.
 
     Raises:
-        UsageError: for what is no name, no module, or no seed.
+        UsageError: for an invalid name, module or seed.
 
     """
     by_seed = {0: modules} if isinstance(modules, nn.Module) else modules

@@ -25,14 +25,14 @@ from ...registry import build, is_file_reference, load_from_file, parameters_of,
 from .identity import state_digest, structure_digest, tensors_of
 
 MOST_WEIGHTS = 10_000_000_000  # bytes of a file of weights
-NAMED = 3  # names of tensors in a message
+NAMED = 3  # most names of tensors in a message
 
 
 def identity(card: ReadyCard, seed: int) -> dict[str, Any]:
-    """Return everything that decides what the model of one seed answers, as plain data.
+    """Return everything that decides the outputs of the model of one seed, as plain data.
 
     Raises:
-        UsageError: for a seed or a file that is not there.
+        UsageError: for a seed or a file that does not exist.
 
     """
     card.require(seed)
@@ -45,7 +45,7 @@ def identity(card: ReadyCard, seed: int) -> dict[str, Any]:
 
 
 def network_identity(card: ReadyCard, seed: int) -> Any:
-    """Return what of that is not learned: equal for models of the same network."""
+    """Return the part of `identity` that is not learned; it is equal for models of the same network."""
     if isinstance(card, RegisteredCard):
         with located(f"{card.name} (seed {seed})"):
             return structure_digest(card.module(seed))
@@ -91,7 +91,7 @@ def _weights_digest(card: ExternalCard, seed: int) -> str:
     path = card.weights(seed)
     with located(card.at("external.weights")):
         if not path.is_file():
-            return hashlib.sha256(read_bytes(path, 0)).hexdigest()  # which says what it is instead
+            return hashlib.sha256(read_bytes(path, 0)).hexdigest()  # raises an error that says what the path is
         found = hashlib.sha256()
         try:
             with path.open("rb") as file:
@@ -103,7 +103,12 @@ def _weights_digest(card: ExternalCard, seed: int) -> str:
 
 
 def make_module(card: ReadyCard, seed: int, weights: Mapping[str, Tensor] | None = None) -> nn.Module:
-    """Return a module of its own, on the CPU if it comes from a card, as the factory makes it or with weights.
+    """Return a new module: a copy of a registered one; else what the card's factory makes, on the CPU.
+
+    Args:
+        card: the model card.
+        seed: which of the card's models.
+        weights: tensors by name to put into what a factory makes (default: it is left as it is made).
 
     Raises:
         UsageError: when it cannot be made, or the weights do not fit it.
@@ -126,7 +131,7 @@ def make_module(card: ReadyCard, seed: int, weights: Mapping[str, Tensor] | None
 
 
 def _called(card: ExternalCard, seed: int) -> nn.Module:
-    """Call the factory; its random draws are the same every time, and take nothing from the caller's."""
+    """Call the factory; its random draws depend on the seed alone, and the caller's generators are not changed."""
     where = card.at("external.factory")
     with located(where):
         factory = _factory(card)
@@ -156,7 +161,7 @@ def _factory(card: ExternalCard) -> Callable[..., Any]:
 
 
 def _build(factory: Callable[..., Any], options: Mapping[str, Any], where: str) -> Any:
-    """Call a factory with its options; one that takes any, as torchvision's do, checks them itself."""
+    """Call a factory with its options; one with `**kwargs`, such as torchvision's, checks the options itself."""
     if all(each.kind is not inspect.Parameter.VAR_KEYWORD for each in parameters_of(factory).values()):
         return build(factory, options, where)
     try:
@@ -168,10 +173,10 @@ def _build(factory: Callable[..., Any], options: Mapping[str, Any], where: str) 
 
 
 def read_weights(card: ExternalCard, seed: int) -> dict[str, Tensor]:
-    """Return the tensors of a file of weights; nothing but tensors is ever unpickled.
+    """Return the tensors of a file of weights by name; nothing but tensors is ever unpickled.
 
     Raises:
-        UsageError: naming file and reason.
+        UsageError: names the file and the reason.
 
     """
     path = card.weights(seed)
@@ -181,7 +186,7 @@ def read_weights(card: ExternalCard, seed: int) -> dict[str, Tensor]:
         content = read_bytes(path, MOST_WEIGHTS)
         try:
             found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        except Exception as error:  # a damaged file, or one that holds code, can be wrong in any way
+        except Exception as error:  # for a damaged file, or one that holds code, it may raise anything
             reason = told(error).split(". ")[0]
             raise UsageError(
                 f"{shown_path(path)}: cannot be read as weights ({reason}). Save module.state_dict(), not the module."

@@ -20,9 +20,10 @@ class DirectFeedbackAlignment(HiddenErrorRule):
         delta_l = (B_l e, then back through pooling) phi'(h_l)
         dW_l = delta_l correlated with z_{l-1} (batch mean)
 
-    B_l ends at the block's output, what the next layer reads. It is drawn Glorot uniform.
+    B_l maps to the block's output, which the next layer reads. It is drawn Glorot uniform.
 
-    Limits: convolutions learn little (Launay et al. 2019, arXiv:1906.04554); an adaptive optimiser matters much.
+    Limits: convolutions learn little (Launay et al. 2019, arXiv:1906.04554); results are much better with an adaptive
+    optimiser.
     """
 
     def create_feedback(self, network: Network, generator: torch.Generator) -> None:

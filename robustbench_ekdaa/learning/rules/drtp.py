@@ -24,8 +24,8 @@ class DirectRandomTargetProjection(HiddenErrorRule):
 
     The label stands in for the output error, whose signs it shares up to a shift.
 
-    Limits: hidden layers never hear that the answer was right, so they are pushed on until phi saturates: weight decay,
-    a small learning rate or a bounded phi must stop them.
+    Limits: hidden layers get the same signal when the prediction is right already, so their pre-activations grow until
+    phi saturates; weight decay, a small learning rate or a bounded phi must stop this.
     """
 
     exemptions: ClassVar[dict[str, str]] = {
@@ -38,7 +38,7 @@ class DirectRandomTargetProjection(HiddenErrorRule):
 
     @torch.no_grad()
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
-        """Fill `.grad` of weights and biases, on the way up."""
+        """Fill `.grad` of weights and biases during the forward pass."""
         z = self.network.normalise(images)
         *hidden, readout = self.network.block_list
         for block, feedback in zip(hidden, self.B, strict=True):

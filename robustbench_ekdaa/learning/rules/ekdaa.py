@@ -26,8 +26,8 @@ class Ekdaa(HiddenErrorRule):
 
     Args:
         beta: how far targets are moved.
-        gamma: size of the error kernels' updates relative to the weights'; drops out, unless it is 0, under an
-            optimiser that ignores sizes (Adam, AdamW).
+        gamma: size of the error kernels' updates relative to the weights'; has no influence, unless it is 0, under an
+            optimiser that ignores the size of gradients (Adam, AdamW).
         error_kernels: how E starts; ``"random"`` draws it like a weight, ``"transpose"`` copies W (weight transport,
             which the rule exists to avoid; offered to measure what it is worth).
         feedback_decay: weight decay of E; default: the weights'. With gamma = 1 and the same decay on W and E, E aligns
@@ -37,8 +37,8 @@ class Ekdaa(HiddenErrorRule):
             activation is flat almost everywhere (signum); default: the layer's own activation, as in the paper.
 
     Limits: errors shrink by beta at each layer on their way down, so an optimiser that ignores their size (AdamW) suits
-    deep networks, and e_l = z_l - t_l, a difference of nearly equal numbers, loses digits: with a small beta the lowest
-    layers of a deep network get rounding alone (in float64, six layers and beta = 1e-3).
+    deep networks. e_l = z_l - t_l is a difference of nearly equal numbers and loses digits: with a small beta the
+    lowest layers of a deep network get nothing but rounding errors (in float64, with six layers and beta = 1e-3).
     """
 
     uses_derivative: ClassVar[bool] = False

@@ -28,10 +28,12 @@ class EkdaaRelease(LearningRule):
 
     Departures from the paper's equations:
 
-    - Convolutions, and the first linear layer, read pre-activations, so the convolutional stack is linear but for
-      pooling. That is the network's affair here: the card `ekdaa_release` has convolutions without activation. Their
-      targets still use phi_t, and a convolution above an unpooled one is corrected by phi_t of what it read.
-    - Error kernels start at W with height and width swapped (at W itself in linear layers): weight transport, roughly.
+    - Convolutions, and the first linear layer, read pre-activations, so the convolutional layers together are linear
+      except for pooling. Here the network is built so, not the rule: the card `ekdaa_release` has convolutions without
+      activation. Their targets still use phi_t, and the dW of a convolution above an unpooled one is computed with
+      phi_t of its input.
+    - Error kernels start at W with height and width swapped (at W itself in linear layers), which is nearly weight
+      transport.
     - Pooling carries the target, upsampled bilinearly, not the error: error maps do not vanish with the output error.
     - Both divisions are by the signed maximum over the whole batch, so the batch's images depend on each other.
     - Updates are sums over the batch, not means.
@@ -40,9 +42,10 @@ class EkdaaRelease(LearningRule):
     its own; its example has none); maps of odd size are pooled without padding.
 
     Args:
-        beta: how far targets are moved. At the release's own 0.9 the error maps of pooled layers hardly depend on the
-            output error beside what upsampling blurs, and held-out accuracy ends below that of random convolutions in
-            batches of 64, a little above it in batches of 256; 10 does better in both (docs/learning-rules.md).
+        beta: how far targets are moved. At 0.9, the release's value, the error maps of pooled layers come mostly from
+            the blur of upsampling and hardly from the output error: held-out accuracy ends below that of random
+            convolutions with batches of 64 and a little above it with batches of 256. 10 gives better results with
+            both (docs/learning-rules.md).
         gamma: size of the error kernels' updates relative to the weights'.
         target_activation: phi_t; the release's example has tanh.
 

@@ -12,7 +12,7 @@ from ..rule import HiddenErrorRule
 
 
 class FeedbackAlignment(HiddenErrorRule):
-    """Errors travel down layer by layer through fixed random feedback; the weights come to agree with it.
+    """Errors travel down layer by layer through fixed random feedback, with which the weights align.
 
     With h the pre-activation, z = phi(h), W the weight and B fixed random feedback in W's shape::
 
@@ -20,7 +20,7 @@ class FeedbackAlignment(HiddenErrorRule):
         delta_l = (B_{l+1} applied backwards to delta_{l+1}, then back through pooling) phi'(h_l)
         dW_l = delta_l correlated with z_{l-1} (batch mean)
 
-    Limits: falls behind backprop on convolutions, whose few weights leave little room to align (Bartunov et al. 2018,
+    Limits: is worse than backprop on convolutions, which have few weights and can hardly align (Bartunov et al. 2018,
     arXiv:1807.04587).
     """
 

@@ -17,14 +17,14 @@ class KolenPollack(FeedbackAlignment):
 
         dB_l = dW_l;   W <- (1 - lambda) W - eta dW,   B <- (1 - lambda) B - eta dB
 
-    so that W - B shrinks by (1 - lambda) a step and B becomes W, though no weight is ever carried over. lambda is the
-    recipe's weight decay, which B shares; without any decay B does not align.
+    so that W - B shrinks by the factor (1 - lambda) at each step and B becomes W, though no weight is ever copied.
+    lambda is the recipe's weight decay, which B shares; without any decay B does not align.
 
-    Limits: that W and B see the very same update at their two ends is itself an assumption about the synapses.
+    Limits: the rule assumes that the synapses of W and those of B get exactly the same update.
     """
 
     def create_feedback(self, network: Network, generator: torch.Generator) -> None:
-        """Draw B_2 ... B_L, to be learned."""
+        """Draw the starting values of B_2 ... B_L."""
         super().create_feedback(network, generator)
         for feedback in self.B:
             feedback.requires_grad_(True)

@@ -21,20 +21,22 @@ class LocalErrors(LearningRule):
     """Every hidden block learns from losses of its own; no error crosses from one block to another.
 
     With z_l block l's output, A_l a local linear classifier, G_l a local linear map (3x3 convolution of a map) and S(X)
-    the matrix of cosine similarities between the images of the batch, each centred (of a map: between the standard
-    deviations of its channels over space)::
+    the matrix of cosine similarities between the images of the batch, each centred (for maps: between the standard
+    deviations of their channels over space)::
 
         L_l = (1 - beta) cross_entropy(A_l z_l, y) + beta mean (S(G_l z_l) - S(onehot(y)))^2
         dW_l, dA_l, dG_l = gradient of L_l, with z_{l-1} detached;   dW_L = gradient of the readout's cross-entropy
 
-    A_l starts at zero and G_l at random, both learned by the same optimiser; they live in the rule and are left behind
-    after training. Maps are averaged down for A_l until they have at most `classifier_inputs` numbers.
+    A_l starts at zero and G_l at random; both are learned by the network's optimiser. They belong to the rule, not to
+    the network, and are not used after training. Before A_l, maps are average-pooled to at most `classifier_inputs`
+    numbers.
 
     Args:
         beta: share of the similarity loss.
-        classifier_inputs: most numbers a local classifier reads.
+        classifier_inputs: the largest number of inputs of a local classifier.
 
-    Limits: within a block it is backprop through one layer; blocks are greedy; the similarity needs a whole batch.
+    Limits: within a block it is backprop through one layer; each block minimises its own loss alone; the similarities
+    need a whole batch.
     """
 
     exemptions: ClassVar[dict[str, str]] = {
@@ -105,7 +107,8 @@ class _Head(nn.Module):
 def similarities(features: Tensor) -> Tensor:
     """Return S (N, N): cosines between the centred features of the images, in [-1, 1].
 
-    Of maps (N, C, H, W) with more than three channels and one pixel, each channel's standard deviation is the feature.
+    Of maps (N, C, H, W) with more than three channels and more than one pixel, the features are each channel's standard
+    deviation over space.
     """
     if features.dim() == 4 and features.shape[1] > 3 and features.shape[2] * features.shape[3] > 1:
         features = features.flatten(2).std(dim=2)

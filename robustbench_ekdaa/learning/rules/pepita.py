@@ -19,19 +19,19 @@ from ..rule import LearningRule, Step, cross_entropy, softmax_error
 class Pepita(LearningRule):
     """A second forward pass, on an input that the error has changed, takes the place of the backward pass.
 
-    With x the normalised input, z = phi(h), F a fixed random matrix, and a bar on everything of the second pass::
+    With x the normalised input, z = phi(h), F a fixed random matrix, and a bar over what belongs to the second pass::
 
         e = softmax(h_L) - onehot(y);   xbar = x + F e
         dW_1 = (z_1 - zbar_1) correlated with xbar;   dW_L = e correlated with zbar_{L-1} (batch means)
 
-    There is no derivative of phi anywhere, and no way back. F is drawn uniformly from [-b, b] with
+    Neither the derivative of phi nor a backward pass is needed. F is drawn uniformly from [-b, b] with
     b = scale sqrt(6 / size of x).
 
     Args:
         scale: size of F relative to a weight's; 0.05 in the paper.
 
-    Limits: defined here for at most one hidden layer, fully connected; other networks are refused. The paper has a
-    convolutional variant too, which did not beat random convolutions here.
+    Limits: defined here for at most one hidden layer, fully connected; other networks are refused. The paper also has a
+    convolutional variant; tried here, it was no better than random convolutions.
     """
 
     def __init__(self, *, scale: Annotated[float, Field(gt=0)] = 0.05) -> None:
@@ -55,7 +55,7 @@ class Pepita(LearningRule):
         """Fill `.grad` of weights and biases."""
         logits, traces = self.network.trace(images)
         e = softmax_error(logits, labels)  # (N, K)
-        # The network normalises its input, so F e is given in pixels here.
+        # F e changes the normalised input; the network normalises its input itself, so F e is converted to pixels.
         _, traces_bar = self.network.trace(images + self.network.deviation * (e @ self.F).reshape(images.shape))
         *hidden, readout = self.network.block_list
         for block, trace, trace_bar in zip(hidden, traces[:-1], traces_bar[:-1], strict=True):

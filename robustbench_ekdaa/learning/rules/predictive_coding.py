@@ -29,14 +29,15 @@ class PredictiveCoding(LearningRule):
         dW_l = (epsilon_l through f_l) correlated with vhat_{l-1} (batch mean)
 
     so that each step is epsilon_l <- (1 - eta) epsilon_l + eta J_{l+1}^T epsilon_{l+1}. Unrolled, the error k blocks
-    below the logits is backprop's times P(Binomial(steps, eta) >= k): under this assumption the rule *is* backprop but
-    for a scale per layer, and with eta = 1 and steps >= depth it is backprop exactly (Rosenbaum, Theorem 1).
+    below the logits is backprop's times P(Binomial(steps, eta) >= k): under this assumption the rule *is* backprop
+    except for a scale per layer, and with eta = 1 and steps >= depth it is exactly backprop (Rosenbaum, Theorem 1).
 
     Args:
         eta: step size of the beliefs.
-        steps: how often they move; with fewer steps than blocks the lowest blocks learn nothing.
+        steps: number of updates of the beliefs; with fewer steps than blocks the lowest blocks learn nothing.
 
-    Limits: needs W^T for the way back, as backprop does; the predictions do not follow the beliefs.
+    Limits: needs W^T to send errors down, as backprop does; the predictions stay those of the forward pass while the
+    beliefs change.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class PredictiveCoding(LearningRule):
         self.eta, self.steps = eta, steps
 
     def bind(self, network: Network, generator: torch.Generator) -> None:
-        """Take the network; there is no feedback to create."""
+        """Take the network; raises UsageError for an activation whose derivative is zero."""
         refuse_flat_activations(network)
         super().bind(network, generator)
 
@@ -57,7 +58,7 @@ class PredictiveCoding(LearningRule):
         epsilon = [torch.zeros_like(block.output) for block in hidden]
         epsilon.append(softmax_error(logits, labels))  # epsilon_L  (N, K)
         for _ in range(self.steps):
-            # Upwards, so that every layer hears what the one above said in the step before.
+            # From the lowest block up, so that each one uses the error that the block above had before this step.
             for l, above in enumerate(passes[1:]):
                 delta = above.through_activation(epsilon[l + 1])
                 epsilon[l].lerp_(above.transmit(delta, above.weight), self.eta)  # J_{l+1}^T epsilon_{l+1}

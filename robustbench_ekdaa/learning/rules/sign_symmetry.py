@@ -23,13 +23,13 @@ class SignSymmetry(HiddenErrorRule):
         brsf   B = abs(M_t) sign(W)   batchwise random: M_t drawn anew at every step
         frsf   B = abs(M) sign(W)     fixed random: M drawn once
 
-    M is drawn as the weights are (Glorot uniform) and s is the standard deviation of that, so that errors keep their
-    size from layer to layer.
+    M is drawn as the weights are (Glorot uniform) and s is the standard deviation of that distribution, so that errors
+    keep their size from layer to layer.
 
     Args:
-        magnitudes: which of the three.
+        magnitudes: which of the three variants.
 
-    Limits: the signs are weight transport too, of one bit a weight.
+    Limits: copying the signs is weight transport too, of one bit per weight.
     """
 
     def __init__(self, *, magnitudes: Literal["usf", "brsf", "frsf"] = "usf") -> None:

@@ -16,14 +16,14 @@ from .backprop import Backprop
 
 
 class StraightThrough(Backprop):
-    """Backprop that passes a stand-in where an activation has no derivative: what signum is compared with.
+    """Backprop with a stand-in for the derivative of signum: the baseline for networks with that activation.
 
     delta_l = (W_{l+1}^T delta_{l+1}) g(h_l), where for signum g(h) = 1 if abs(h) <= 1 and 0 elsewhere (Courbariaux et
     al. 2016, arXiv:1602.02830), or the derivative of tanh(k h); for all other activations g = phi'. The forward pass is
     untouched.
 
     Args:
-        stand_in: which g; ``"zero"`` is signum's own derivative, under which nothing below it learns.
+        stand_in: which g; ``"zero"`` is signum's own derivative, with which no layer below the signum learns.
         k: steepness of the tanh.
 
     """
@@ -32,7 +32,7 @@ class StraightThrough(Backprop):
         self.stand_in, self.k = stand_in, k
 
     def bind(self, network: Network, generator: torch.Generator) -> None:
-        """Take the network; signum too, unless nothing stands in for its derivative."""
+        """Take the network; raises UsageError for signum if `stand_in` is ``"zero"``."""
         if self.stand_in == "zero":
             refuse_flat_activations(network)
         LearningRule.bind(self, network, generator)
