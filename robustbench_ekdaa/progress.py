@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichBars
 
 
-class Task(Protocol):
+class Bar(Protocol):
     """A progress bar."""
 
     def advance(self, amount: int = 1, note: str | None = None) -> None:
@@ -33,7 +33,7 @@ class Task(Protocol):
 class Progress(Protocol):
     """Something that can show bars and lines."""
 
-    def task(self, label: str, total: int) -> Task:
+    def task(self, label: str, total: int) -> Bar:
         """Start a bar and return it.
 
         Args:
@@ -51,7 +51,7 @@ class Progress(Protocol):
         """
 
 
-class _SilentTask:
+class _SilentBar:
     def advance(self, amount: int = 1, note: str | None = None) -> None:
         pass
 
@@ -59,9 +59,9 @@ class _SilentTask:
 class Silent:
     """Shows nothing; the default of the Python API."""
 
-    def task(self, label: str, total: int) -> Task:
+    def task(self, label: str, total: int) -> Bar:
         """Return a bar that shows nothing."""
-        return _SilentTask()
+        return _SilentBar()
 
     def line(self, text: str) -> None:
         """Print nothing."""
@@ -88,7 +88,7 @@ def a_progress(progress: Progress | None) -> Progress:
     return progress
 
 
-class _NotedTask:
+class _NotedBar:
     def __init__(self, label: str, total: int, console: Console) -> None:
         self.label, self.console = label, console
         self.left = total
@@ -107,8 +107,8 @@ class _Lines:
     def __init__(self, console: Console) -> None:
         self.console = console
 
-    def task(self, label: str, total: int) -> Task:
-        return _NotedTask(label, total, self.console)
+    def task(self, label: str, total: int) -> Bar:
+        return _NotedBar(label, total, self.console)
 
     def line(self, text: str) -> None:
         _tell(self.console, text)
@@ -138,7 +138,7 @@ class _Bars:
     def __init__(self, bars: RichBars) -> None:
         self.bars = bars
 
-    def task(self, label: str, total: int) -> Task:
+    def task(self, label: str, total: int) -> Bar:
         return _Bar(self.bars, label, total)
 
     def line(self, text: str) -> None:

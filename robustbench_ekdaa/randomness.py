@@ -56,7 +56,7 @@ def permutation(count: int, generator: torch.Generator) -> torch.Tensor:
     return torch.randperm(count, generator=generator, dtype=torch.int64, device="cpu")
 
 
-def whole_numbers(below: int, count: int, generator: torch.Generator) -> list[int]:
+def random_integers(below: int, count: int, generator: torch.Generator) -> list[int]:
     """Draw ``count`` times among 0 ... below - 1."""
     numbers = torch.randint(below, (count,), generator=generator, dtype=torch.int64, device="cpu")
     drawn: list[int] = numbers.tolist()

@@ -10,9 +10,9 @@ import pandas as pd
 
 from ..scoring.outcomes import IMPORTED, CraftingKey, Curve, Outcomes
 from .intervals import wilson_interval
-from .metrics import accuracy, attack_success_rate, common_images, mistake_agreement, transfer_rate
+from .metrics import Bools, accuracy, attack_success_rate, common_images, mistake_agreement, transfer_rate
 from .standing import compared_targets
-from .transfer import Bools, Predictions, scored_targets
+from .transfer import Predictions, scored_targets
 
 TEXT, WHOLE, NUMBER = "string", "Int64", "float64"
 CRAFTING = ("zero_gradient_share", "queries", "median_norm")  # columns about the crafting, whoever the target is

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .intervals import Sample
-from .metrics import Floats
+from .metrics import Bools, Floats
 
-Bools = NDArray[np.bool_]
 Groups = Sequence[Sequence[Sequence[int]]]  # of rows: kinds of surrogates, their cards, the cards' models
 
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..scoring.outcomes import ModelRecord, Outcomes
 from .intervals import lower_bound
-from .transfer import Bools, card_names, scored_targets
+from .metrics import Bools
+from .transfer import card_names, scored_targets
 
 CONTROL_RULE = "frozen"  # the learning rule that leaves every layer but the last at random
 RANKED, CONTROL, NOT_RANKED = "ranked", "control", "not ranked"

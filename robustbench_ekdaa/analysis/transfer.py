@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 
 from ..scoring.outcomes import OutcomeKey, Outcomes
 from .intervals import DRAWS, resample_images, resample_seeds
-from .metrics import Floats
+from .metrics import Bools, Floats
 
 Predictions = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 
 def scored_targets(outcomes: Outcomes) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ def main() -> None:
     """Run the command line; errors become one line and an exit code: 2 wrong usage, 1 the work failed."""
     set_up()
     with interruptible():
-        code, message = run(debug="--debug" in sys.argv)
+        code, message = run_command(debug="--debug" in sys.argv)
         if message:
             tell(f"error: {message}")
         drop_unwritten()
@@ -57,7 +57,7 @@ def show_all_warnings() -> None:
         warnings.simplefilter("default")
 
 
-def run(*, debug: bool) -> tuple[int, str]:
+def run_command(*, debug: bool) -> tuple[int, str]:
     """Run the command, and return its exit code and the message of an error.
 
     Args:

@@ -109,6 +109,6 @@ def show_json(rows: list[dict[str, Any]]) -> None:
     Console().print_json(json.dumps(rows), ensure_ascii=True)
 
 
-def percent(share: float | None) -> str:
+def with_percent_sign(share: float | None) -> str:
     """Show a share in per cent."""
     return "-" if share is None else f"{100 * share:.2f} %"

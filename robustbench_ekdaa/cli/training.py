@@ -11,7 +11,7 @@ from ..cards import MOST_SEEDS, SweepSpec, check, crossed_names, read_sweep
 from ..text import shell_words
 from .app import PROGRAM, Debug, Device, RunFolder, Workers, WorkspaceFolder, app
 from .parsing import parse_epsilons, parse_indices, parse_list
-from .printing import percent, say, show_rows
+from .printing import say, show_rows, with_percent_sign
 from .running import benchmark, do_sweep, tell_failed
 
 
@@ -41,8 +41,8 @@ def train(
             {
                 "name": record.name,
                 "seed": record.seed,
-                "train": percent(record.metrics.get("train_accuracy")),
-                column: percent(record.metrics.get(column)),
+                "train": with_percent_sign(record.metrics.get("train_accuracy")),
+                column: with_percent_sign(record.metrics.get(column)),
                 "seconds": record.metrics.get("seconds"),
                 "checkpoint": record.key if record.status == "trained" else record.error,
             }
@@ -149,7 +149,7 @@ def score(
                 "data set": row["dataset"],
                 "target": row["target"],
                 "epsilon": f"{row['epsilon']:g}",
-                "accuracy": percent(row["accuracy"]),
+                "accuracy": with_percent_sign(row["accuracy"]),
                 "seeds": row["seeds"],
             }
             for row in means.to_dict("records")

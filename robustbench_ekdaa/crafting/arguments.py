@@ -108,7 +108,7 @@ def check_card(attack: AttackCard, surrogates: Sequence[nn.Module], *, aimed: bo
     if aimed and attack.target is None:
         raise UsageError(f'the attack {attack.name} is untargeted; give its card target = "random" or another rule')
     for place, module in enumerate(surrogates):
-        check_module(f"surrogate {place}", module)
+        check_surrogate(f"surrogate {place}", module)
     if attack.uses_ensemble and len({id(module) for module in surrogates}) == 1:
         raise UsageError(
             f"{attack.at('source.component')}: {attack.source.component} takes several surrogates together (got one); "
@@ -118,7 +118,7 @@ def check_card(attack: AttackCard, surrogates: Sequence[nn.Module], *, aimed: bo
         raise UsageError(f"the attack {attack.name} follows gradients: give at least one surrogate")
 
 
-def check_module(what: str, module: object) -> None:
+def check_surrogate(what: str, module: object) -> None:
     """Raise UsageError unless this is a network that float32 images can be given to."""
     if not isinstance(module, nn.Module):
         raise UsageError(f"{what}: must be a torch.nn.Module (got {type(module).__name__}). Wrap a function in one.")

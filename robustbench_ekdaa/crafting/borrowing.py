@@ -18,7 +18,7 @@ from ..networks import Network
 # How many objects the search for hidden parts looks at: a network may hold on to a whole data set.
 SEARCHED = 100_000
 ENDS = (type, ModuleType, Tensor, str, bytes, int, float, type(None))  # where that search goes no further
-KEPT = frozenset(vars(nn.Module()))  # attributes of every module
+IN_EVERY_MODULE = frozenset(vars(nn.Module()))  # attributes that say nothing about a module
 TENSORS = ("_parameters", "_buffers")  # those among them that hold no modules
 # Networks, and the global random generators that other libraries draw from, belong to all threads: they take turns.
 TURN = threading.RLock()
@@ -47,7 +47,11 @@ def parts_of(network: nn.Module) -> list[nn.Module]:
 def _inside(thing: object) -> Iterable[object]:
     if isinstance(thing, nn.Module):
         # What PyTorch itself keeps there is mostly empty, and only that may be asked whether it is.
-        return [value for name, value in vars(thing).items() if name not in KEPT or (value and name not in TENSORS)]
+        return [
+            value
+            for name, value in vars(thing).items()
+            if name not in IN_EVERY_MODULE or (value and name not in TENSORS)
+        ]
     if isinstance(thing, FunctionType):  # all but its globals, through which everything can be reached
         return thing.__closure__, thing.__defaults__, thing.__kwdefaults__, thing.__dict__
     return gc.get_referents(thing)

@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..randomness import ImageDraws, keyed_generator, whole_numbers
+from ..randomness import ImageDraws, keyed_generator, random_integers
 from .threat import Threat
 
 State = Mapping[str, Any]
@@ -162,4 +162,4 @@ class Context:
             among: they lie between 0 and ``among`` - 1.
         """
         draws = self.task.draws
-        return whole_numbers(among, count, keyed_generator(draws.seed, self.path + purpose, draws.attack, self.step))
+        return random_integers(among, count, keyed_generator(draws.seed, self.path + purpose, draws.attack, self.step))

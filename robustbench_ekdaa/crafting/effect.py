@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from ..cards import AttackCard
 from ..errors import UsageError
-from ..registry import COMPONENTS
-
-Factory = TypeVar("Factory", bound=Callable[..., Any])
+from ..registry import COMPONENTS, Factory
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..cards import shown_path
 from ..errors import UsageError, shown
-from ..progress import Progress, Silent, Task
+from ..progress import Bar, Progress, Silent
 from .arrays import PLAIN_TEXT, Arrays, Pair, assemble, is_plain_text
 
 if TYPE_CHECKING:
@@ -132,11 +132,11 @@ def _listing(folder: Path, classes: Sequence[str], root: Path) -> _Listing:
     return listing
 
 
-def _pictures(files: Sequence[Path], size: tuple[int, int] | None, task: Task) -> list[NDArray[np.uint8]]:
+def _pictures(files: Sequence[Path], size: tuple[int, int] | None, bar: Bar) -> list[NDArray[np.uint8]]:
     pictures: list[NDArray[np.uint8]] = []
     for path in files:
         pictures.append(_picture(path, size))
-        task.advance()
+        bar.advance()
         if pictures[-1].shape[:2] != pictures[0].shape[:2]:
             here, there = ("x".join(map(str, each.shape[:2])) for each in (pictures[-1], pictures[0]))
             raise UsageError(

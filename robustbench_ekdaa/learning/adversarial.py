@@ -10,7 +10,7 @@ from ..cards import AdversarialTraining, AttackCard, ModelCard, Workspace
 from ..crafting import attack_key, build_attempt, check_epsilons, craft
 from ..errors import UsageError, located
 from ..networks import Network
-from ..randomness import keyed_generator, whole_numbers
+from ..randomness import keyed_generator, random_integers
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class AttackedBatches:
 
         """
         count = round(self.recipe.share * len(images))
-        (seed,) = whole_numbers(2**31, 1, keyed_generator(self.seed, "adversarial", epoch))
+        (seed,) = random_integers(2**31, 1, keyed_generator(self.seed, "adversarial", epoch))
         crafted = craft(
             self.attack,
             [network],

@@ -45,7 +45,7 @@ def check_job(job: TrainingJob, dataset: Dataset, device: str = "cpu") -> None:
     except (Exception, SystemExit) as error:  # somebody's rule may raise anything
         raise UsageError(f"{job.card.at('rule')}: {job.card.rule} fails when it is bound: {told(error)}") from error
     if not network.block_list:
-        check_module(job, rule, dataset)
+        check_trainable(job, rule, dataset)
     try:
         storable(rule.state_dict())
     except (Exception, SystemExit) as error:  # found out after training, it would be lost
@@ -57,7 +57,7 @@ def check_job(job: TrainingJob, dataset: Dataset, device: str = "cpu") -> None:
         step_through(schedule, recipe, where)
 
 
-def check_module(job: TrainingJob, rule: LearningRule, dataset: Dataset) -> None:
+def check_trainable(job: TrainingJob, rule: LearningRule, dataset: Dataset) -> None:
     """Raise UsageError for somebody's module that gives no logits, cannot learn, or cannot be saved.
 
     It is trained on its last batch, which may be a single image, and asked in evaluation mode.

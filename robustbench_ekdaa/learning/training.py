@@ -19,8 +19,8 @@ from ..errors import TrainingDiverged, UsageError, WorkFailed, located
 from ..files import clear_errors, shown_path, whole_file
 from ..networks import Network, build_network
 from ..networks.memory_format import MEMORY_FORMAT
-from ..progress import Progress, Silent, Task
-from ..randomness import keyed_generator, permutation, seeded_globals, whole_numbers
+from ..progress import Bar, Progress, Silent
+from ..randomness import keyed_generator, permutation, random_integers, seeded_globals
 from ..registry import RULES, build
 from .adversarial import attacked_batches
 from .alignment import measure_alignment
@@ -138,17 +138,17 @@ class _Training:
         chosen = chosen.to(self.device)
         return self.split.images[chosen].to(self.device, memory_format=MEMORY_FORMAT), self.split.labels[chosen]
 
-    def run_epoch(self, bar: Task) -> None:
+    def run_epoch(self, bar: Bar) -> None:
         """Train for one epoch and add its line to the log."""
         if self.network.block_list:
             self._run_epoch(bar)
             return
         # A module that is not made of our blocks may use random numbers, as dropout does: from the global generators.
-        (seed,) = whole_numbers(2**31, 1, keyed_generator(self.job.seed, "forward", self.epoch))
+        (seed,) = random_integers(2**31, 1, keyed_generator(self.job.seed, "forward", self.epoch))
         with seeded_globals(seed):
             self._run_epoch(bar)
 
-    def _run_epoch(self, bar: Task) -> None:
+    def _run_epoch(self, bar: Bar) -> None:
         started = time.perf_counter()
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         right = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -254,7 +254,9 @@ def _plain(state: dict[str, Any]) -> dict[str, Any]:
 
 
 @ordinary_torch(gradients=False)
-def accuracy(network: torch.nn.Module, split: Split, device: torch.device, batch_size: int = 500) -> float | None:
+def measured_accuracy(
+    network: torch.nn.Module, split: Split, device: torch.device, batch_size: int = 500
+) -> float | None:
     """Return the share of images a network gets right, or None for no images."""
     if len(split) == 0:
         return None
@@ -349,9 +351,9 @@ def _facts(training: _Training, dataset: Dataset) -> dict[str, Any]:
         "epochs": training.epoch,
         "train_loss": log[-1]["loss"],
         "train_accuracy": log[-1]["accuracy"],
-        "held_out_accuracy": accuracy(training.network, training.held, training.device),
+        "held_out_accuracy": measured_accuracy(training.network, training.held, training.device),
         # Images are held out to choose a recipe; the test images must have no influence on that choice.
-        "test_accuracy": None if job.held_out else accuracy(training.network, dataset.test, training.device),
+        "test_accuracy": None if job.held_out else measured_accuracy(training.network, dataset.test, training.device),
         "parameters": sum(parameter.numel() for parameter in training.network.parameters()),
         "seconds": round(sum(line.get("seconds", 0.0) for line in log), 2),
         "exemptions": training.exemptions,

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..cards import NetworkSpec
 from ..errors import UsageError, shown
-from ..randomness import seeded_globals, whole_numbers
+from ..randomness import random_integers, seeded_globals
 from ..registry import FACTORIES, build
 from .network import Block, Network, Trace, TraceBlock
 
@@ -57,7 +57,7 @@ def make_body(
     """
     assert spec.factory is not None
     factory = FACTORIES.get(spec.factory, spec.folder)
-    (seed,) = whole_numbers(2**31, 1, generator)
+    (seed,) = random_integers(2**31, 1, generator)
     with seeded_globals(seed):
         body = build(factory, spec.options, f"{where}.options", image_shape=image_shape, classes=classes)
     if not isinstance(body, nn.Module):

@@ -13,7 +13,7 @@ from .backend import import_matplotlib
 if TYPE_CHECKING:
     from matplotlib.text import Text
 
-OWN = "DejaVu Sans"  # comes with Matplotlib: Latin, Greek, Cyrillic and more
+MATPLOTLIB_FONT = "DejaVu Sans"  # comes with Matplotlib: Latin, Greek, Cyrillic and more
 # Asked before all others, since they were made to be read on a screen beside it.
 GOOD = (
     *(f"Noto Sans {script}" for script in ("CJK SC", "CJK JP", "CJK KR", "CJK TC", "SC", "JP", "KR", "TC")),
@@ -53,7 +53,7 @@ def _without_font(text: str) -> frozenset[str]:
 
 def _foreign(text: str) -> frozenset[str]:
     """Return the letters of a text that Matplotlib's own font lacks."""
-    return frozenset() if text.isascii() else frozenset(text) - _letters(OWN) - {"\n"}
+    return frozenset() if text.isascii() else frozenset(text) - _letters(MATPLOTLIB_FONT) - {"\n"}
 
 
 @cache

@@ -15,7 +15,7 @@ from ..analysis.summary import FOOLED
 from ..text import one_line
 from .style import NORM_SIGNS
 
-NOTHING = "–"
+EMPTY_CELL = "–"
 
 
 def definitions(summary: pd.DataFrame) -> str:
@@ -64,7 +64,7 @@ def display_frame(summary: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFr
             f"noise accuracy{one} (%)": percent(row["noise_accuracy"]),
             f"{FOOLED}{one} (%)": percent(row["attack_success_rate_common"]),
             "area": _plain(row["area"], ".3f"),
-            "area / clean": NOTHING if row["standing"] == NOT_RANKED else _plain(row["area_relative"], ".3f"),
+            "area / clean": EMPTY_CELL if row["standing"] == NOT_RANKED else _plain(row["area_relative"], ".3f"),
             "ε₅₀": _half(row),
             "seeds": str(row["n_seeds"]),
             "note": row["note"],
@@ -78,7 +78,7 @@ def display_frame(summary: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFr
 
 def percent(share: float) -> str:
     """Write a share in per cent with one digit after the point, without the sign."""
-    return NOTHING if math.isnan(share) else f"{100 * share:.1f}"
+    return EMPTY_CELL if math.isnan(share) else f"{100 * share:.1f}"
 
 
 def _with_spread(mean: float, deviation: float) -> str:
@@ -91,7 +91,7 @@ def _with_interval(row: Mapping[Hashable, Any]) -> str:
 
 
 def _plain(number: float, form: str) -> str:
-    return NOTHING if math.isnan(number) else format(number, form)
+    return EMPTY_CELL if math.isnan(number) else format(number, form)
 
 
 def _half(row: Mapping[Hashable, Any]) -> str:

@@ -15,7 +15,7 @@ from ..scoring.outcomes import ModelRecord
 from .alignment_curves import plot_alignment
 from .pictures import Picture, slug_of
 from .style import Look, card_looks, looks
-from .tables import NOTHING, percent
+from .tables import EMPTY_CELL, percent
 from .training_curves import plot_training
 
 
@@ -102,8 +102,8 @@ def _row(records: Sequence[ModelRecord]) -> dict[str, str]:
         "card": last.name,
         "rule": last.rule,
         "seeds": f"{len(trained)} ({failed} more failed)" if failed else str(len(trained)),
-        "epochs": " or ".join(sorted({str(facts.get("epochs") or NOTHING) for facts in trained})) or NOTHING,
-        "loss": _mean(trained, "train_loss", lambda loss: NOTHING if math.isnan(loss) else f"{loss:.3f}"),
+        "epochs": " or ".join(sorted({str(facts.get("epochs") or EMPTY_CELL) for facts in trained})) or EMPTY_CELL,
+        "loss": _mean(trained, "train_loss", lambda loss: EMPTY_CELL if math.isnan(loss) else f"{loss:.3f}"),
         "train": _mean(trained, "train_accuracy", percent),
         "accuracy": _mean(trained, seen, percent),
     }
@@ -112,7 +112,7 @@ def _row(records: Sequence[ModelRecord]) -> dict[str, str]:
 def _mean(facts: Sequence[Mapping[str, Any]], name: str, write: Callable[[float], str]) -> str:
     values = [float(one[name]) for one in facts if isinstance(one.get(name), (int, float))]
     if not values:
-        return NOTHING
+        return EMPTY_CELL
     mean, deviation = write(sum(values) / len(values)), spread(values)
     return mean if math.isnan(deviation) else f"{mean} ± {write(deviation)}"
 

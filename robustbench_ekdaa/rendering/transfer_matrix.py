@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..analysis.intervals import wilson_interval
-from ..analysis.metrics import Floats
+from ..analysis.metrics import Bools, Floats
 from ..analysis.results import Results
 from ..analysis.summary import reference_epsilon
-from ..analysis.transfer import Bools, TransferGrid, transfer_grids
+from ..analysis.transfer import TransferGrid, transfer_grids
 from ..errors import UsageError, unknown_name
 from ..names import as_spelled
 from ..scoring.outcomes import Outcomes

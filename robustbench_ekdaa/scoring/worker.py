@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from typing import IO, Any
 
 from ..errors import UsageError, WorkFailed
-from ..progress import Task
+from ..progress import Bar
 from ..registrations import Registrations, register_again
 
 LENGTH = struct.Struct("<Q")
@@ -142,18 +142,18 @@ class Driver:
         with self.lock:
             send(self.pipe, message)
 
-    def task(self, label: str, total: int) -> Task:
+    def task(self, label: str, total: int) -> Bar:
         """Start a bar there."""
         number = next(self.numbers)
         self.tell("task", number, label, total)
-        return _SentTask(self, number)
+        return _SentBar(self, number)
 
     def line(self, text: str) -> None:
         """Print a line there."""
         self.tell("line", text)
 
 
-class _SentTask:
+class _SentBar:
     def __init__(self, driver: Driver, number: int) -> None:
         self.driver, self.number = driver, number
 

@@ -21,7 +21,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from ..errors import WorkFailed
-from ..progress import Progress, Task
+from ..progress import Bar, Progress
 from ..registrations import registrations
 from ..search_path import named_in_full, without_working_folder
 from .executor import Job, PartlyDone, Result, label
@@ -171,7 +171,7 @@ class WorkerProcess:
             WorkFailed: when it ends in the middle, or cannot even start.
 
         """
-        bars: dict[int, Task] = {}
+        bars: dict[int, Bar] = {}
         begun = False
         try:
             self._give(job)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import UsageError, WorkFailed
-from ...randomness import keyed_generator, seeded_globals, whole_numbers
+from ...randomness import keyed_generator, random_integers, seeded_globals
 from ..context import Task
 from ..crafted import Crafted
 from ..surrogates import Surrogate, mean_logits
@@ -66,7 +66,7 @@ class Part:
 @contextmanager
 def seeded_for_image(seed: int, attack: str, index: int) -> Iterator[None]:
     """Seed the global generators for one image inside, and put their states back afterwards."""
-    (number,) = whole_numbers(2**31, 1, keyed_generator(seed, "library", attack, index))
+    (number,) = random_integers(2**31, 1, keyed_generator(seed, "library", attack, index))
     with seeded_globals(number):
         yield
 

@@ -104,7 +104,7 @@ def is_before_the_softmax(module: nn.Module, images: Tensor, classes: int) -> st
     return None
 
 
-def is_steady(module: nn.Module, images: Tensor, classes: int) -> str | None:
+def is_deterministic(module: nn.Module, images: Tensor, classes: int) -> str | None:
     """The same images get the same answer."""
     if not differ(_ask(module, images), _ask(module, images)):
         return None
@@ -213,7 +213,7 @@ CHECKS: dict[str, Check] = {
     "device": is_on_its_device,
     "finite logits": is_finite,
     "logits": is_before_the_softmax,
-    "determinism": is_steady,
+    "determinism": is_deterministic,
     "image independence": treats_images_one_by_one,
     "true gradients": has_true_gradients,
 }

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...crafting.borrowing import parts_of
+from ...crafting.borrowing import IN_EVERY_MODULE, parts_of
 
-KEPT = frozenset({*vars(nn.Module()), "training"})  # attributes that every module has; they do not decide its outputs
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 PLAIN = (bool, int, float, str, bytes, type(None))
 
@@ -21,7 +20,9 @@ def structure_digest(module: nn.Module) -> str:
     """Return the SHA-256 of everything but the tensors: classes, code, hooks and plain attributes of all parts."""
     found = hashlib.sha256()
     for name, part in _named_parts(module):
-        attributes = {key: told for key, value in vars(part).items() if key not in KEPT and (told := _plain(value))}
+        attributes = {
+            key: told for key, value in vars(part).items() if key not in IN_EVERY_MODULE and (told := _plain(value))
+        }
         hooks = [[_plain(hook) for hook in vars(part).get(kind, {}).values()] for kind in HOOKS]
         facts = (name, *_classes(type(part)), part.extra_repr(), sorted(attributes.items()), hooks)
         found.update(ascii(facts).encode())

@@ -18,7 +18,7 @@ from ...errors import UsageError, WorkFailed, told
 from ...files import shown_path, storable
 from ..checkpoint import load_checkpoint, save_checkpoint, under_prefix, whose, with_prefix
 from ..job import checkpoint_path
-from ..training import accuracy
+from ..training import measured_accuracy
 from .checks import check_module
 from .identity import state_digest
 from .source import fill, identity, make_module, network_identity, read_weights
@@ -134,7 +134,7 @@ def take_over(job: LoadingJob, dataset: Dataset, run: Path, *, device: str = "cp
         "train_loss": None,
         "train_accuracy": None,
         "held_out_accuracy": None,
-        "test_accuracy": accuracy(module, dataset.test, torch.device(device)),
+        "test_accuracy": measured_accuracy(module, dataset.test, torch.device(device)),
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
     }
     return save_checkpoint(path, tensors, facts)
