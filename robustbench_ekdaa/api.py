@@ -23,8 +23,9 @@ from .errors import UsageError
 from .learning import LearningRule
 from .learning.contract import Finding, rule_maker
 from .learning.contract import check_rule as check_contract
-from .progress import Progress
+from .progress import Progress, Silent
 from .scoring.outcomes import ModelRecord
+from .zoo import Shown
 
 
 def load_dataset(name: str, split: str = "test", limit: int | None = None) -> Split:
@@ -55,6 +56,7 @@ def train(
     workspace: Workspace | Place | None = None,
     device: str = "auto",
     progress: Progress | None = None,
+    zoo: Place | None = None,
 ) -> ModelRecord:
     """Train one model, or find it trained, and return its record.
 
@@ -68,13 +70,15 @@ def train(
         workspace: the folder that holds models/ and attacks/, or a `Workspace` (default: the current folder).
         device: "auto", "cpu", "cuda", ...
         progress: gets the bars (default: silent).
+        zoo: a folder or URL that `publish` wrote to: models that the run lacks are taken from there, where key and
+            digest fit, instead of being trained.
 
     Raises:
         UsageError: for whatever in the request is wrong.
         WorkFailed: when training diverged or the run folder cannot be written.
 
     """
-    benchmark = Benchmark(run, workspace=workspace, device=device, progress=progress)
+    benchmark = Benchmark(run, workspace=workspace, device=device, progress=progress, zoo=zoo)
     return benchmark.train([model], dataset, [seed], held_out=held_out)[0]
 
 
@@ -86,6 +90,8 @@ def load_model(
     *,
     workspace: Workspace | Place | None = None,
     device: str = "cpu",
+    zoo: Place | None = None,
+    progress: Progress | None = None,
 ) -> nn.Module:
     """Return a trained model as a plain `nn.Module` in evaluation mode: images in [0, 1] in, logits out.
 
@@ -96,12 +102,51 @@ def load_model(
         run: the run folder.
         workspace: the folder that holds models/ and attacks/, or a `Workspace` (default: the current folder).
         device: "auto", "cpu", "cuda", ...
+        zoo: a folder or URL that `publish` wrote to: a model that the run lacks is taken from there into the run, where
+            key and digest fit.
+        progress: gets the line that says so (default: it is a warning).
 
     Raises:
-        UsageError: when the run does not hold it.
+        UsageError: when neither the run nor the zoo holds it.
+        WorkFailed: when the zoo's server fails, or the run folder cannot be written.
 
     """
-    return Benchmark(run, workspace=workspace, device=device).load_model(model, dataset, seed)
+    told = _Warnings() if progress is None else progress
+    return Benchmark(run, workspace=workspace, device=device, progress=told, zoo=zoo).load_model(model, dataset, seed)
+
+
+class _Warnings(Silent):
+    """Shows lines as warnings, which notebooks and scripts show without being asked to."""
+
+    def line(self, text: str) -> None:
+        """Warn."""
+        warnings.warn(text, stacklevel=1)
+
+
+def publish(
+    run: Place, to: Place, *, workspace: Workspace | Place | None = None, progress: Progress | None = None
+) -> list[Shown]:
+    """Add the trained models of a run to a zoo, or begin one, for others to take instead of training them.
+
+    Checkpoints, logs, cards and digests are written first, and then the index. What the zoo holds already stays.
+
+    Args:
+        run: the run folder.
+        to: a folder, or a URL of ``file:``, ``s3:`` or ``hf:``.
+        workspace: the folder that holds models/ and attacks/, or a `Workspace` (default: the current folder); the cards
+            are taken from there.
+        progress: gets lines and bars (default: silent).
+
+    Returns:
+        what became of each model: its `label`, `digest` and `state`.
+
+    Raises:
+        UsageError: for a run without trainings, for files that are not what the store noted, by name, and for a zoo
+            that cannot be written.
+        WorkFailed: for a full disk, or a server that fails.
+
+    """
+    return Benchmark(run, workspace=workspace, device="cpu", progress=progress).publish(to)
 
 
 def craft(
@@ -209,6 +254,7 @@ def sweep(
     workers: int | None = 1,
     progress: Progress | None = None,
     command: str | None = None,
+    zoo: Place | None = None,
 ) -> Results:
     """Train, attack and score what is missing of a sweep in a run folder, and return all its results.
 
@@ -222,6 +268,8 @@ def sweep(
             once more in each, so what starts work must stand under ``if __name__ == "__main__":``.
         progress: gets lines and bars (default: silent).
         command: what asked for it, kept for the report.
+        zoo: a folder or URL that `publish` wrote to: models that the run lacks are taken from there, where key and
+            digest fit, instead of being trained.
 
     Returns:
         the results of all sweeps in the run folder, this one among them.
@@ -231,7 +279,7 @@ def sweep(
         WorkFailed: when the run folder cannot be written; all that was stored stays.
 
     """
-    means: dict[str, Any] = {"workspace": workspace, "device": device, "workers": workers}
+    means: dict[str, Any] = {"workspace": workspace, "device": device, "workers": workers, "zoo": zoo}
     return Benchmark(run, **means, progress=progress, command=command).sweep(spec)
 
 
@@ -277,6 +325,7 @@ def score(
     workers: int | None = 1,
     progress: Progress | None = None,
     command: str | None = None,
+    zoo: Place | None = None,
 ) -> Results:
     """Let models predict the classes of adversarial images from a file, and return all results of the run.
 
@@ -298,13 +347,15 @@ def score(
         workers: jobs side by side; see `sweep`.
         progress: gets lines and bars (default: silent).
         command: what asked for it, kept for the report.
+        zoo: a folder or URL that `publish` wrote to: models that the run lacks are taken from there, where key and
+            digest fit, instead of being trained.
 
     Raises:
         UsageError: for whatever in the request or the file is wrong.
         WorkFailed: when the run folder cannot be written; all that was stored stays.
 
     """
-    means: dict[str, Any] = {"workspace": workspace, "device": device, "workers": workers}
+    means: dict[str, Any] = {"workspace": workspace, "device": device, "workers": workers, "zoo": zoo}
     about: dict[str, Any] = {"seeds": seeds, "name": name, "norm": norm, "epsilons": epsilons, "indices": indices}
     return Benchmark(run, **means, progress=progress, command=command).score(file, dataset, models, **about)
 

@@ -14,13 +14,19 @@ from .arguments import Place, a_path, whole_numbers
 from .cards import AnyModelCard, SweepSpec, Workspace, read_sweep
 from .data import Dataset, shared_dataset
 from .errors import UsageError, WorkFailed, shown
-from .learning import ModelJob, load_model, model_job
+from .files import shown_path
+from .learning import ModelJob, TrainingJob, load_model, model_job
+from .learning.job import checkpoint_path
 from .progress import Progress, a_progress
+from .remote import location
 from .scoring.executor import executor
 from .scoring.imported import ImportSpec, score_images
 from .scoring.outcomes import ModelRecord
+from .scoring.publishing import exhibits
 from .scoring.store import noted_digest, open_run, reading, writing
 from .scoring.sweep import check_models, check_workers, choose_device, run_sweep, train_models
+from .scoring.taking import find_models, take_models
+from .zoo import Shown, Zoo, publish
 
 
 class Benchmark:
@@ -35,6 +41,8 @@ class Benchmark:
             once more in each, so what starts work must stand under ``if __name__ == "__main__":``.
         progress: gets lines and bars (default: silent).
         command: what asked for it, kept for the report.
+        zoo: a folder or URL that `publish` wrote to: models that the run lacks are taken from there, where its key and
+            digest fit, instead of being trained.
 
     Attributes:
         failed: the models that the last `train`, `sweep` or `score` could not train.
@@ -56,11 +64,13 @@ class Benchmark:
         workers: int | None = 1,
         progress: Progress | None = None,
         command: str | None = None,
+        zoo: Place | None = None,
     ) -> None:
         self.run = a_path("run", run)
         self.workspace = as_workspace(workspace)
         self.device, self.workers = choose_device(device), check_workers(workers)
         self.progress, self.command = a_progress(progress), command
+        self.zoo = None if zoo is None else Zoo(location("zoo", zoo))
         self.failed: tuple[ModelRecord, ...] = ()
 
     def train(
@@ -91,8 +101,10 @@ class Benchmark:
         jobs = [self._job(card, dataset, seed, held_out) for card in self._cards(models) for seed in numbers]
         whole = shared_dataset(dataset)
         check_models([job for job, _ in jobs], whole, self.run, device=self.device, workers=self.workers)
+        found = find_models(self.zoo, [job for job, _ in jobs], whole, self.run, self.progress)
         crew = executor(self.workers, self.progress, self.device)
         with writing(self.run, self.progress) as store, crew as runner:
+            take_models(found, store, self.progress)
             records = train_models([job for job, _ in jobs], store, device=self.device, runner=runner)
         self.failed = tuple(record for record in records if record.status == "failed")
         if self.failed and not keep_going:
@@ -201,17 +213,48 @@ class Benchmark:
             seed: its training seed.
 
         Raises:
-            UsageError: when the run does not hold this model, or its checkpoint is damaged or of another model.
+            UsageError: when neither the run nor its zoo holds this model, or its checkpoint is damaged or of another
+                model.
+            WorkFailed: when the zoo's server fails, or the run folder cannot be written.
 
         """
         (card,) = self._cards([model])
         job, whole = self._job(card, dataset, seed)
+        self._take(job, whole)
         return load_model(job, whole, self.run, self.device, digest=noted_digest(self.run, job.key))
+
+    def _take(self, job: ModelJob, dataset: Dataset) -> None:
+        """Take a model from the zoo if the run lacks it; raises UsageError if the zoo lacks it, too."""
+        if self.zoo is None or not isinstance(job, TrainingJob) or checkpoint_path(self.run, job.key).exists():
+            return
+        found = self.zoo.find(job, dataset)
+        if found is None:
+            raise UsageError(f"{self.zoo.lack(job)}, nor in the run {shown_path(self.run)}. Train it.")
+        with writing(self.run, self.progress) as store:
+            take_models([found], store, self.progress)
+
+    def publish(self, to: Place) -> list[Shown]:
+        """Add the trained models of the run to a zoo, or begin one; what it holds already stays as it is.
+
+        Args:
+            to: a folder, or a URL of ``file:``, ``s3:`` or ``hf:``.
+
+        Returns:
+            what became of each model: its `label`, `digest` and `state`.
+
+        Raises:
+            UsageError: for a run without trainings, for files that are not what the store noted, by name, and for a
+                zoo that cannot be written.
+            WorkFailed: for a full disk, or a server that fails.
+
+        """
+        place = location("to", to)
+        return publish(self.run, exhibits(self.run, self.workspace, self.progress), place, self.progress)
 
     @property
     def _means(self) -> dict[str, Any]:
         """With what a sweep or a scoring is done."""
-        return {name: getattr(self, name) for name in ("workspace", "device", "workers", "progress", "command")}
+        return {name: getattr(self, name) for name in ("workspace", "device", "workers", "progress", "command", "zoo")}
 
     def _job(self, card: AnyModelCard, dataset: str, seed: int, held_out: float = 0.0) -> tuple[ModelJob, Dataset]:
         whole = shared_dataset(dataset)

@@ -33,6 +33,11 @@ Workers = Annotated[
     typer.Option(help="Processes for jobs, side by side (default: one per core on a CPU, one on a GPU); 1: this one."),
 ]
 
+ZooPlace = Annotated[
+    str | None,
+    typer.Option("--zoo", help="A folder or URL with published models: those that fit are taken, not trained."),
+]
+
 
 @app.callback(invoke_without_command=True)
 def start(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:

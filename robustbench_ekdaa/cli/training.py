@@ -9,7 +9,7 @@ import typer
 
 from ..cards import MOST_SEEDS, SweepSpec, check, crossed_names, read_sweep
 from ..text import shell_words
-from .app import PROGRAM, Debug, Device, RunFolder, Workers, WorkspaceFolder, app
+from .app import PROGRAM, Debug, Device, RunFolder, Workers, WorkspaceFolder, ZooPlace, app
 from .parsing import parse_epsilons, parse_indices, parse_list
 from .printing import say, show_rows, with_percent_sign
 from .running import benchmark, do_sweep, tell_failed
@@ -25,13 +25,14 @@ def train(
     held_out: Annotated[
         float, typer.Option(min=0, max=0.9, help="Keep aside this share of the training images, to choose a recipe.")
     ] = 0.0,
+    zoo: ZooPlace = None,
     workspace: WorkspaceFolder = Path("."),
     device: Device = "auto",
     workers: Workers = None,
     debug: Debug = False,
 ) -> None:
     """Train models; finished ones are kept, stopped ones are continued."""
-    with benchmark(run, workspace=workspace, device=device, workers=workers) as work:
+    with benchmark(run, workspace=workspace, device=device, workers=workers, zoo=zoo) as work:
         records = work.train(
             crossed_names(models, parse_list(recipes) or ()), dataset, range(seeds), held_out=held_out, keep_going=True
         )
@@ -77,6 +78,7 @@ def sweep(
     save_images: Annotated[
         bool | None, typer.Option("--save-images", help="Keep the adversarial images in RUN/adversarial.")
     ] = None,
+    zoo: ZooPlace = None,
     workspace: WorkspaceFolder = Path("."),
     device: Device = "auto",
     workers: Workers = None,
@@ -102,7 +104,7 @@ def sweep(
     given = {key: value for key, value in flags.items() if value is not None}
     base = read_sweep(spec_file).model_dump(exclude_unset=True) if spec_file else {}
     spec = check(SweepSpec, {**base, **given}, "sweep")
-    failed = do_sweep(spec, run, workspace=workspace, device=device, workers=workers)
+    failed = do_sweep(spec, run, workspace=workspace, device=device, workers=workers, zoo=zoo)
     say(f"Report it: {shell_words(PROGRAM, 'report', str(run), '--out', 'report')}")
     raise typer.Exit(1 if failed else 0)
 
@@ -125,13 +127,14 @@ def score(
     indices: Annotated[
         str | None, typer.Option(help="Which test images: 3,1,4 or FIRST:LAST, if the file does not say it.")
     ] = None,
+    zoo: ZooPlace = None,
     workspace: WorkspaceFolder = Path("."),
     device: Device = "auto",
     workers: Workers = None,
     debug: Debug = False,
 ) -> None:
     """Score adversarial images from a file, made elsewhere or saved by a sweep; they are checked first."""
-    with benchmark(run, workspace=workspace, device=device, workers=workers) as work:
+    with benchmark(run, workspace=workspace, device=device, workers=workers, zoo=zoo) as work:
         results = work.score(
             file,
             dataset,

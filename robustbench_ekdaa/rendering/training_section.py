@@ -87,7 +87,7 @@ def training_facts(
         "without": [rule for rule, tests in rules.items() if tests == {}],
         "unknown": [rule for rule, tests in rules.items() if tests is None],
         "caveats": _unread(shown),
-        "notes": _others(trainings, shown, dataset),
+        "notes": [*_from_zoos(shown), *_others(trainings, shown, dataset)],
         "pictures": [{"stem": one.stem, "kind": one.kind, "alt": one.alt} for one in pictures],
     }
 
@@ -125,6 +125,18 @@ def _unread(shown: Trainings) -> list[str]:
         f"{record.title or record.name} (seed {record.seed}, logs/{record.key}.jsonl)" for record in records
     )
     return [f"Missing from the figures of training, because their logs are missing or damaged: {who}."]
+
+
+def _from_zoos(shown: Trainings) -> list[str]:
+    """Say which models were taken from a zoo, and from where."""
+    places: dict[str, list[ModelRecord]] = {}
+    for record in shown.models.values():
+        if record.metrics.get("zoo"):
+            places.setdefault(str(record.metrics["zoo"]), []).append(record)
+    return [
+        f"Taken from the zoo {place}, not trained in this run: {', '.join(_each(records))}."
+        for place, records in places.items()
+    ]
 
 
 def _others(trainings: Trainings, shown: Trainings, dataset: str) -> list[str]:

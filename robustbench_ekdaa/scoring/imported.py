@@ -22,6 +22,7 @@ from ..files import Stamp, stamp
 from ..learning import ModelJob
 from ..progress import Progress, Silent
 from ..text import visible
+from ..zoo import Zoo
 from .executor import Executor, executor
 from .jobs import SHOWN_IMAGES, Checkpoints, load_unchanged, predict
 from .outcomes import IMPORTED, AttackRecord, CraftingKey, CraftingRecord, OutcomeKey
@@ -39,6 +40,7 @@ from .sweep import (
     train_models,
     trained_models,
 )
+from .taking import find_models, take_models
 
 BATCH = 250  # images scored at a time
 
@@ -109,6 +111,7 @@ def score_images(
     workers: int | None = 1,
     progress: Progress | None = None,
     command: str | None = None,
+    zoo: Zoo | None = None,
 ) -> WorkDone:
     """Let models predict the classes of images from a file, and store it; doing it again makes no model call.
 
@@ -124,6 +127,7 @@ def score_images(
         workers: jobs run side by side in so many processes; None: one per core on a CPU.
         progress: gets lines and bars.
         command: what asked for it, kept for reports.
+        zoo: where models that the run lacks are taken from; what it does not hold is trained.
 
     Raises:
         UsageError: before anything is computed, for whatever in the request or the file is wrong.
@@ -143,10 +147,12 @@ def score_images(
     refuse_twins(jobs)
     jobs = tuple({job.key: job for job in jobs}.values())  # a model may be named twice
     check_models(jobs, dataset, Path(run), device=device, workers=workers)
+    taken = find_models(zoo, jobs, dataset, Path(run), progress)
     with writing(run, progress) as store, executor(workers, progress, device) as runner:
         known = store.attacks().values()
         if any(record.name == spec.attack and not record.imported for record in known):
             raise UsageError(f"{spec.attack}: an attack of this run has that name. Choose another with --name.")
+        take_models(taken, store, progress)
         importing = _Import(spec, found, key, dataset, jobs, store, runner, device, progress)
         return importing.run(spec.facts(cards), command)
 

@@ -37,6 +37,19 @@ def load_unchanged(source: str, fingerprint: str) -> Dataset:
     return dataset
 
 
+def record_of(job: ModelJob, facts: Mapping[str, Any] | None = None) -> ModelRecord:
+    """Return the record of a model, with the facts of its checkpoint once it has one."""
+    record = ModelRecord(
+        *(job.key, job.card.name, job.card.label, job.card.rule_name, job.dataset, job.seed),
+        fingerprint=job.fingerprint,
+    )
+    if facts is None:
+        return record
+    metrics = {key: value for key, value in facts.items() if key not in ("identity", "layers")}
+    metrics["network"] = job.network  # tells which frozen card is its control
+    return replace(record, metrics=metrics)
+
+
 @dataclass(frozen=True)
 class TrainModel:
     """Train one model, or take over a ready one; an error that concerns it alone becomes a failed record."""
@@ -53,10 +66,7 @@ class TrainModel:
     def __call__(self, progress: Progress) -> ModelRecord:
         """Return the model's record; its checkpoint is in the run folder."""
         job = self.job
-        record = ModelRecord(
-            *(job.key, job.card.name, job.card.label, job.card.rule_name, job.dataset, job.seed),
-            fingerprint=job.fingerprint,
-        )
+        record = record_of(job)
         try:
             facts = make_model(
                 job,
@@ -76,9 +86,7 @@ class TrainModel:
             message = f"{job.card.name} (seed {job.seed}) failed in training: {type(error).__name__}: {error}"
             progress.line(f"failed: {message}")
             return replace(record, status="failed", error=message)
-        metrics = {key: value for key, value in facts.items() if key not in ("identity", "layers")}
-        metrics["network"] = job.network  # tells which frozen card is its control
-        return replace(record, metrics=metrics)
+        return record_of(job, facts)
 
 
 @ordinary_torch(gradients=False)

@@ -13,17 +13,19 @@ from numpy.typing import NDArray
 from ..arguments import whole
 from ..cards import RegisteredCard, SweepSpec, Workspace
 from ..data import Dataset, shared_dataset
-from ..errors import UsageError, WorkFailed, shown
+from ..errors import UsageError, shown
 from ..learning import ModelJob, TrainingJob, check_model
 from ..learning.checkpoint import load_checkpoint
 from ..learning.job import checkpoint_path
 from ..progress import Progress, Silent
+from ..zoo import Zoo
 from .executor import Executor, executor
 from .images import image_files, tidy_run
 from .jobs import SHOWN_IMAGES, Checkpoints, CraftAndScore, Crafting, PredictClean, TrainModel
 from .outcomes import AttackRecord, CraftingKey, CraftingRecord, DataRecord, ImageRecord, ModelRecord, OutcomeKey
 from .plan import CraftJob, ImageSet, SweepPlan, plan_sweep
 from .store import Store, writing
+from .taking import find_models, refuse_another_outcome, take_models
 from .worker import refuse_to_start_work
 
 MOST_WORKERS = 1_000
@@ -102,7 +104,7 @@ def train_models(
     missing = [job for job in {job.key: job for job in jobs}.values() if job.key not in records]
     for position, record in runner.run([TrainModel(job, store.run, device) for job in missing]):
         if record.key in known:
-            _refuse_another_outcome(known[record.key], record, store)
+            refuse_another_outcome(known[record.key], record, store)
         store.add_model(record)
         records[missing[position].key] = record
         on_trained(record)
@@ -119,18 +121,6 @@ def _settled(job: ModelJob, record: ModelRecord, run: Path) -> bool:
     # A damaged checkpoint is found now, not after hours of other work.
     load_checkpoint(path, job, digest=record.metrics.get("digest"))
     return True
-
-
-def _refuse_another_outcome(before: ModelRecord, now: ModelRecord, store: Store) -> None:
-    """Raise WorkFailed if a repeated training gave other weights: the stored outcomes belong to the first ones."""
-    for fact in ("train_loss", "train_accuracy", "test_accuracy"):
-        then, today = before.metrics.get(fact), now.metrics.get(fact)
-        if before.status == now.status == "trained" and then != today and store.has_outcomes(now.key):
-            raise WorkFailed(
-                f"{now.name} (seed {now.seed}), whose checkpoint was gone, was trained again and is not what it was "
-                f"({fact} {then}, now {today}; another version of PyTorch, or another device?). Its outcomes are of "
-                f"the model before: put checkpoints/{now.key}.safetensors back from a copy, or choose another --run."
-            )
 
 
 def _renamed(record: ModelRecord, job: ModelJob, store: Store) -> ModelRecord:
@@ -150,6 +140,7 @@ def run_sweep(
     workers: int | None = 1,
     progress: Progress | None = None,
     command: str | None = None,
+    zoo: Zoo | None = None,
 ) -> WorkDone:
     """Do what is missing of a sweep and store it; doing it again when nothing is missing makes no model call.
 
@@ -161,6 +152,7 @@ def run_sweep(
         workers: jobs run side by side in so many processes, 1: in this one, None: one per core on a CPU.
         progress: gets lines and bars.
         command: the command that asked for it, kept for reports.
+        zoo: where models that the run lacks are taken from; what it does not hold is trained.
 
     Raises:
         UsageError: before anything is computed, for whatever in the request is wrong.
@@ -171,8 +163,10 @@ def run_sweep(
     plans = [plan_sweep(spec, workspace, shared_dataset(name)) for name in spec.datasets]
     for plan in plans:
         check_models(plan.models, plan.dataset, Path(run), device=device, workers=workers)
+    found = [one for plan in plans for one in find_models(zoo, plan.models, plan.dataset, Path(run), progress)]
     done = WorkDone()
     with writing(run, progress) as store, executor(workers, progress, device) as runner:
+        take_models(found, store, progress)
         for plan in plans:
             _Driver(plan, store, runner, device, progress, done).run(command)
     return done
