@@ -42,7 +42,7 @@ class SummaryRow:
     transfer_accuracy_low: float = np.nan
     transfer_accuracy_high: float = np.nan
     transfer_accuracy_sd: float = np.nan
-    interval: str = ""
+    interval: str | None = None
     attack_success_rate_common: float = np.nan
     n_common: int = 0
     noise_accuracy: float = np.nan
@@ -50,7 +50,7 @@ class SummaryRow:
     area_relative: float = np.nan
     eps_50: float = np.nan
     eps_max: float = np.nan
-    note: str = ""
+    note: str | None = None
 
 
 BOOTSTRAP, WILSON = "bootstrap", "at least Wilson's"  # what an interval comes from
@@ -124,7 +124,7 @@ def _norm_rows(
     for card in grid.cards:
         row = by_card[card]
         row.eps_max = grid.epsilons[-1]
-        row.note = "; ".join(part for part in (row.note, *_remarks(grid, card)) if part)
+        row.note = "; ".join(part for part in (row.note, *_remarks(grid, card)) if part) or None
     if chosen > 0:
         _add_transfer(grid, chosen, by_card)
         _add_common(grid, chosen, by_card)
@@ -191,7 +191,7 @@ def _clean_row(outcomes: Outcomes, card: str, grid: TransferGrid | None, standin
         notes.append("failed in training")
     if standing and standing.reason:
         notes.append(standing.reason)
-    row.note = "; ".join(notes)
+    row.note = "; ".join(notes) or None
     return row
 
 
@@ -256,7 +256,7 @@ def status_of(outcomes: Outcomes) -> list[dict[str, Any]]:
                 "rule": model.rule,
                 "seed": model.seed,
                 "status": model.status,
-                "error": model.error or "",
+                "error": model.error,
                 "clean_accuracy": float("nan") if clean is None else float(accuracy(clean, outcomes.labels)),
                 "roles": [
                     role

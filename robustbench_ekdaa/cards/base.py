@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, field_serializer, field_validator
 
 from ..errors import UsageError, shown
 from ..files import shown_path
 from ..registry import explain
-from .fields import Line, Text
+from .fields import OptionalLine, OptionalText
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
 
@@ -53,15 +53,15 @@ class FileCard(Card):
     Attributes:
         name: its name, which is the file's name without ``.toml``.
         title: what figures and tables call it (default: its name).
-        paper: where it was published.
-        notes: anything that a reader should know.
+        paper: where it was published; None if the card does not say.
+        notes: anything that a reader should know, or None.
 
     """
 
     name: str
-    title: Line = ""
-    paper: Line = ""
-    notes: Text = ""
+    title: OptionalLine = None
+    paper: OptionalLine = None
+    notes: OptionalText = None
     _path: Path | None = PrivateAttr(default=None)
 
     @field_validator("name")
@@ -73,6 +73,11 @@ class FileCard(Card):
                 f"letter or digit (got {shown(value)})"
             )
         return value
+
+    @field_serializer("title", "paper", "notes")
+    def _as_stored(self, text: str | None) -> str:
+        # Runs store cards as JSON, in which an absent text has been an empty one since the first release.
+        return text or ""
 
     @property
     def label(self) -> str:

@@ -132,7 +132,7 @@ class RegisteredCard(ReadyCard):
 
     @classmethod
     def of(
-        cls, name: str, modules: Mapping[int, Any], rule: str, title: str = "", role: Role = "target"
+        cls, name: str, modules: Mapping[int, Any], rule: str, title: str | None = None, role: Role = "target"
     ) -> RegisteredCard:
         """Return the card of modules by seed."""
         card = cls(kind="model", name=name, title=title, rule=rule, role=role)

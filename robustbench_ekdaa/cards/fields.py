@@ -57,4 +57,7 @@ Length = Annotated[Whole, Field(gt=0, le=255)]  # of a kernel, a stride, a pooli
 YesNo = Annotated[bool, Strict()]
 Text = Annotated[str, Strict(), Field(max_length=10_000)]
 Line = Annotated[str, Strict(), Field(max_length=1_000)]
+# A text that a card may leave out; an empty one is left out too.
+OptionalText = Annotated[Text | None, AfterValidator(lambda text: text or None)]
+OptionalLine = Annotated[Line | None, AfterValidator(lambda text: text or None)]
 Options = Annotated[dict[str, Any], AfterValidator(plain_options)]

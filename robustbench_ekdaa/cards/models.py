@@ -13,7 +13,7 @@ from ..names import other_spelling
 from ..registry import FACTORIES, NETWORKS, RELEASED_RULES, RULES, is_file_reference, referenced_digest
 from .base import Card, FileCard
 from .epsilons import read_epsilon
-from .fields import Count, Length, Line, Number, Options, Text, YesNo, whole_number
+from .fields import Count, Length, Line, Number, OptionalText, Options, YesNo, whole_number
 
 Role = Literal["target", "surrogate"]
 FOREIGN = "foreign"  # among the surrogates of a sweep: all cards whose role is "surrogate"
@@ -150,7 +150,7 @@ class Recipe(Card):
         schedule: a class of torch.optim.lr_scheduler, stepped once an epoch; None for a constant learning rate.
         schedule_options: its arguments.
         adversarial: what part of each batch is replaced by adversarial images; None for none.
-        notes: why the recipe is what it is; no part of the identity.
+        notes: why the recipe is what it is, or None; no part of the identity.
 
     """
 
@@ -162,7 +162,7 @@ class Recipe(Card):
     schedule: Line | None = None
     schedule_options: Options = Field(default={})
     adversarial: AdversarialTraining | None = None
-    notes: Text = ""
+    notes: OptionalText = None
 
 
 def source_of(dataset: str, training: dict[str, Any]) -> Any:
@@ -193,7 +193,7 @@ def shared_recipe(dataset: str, training: dict[str, Any]) -> Any:
         return shared  # the error is raised where it is written
     if other := sorted(set(recipe) - {"as", "notes"}):
         raise ValueError(f"training.{dataset}.{other[0]}: a recipe is taken whole; beside as stand only notes")
-    return {**dict(shared), "notes": recipe.get("notes", "")}
+    return {**dict(shared), "notes": recipe.get("notes")}
 
 
 class AnyModelCard(FileCard):

@@ -57,8 +57,8 @@ def show_all_warnings() -> None:
         warnings.simplefilter("default")
 
 
-def run_command(*, debug: bool) -> tuple[int, str]:
-    """Run the command, and return its exit code and the message of an error.
+def run_command(*, debug: bool) -> tuple[int, str | None]:
+    """Run the command, and return its exit code and the message of an error, if there was one.
 
     Args:
         debug: raise an error instead, so that its traceback is shown.
@@ -73,11 +73,11 @@ def run_command(*, debug: bool) -> tuple[int, str]:
             raise KeyboardInterrupt
         if sys.stdout is not None:
             sys.stdout.flush()
-        return (code if isinstance(code, int) else 0), ""
+        return (code if isinstance(code, int) else 0), None
     except (KeyboardInterrupt, typer.Abort):
         return 130, STOPPED
     except BrokenPipeError:  # the program that read our output has ended
-        return 1, ""
+        return 1, None
     except Exception as error:
         if debug:
             sys.excepthook = show_traceback

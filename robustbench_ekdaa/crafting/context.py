@@ -79,13 +79,13 @@ class Context:
         task: the batch and what is wanted of it.
         budget: how far the run may go.
         step: which step this is, from 0.
-        path: which component is asking, for its random numbers.
+        path: which component is asking: a prefix of the names of its random numbers, such as "input/scale 0/".
     """
 
     task: Task
     budget: Budget
     step: int = 0
-    path: str = ""
+    path: str = ""  # the empty prefix, which is not an absent one
 
     @property
     def goal(self) -> Tensor:

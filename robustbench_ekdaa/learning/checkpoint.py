@@ -29,7 +29,7 @@ class EarlyFacts(BaseModel):
     model: str
     rule: str
     dataset: str
-    dataset_title: str = ""
+    dataset_title: str | None = None
     seed: int
     identity: dict[str, Any]
     epochs: int

@@ -67,7 +67,7 @@ def display_frame(summary: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFr
             "area / clean": EMPTY_CELL if row["standing"] == NOT_RANKED else _plain(row["area_relative"], ".3f"),
             "ε₅₀": _half(row),
             "seeds": str(row["n_seeds"]),
-            "note": row["note"],
+            "note": "" if pd.isna(row["note"]) else row["note"],
         }
         rows.append({name: one_line(cell) for name, cell in cells.items()})
     table = pd.DataFrame(rows, dtype=object)

@@ -77,7 +77,7 @@ def test_every_model_has_its_status_failed_ones_among_them():
         "title": "b",
         "seed": 0,
         "status": "trained",
-        "error": "",
+        "error": None,
         "clean_accuracy": 1.0,
         "roles": ["surrogate", "target"],
     }

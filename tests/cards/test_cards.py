@@ -246,3 +246,11 @@ def test_a_sweep_file_reads_like_the_flags(tmp_path):
         read_sweep(path)
     with pytest.raises(UsageError, match="cannot be read"):
         read_sweep(tmp_path / "absent.toml")
+
+
+def test_a_text_that_a_card_leaves_out_is_none_and_runs_store_it_as_they_always_have(tmp_path):
+    card = read_card(write(tmp_path, 'title = ""\n' + MODEL))
+    assert (card.title, card.paper, card.notes, card.training["default"].notes) == (None, None, None, None)
+    assert card.label == "mine"
+    stored = AttackCard(kind="attack", name="a").model_dump(mode="json")
+    assert (stored["title"], stored["paper"], stored["notes"]) == ("", "", "")

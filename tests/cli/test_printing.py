@@ -158,7 +158,7 @@ def test_a_long_name_leaves_no_column_out(cli, tmp_path):
     name = "a_model_of_a_long_name_" * 2 + "end"
     write_card(tmp_path, name, "backprop", top='title = "Long"\n')
     _, out, _ = cli("list models")
-    width = out.splitlines()[0].index("rule")
+    width = out.splitlines()[0].index("role")
     assert name in "".join(line[:width].strip() for line in out.splitlines())
     assert "Long" in out
 

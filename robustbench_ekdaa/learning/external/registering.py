@@ -17,7 +17,7 @@ def register_model(
     modules: nn.Module | Mapping[int, nn.Module],
     rule: str,
     *,
-    title: str = "",
+    title: str | None = None,
     role: Literal["target", "surrogate"] = "target",
 ) -> None:
     """Register modules, trained by any means, under the name of a model, until this process ends.
