@@ -16,7 +16,7 @@ from .arguments import Place, a_path, whole
 from .benchmark import Benchmark, as_workspace
 from .cards import AnyModelCard, AttackCard, SweepSpec, Workspace
 from .computing import ordinary_torch
-from .crafting import AdversarialImages
+from .crafting import AdversarialImages, WeaknessFound
 from .crafting.surrogates import Precision
 from .data import Split, load_split, shared_dataset
 from .errors import UsageError
@@ -404,3 +404,28 @@ def check_rule(rule: str | type[LearningRule], options: Mapping[str, Any] | None
 
     """
     return list(check_contract(rule_maker(rule, options or {}), shared_dataset("digits")))
+
+
+def check_attack(
+    attack: str | AttackCard, *, workspace: Workspace | Place | None = None, seed: int = 0
+) -> list[WeaknessFound]:
+    """Let an attack find a weakness that was planted in a network and that it must not miss.
+
+    Where an attack fails here, what it fails to fool elsewhere says nothing (Zimmermann et al., NeurIPS 2022,
+    arXiv:2206.13991).
+
+    Args:
+        attack: an attack card, or the name of one or of a suite.
+        workspace: where names are looked up (default: the current folder).
+        seed: keys the attack's random draws.
+
+    Returns:
+        one finding per attack, with `attack`, `verdict` ("passed", "failed", or "exempt" for noise), `fooled`, the
+        share of the images, and `found`, a line about it.
+
+    Raises:
+        UsageError: for an unknown name, or a card that cannot be built.
+
+    """
+    cards = as_workspace(workspace).expand_attacks([attack]) if isinstance(attack, str) else [attack]
+    return [crafting.find_weakness(card, seed=whole("seed", seed)) for card in cards]

@@ -1,4 +1,4 @@
-"""Commands about workspaces: quickstart, init, list and check-rule."""
+"""Commands about workspaces: quickstart, init, list, check-rule and check-attack."""
 
 from __future__ import annotations
 
@@ -89,3 +89,17 @@ def check_rule(
     findings = check_contract(rule, parse_options(option or []))
     show_rows([{"test": finding.test, "verdict": finding.verdict, "found": finding.found} for finding in findings])
     raise typer.Exit(1 if any(finding.verdict == "failed" for finding in findings) else 0)
+
+
+@app.command("check-attack", epilog=f"Example: `{PROGRAM} check-attack pgd`")
+def check_attack(
+    attacks: Annotated[list[str], typer.Argument(help="Attacks and suites.")],
+    workspace: WorkspaceFolder = Path("."),
+    debug: Debug = False,
+) -> None:
+    """Test whether attacks find a weakness that was planted in a network and that they must not miss."""
+    from ..crafting import find_weakness
+
+    findings = [find_weakness(card) for card in Workspace(workspace).expand_attacks(attacks)]
+    show_rows([{"attack": found.attack, "verdict": found.verdict, "found": found.found} for found in findings])
+    raise typer.Exit(1 if any(found.verdict == "failed" for found in findings) else 0)

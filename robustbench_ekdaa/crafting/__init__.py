@@ -8,12 +8,14 @@ from .fitting import doubts
 from .identity import attack_key
 from .surrogates import Precision
 from .threat import check_epsilons
+from .weakness import WeaknessFound, find_weakness
 
 __all__ = [
     "AdversarialImages",
     "Crafted",
     "Pool",
     "Precision",
+    "WeaknessFound",
     "attack_key",
     "build_attempt",
     "check_adversarial",
@@ -21,6 +23,7 @@ __all__ = [
     "checked_epsilons",
     "craft",
     "doubts",
+    "find_weakness",
     "load_adversarial",
     "save_adversarial",
 ]
