@@ -25,7 +25,7 @@ from .learning.contract import Finding, rule_maker
 from .learning.contract import check_rule as check_contract
 from .progress import Progress, Silent
 from .scoring.outcomes import ModelRecord
-from .zoo import Shown
+from .zoo import PublishedModel
 
 
 def load_dataset(name: str, split: str = "test", limit: int | None = None) -> Split:
@@ -125,7 +125,7 @@ class _Warnings(Silent):
 
 def publish(
     run: Place, to: Place, *, workspace: Workspace | Place | None = None, progress: Progress | None = None
-) -> list[Shown]:
+) -> list[PublishedModel]:
     """Add the trained models of a run to a zoo, or begin one, for others to take instead of training them.
 
     Checkpoints, logs, cards and digests are written first, and then the index. What the zoo holds already stays.

@@ -26,7 +26,7 @@ from .scoring.publishing import exhibits
 from .scoring.store import noted_digest, open_run, reading, writing
 from .scoring.sweep import check_models, check_workers, choose_device, run_sweep, train_models
 from .scoring.taking import find_models, take_models
-from .zoo import Shown, Zoo, publish
+from .zoo import PublishedModel, Zoo, publish
 
 
 class Benchmark:
@@ -233,7 +233,7 @@ class Benchmark:
         with writing(self.run, self.progress) as store:
             take_models([found], store, self.progress)
 
-    def publish(self, to: Place) -> list[Shown]:
+    def publish(self, to: Place) -> list[PublishedModel]:
         """Add the trained models of the run to a zoo, or begin one; what it holds already stays as it is.
 
         Args:

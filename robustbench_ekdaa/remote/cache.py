@@ -22,14 +22,14 @@ from ..files.unfinished import private_folder
 from .location import Location
 from .reading import download, mark_of, sha256_of
 
-VARIABLE = "ROBUSTBENCH_EKDAA_CACHE"
+CACHE_VARIABLE = "ROBUSTBENCH_EKDAA_CACHE"
 MOST = 10_000_000_000  # bytes of a file
 _asked: dict[str, str] = {}  # URL → SHA-256 of what this process asked about already
 
 
 def cache_folder() -> Path:
     """Return ``$ROBUSTBENCH_EKDAA_CACHE``, or ``fetched`` in the user's cache folder; it need not exist."""
-    chosen = os.environ.get(VARIABLE)
+    chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(os.path.expanduser(chosen))
     from platformdirs import user_cache_dir
@@ -119,7 +119,7 @@ def _keep(place: Location, named: Callable[[Path], Path], most: int) -> Path:
     """Download into the cache, under the path that `named` gives to what came."""
     folder = cache_folder()
     tidy(folder)
-    with clear_errors(folder, kept=f"free some space, or name another folder in ${VARIABLE}"):
+    with clear_errors(folder, kept=f"free some space, or name another folder in ${CACHE_VARIABLE}"):
         folder.mkdir(parents=True, exist_ok=True)
         with private_folder(folder) as room:
             draft = room / "file"

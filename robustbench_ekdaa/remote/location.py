@@ -13,7 +13,7 @@ from ..files import shown_path
 from ..text import one_line
 
 # The kinds of URLs, each with the extra of this package that it needs.
-KINDS = {"file": None, "http": None, "https": None, "s3": "s3", "hf": "hf"}
+URL_KINDS = {"file": None, "http": None, "https": None, "s3": "s3", "hf": "hf"}
 LONGEST = 2_000
 
 
@@ -54,7 +54,7 @@ def location(what: str, place: Place | Location) -> Location:
 
     Args:
         what: what the argument is called in messages.
-        place: a URL of one of `KINDS`, or a path.
+        place: a URL of one of `URL_KINDS`, or a path.
 
     Raises:
         UsageError: for anything else, and for a URL with a user's name or password in it.
@@ -70,8 +70,10 @@ def location(what: str, place: Place | Location) -> Location:
     except ValueError:
         url = urlsplit("")
     kind = url.scheme.lower()
-    if kind not in KINDS:
-        raise UsageError(f"{what}: must be a path, or a URL that begins with {', '.join(KINDS)} (got {shown(place)})")
+    if kind not in URL_KINDS:
+        raise UsageError(
+            f"{what}: must be a path, or a URL that begins with {', '.join(URL_KINDS)} (got {shown(place)})"
+        )
     if len(place) > LONGEST or place != one_line(place) or " " in place:
         raise UsageError(f"{what}: must be a URL without spaces, of {LONGEST:,} letters at most (got {shown(place)})")
     if kind == "file":

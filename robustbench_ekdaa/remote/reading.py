@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import UsageError, WorkFailed, told
 from ..files import read_bytes
-from .location import KINDS, Location
+from .location import URL_KINDS, Location
 
 SILENCE = 30  # seconds after which a server that says nothing is given up
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -37,7 +37,7 @@ def file_system(place: Location) -> Any:
             options["client_kwargs"] = {"timeout": patience, "trust_env": True}  # proxies and ~/.netrc
         access = fsspec.filesystem(place.kind, **options)
     except ImportError as error:
-        extra = KINDS[place.kind]
+        extra = URL_KINDS[place.kind]
         advice = f"'robustbench-ekdaa[{extra}]'" if extra else "aiohttp"
         raise UsageError(f"{place}: {place.kind}: needs a package that is not here: pip install {advice}") from error
     except Exception as error:  # of somebody's package, which may look for credentials

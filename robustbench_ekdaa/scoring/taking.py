@@ -10,7 +10,7 @@ from ..errors import WorkFailed
 from ..learning import ModelJob, TrainingJob
 from ..learning.job import checkpoint_path
 from ..progress import Progress
-from ..zoo import Found, Zoo
+from ..zoo import Zoo, ZooModel
 from .jobs import record_of
 from .outcomes import ModelRecord
 from .store import Store
@@ -18,7 +18,7 @@ from .store import Store
 
 def find_models(
     zoo: Zoo | None, jobs: Iterable[ModelJob], dataset: Dataset, run: Path, progress: Progress
-) -> list[Found]:
+) -> list[ZooModel]:
     """Fetch what a run lacks and a zoo holds, before anything is computed; a zoo that is not needed is not asked.
 
     Raises:
@@ -39,7 +39,7 @@ def find_models(
     return found
 
 
-def take_models(found: Sequence[Found], store: Store, progress: Progress) -> None:
+def take_models(found: Sequence[ZooModel], store: Store, progress: Progress) -> None:
     """Copy models of a zoo into a run and record them, as if they had been trained here.
 
     Raises:

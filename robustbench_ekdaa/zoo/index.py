@@ -14,10 +14,10 @@ from ..files import read_bytes
 from ..remote import Location, read_remote
 from ..text import one_line, visible
 
-NAME = "index.json"
-FORMAT, VERSION = "robustbench-ekdaa zoo", 1
-MOST_BYTES = 100_000_000
-DEEPEST = 20  # tables and lists in one another, in a card
+INDEX = "index.json"
+ZOO_FORMAT, ZOO_VERSION = "robustbench-ekdaa zoo", 1
+MOST_OF_INDEX = 100_000_000
+DEEPEST_CARD = 20  # tables and lists in one another, in a card
 
 
 def _harmless(text: str) -> str:
@@ -30,7 +30,7 @@ def _harmless_card(card: dict[str, Any]) -> dict[str, Any]:
     """Return a card whose texts are only shown; raises ValueError for one that would control a terminal."""
     waiting: list[tuple[Any, int]] = [(card, 0)]
     for value, depth in waiting:
-        if depth > DEEPEST:
+        if depth > DEEPEST_CARD:
             raise ValueError("must not have so many tables or lists in one another")
         if isinstance(value, dict):
             waiting += [(part, depth + 1) for pair in value.items() for part in pair]
@@ -48,7 +48,7 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Told = Annotated[Line, AfterValidator(_harmless)]
 # Names of folders and a file, each of which begins with a letter or digit: no such path leads out of the zoo.
 Inside = Annotated[str, Field(max_length=1_000, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*$")]
-Share = Annotated[Number, Field(ge=0, le=1)]
+Accuracy = Annotated[Number, Field(ge=0, le=1)]
 
 
 class StoredFile(Card):
@@ -70,9 +70,9 @@ class Figures(Card):
 
     epochs: Annotated[Whole, Field(ge=0)] | None = None
     train_loss: Number | None = None
-    train_accuracy: Share | None = None
-    held_out_accuracy: Share | None = None
-    test_accuracy: Share | None = None
+    train_accuracy: Accuracy | None = None
+    held_out_accuracy: Accuracy | None = None
+    test_accuracy: Accuracy | None = None
     parameters: Annotated[Whole, Field(ge=0)] | None = None
     seconds: Annotated[Number, Field(ge=0)] | None = None
 
@@ -129,21 +129,21 @@ def read_index(zoo: Location) -> Index:
         UsageError: naming the index, when it is not there, or not that of a zoo that this release reads.
         WorkFailed: where a server fails, does not answer, or stops too early.
     """
-    place = zoo / NAME
+    place = zoo / INDEX
     if zoo.path is not None and not zoo.path.is_dir():
         if zoo.path.is_file():
             raise UsageError(f"{zoo}: is a file, not the folder of a zoo")
         read_bytes(zoo.path, 0)  # raises, as nothing can be read there
     try:
-        table = json.loads(read_remote(place, MOST_BYTES))
+        table = json.loads(read_remote(place, MOST_OF_INDEX))
     except UnicodeDecodeError:
         raise UsageError(f"{place}: is not the index of a zoo (not UTF-8 text)") from None
     except (ValueError, RecursionError):
         raise UsageError(f"{place}: is not the index of a zoo (not JSON, or cut off)") from None
-    if not isinstance(table, dict) or table.get("format") != FORMAT:
-        raise UsageError(f"{place}: is not the index of a zoo (it has no format {FORMAT!r})")
-    if table.get("version") != VERSION:
-        newer = isinstance(table.get("version"), int) and table["version"] > VERSION
+    if not isinstance(table, dict) or table.get("format") != ZOO_FORMAT:
+        raise UsageError(f"{place}: is not the index of a zoo (it has no format {ZOO_FORMAT!r})")
+    if table.get("version") != ZOO_VERSION:
+        newer = isinstance(table.get("version"), int) and table["version"] > ZOO_VERSION
         advice = " It was written by a newer release: update this one." if newer else ""
-        raise UsageError(f"{place}: is of version {one_line(table.get('version'))[:20]}, not {VERSION}.{advice}")
+        raise UsageError(f"{place}: is of version {one_line(table.get('version'))[:20]}, not {ZOO_VERSION}.{advice}")
     return check(Index, table, str(place))

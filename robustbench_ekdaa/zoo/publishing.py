@@ -16,7 +16,7 @@ from ..progress import Progress
 from ..remote import Location, put, size_of
 from ..remote.reading import sha256_of
 from ..remote.writing import refuse_read_only
-from .index import EMPTY, NAME, Entry, Figures, Index, StoredFile, read_index
+from .index import EMPTY, INDEX, Entry, Figures, Index, StoredFile, read_index
 
 FOLDER = "trained"  # of the zoo, in which the models' files are
 ADVICE = "Choose another --to."
@@ -62,7 +62,7 @@ class Exhibit:
 
 
 @dataclass(frozen=True)
-class Shown:
+class PublishedModel:
     """What became of one model.
 
     Attributes:
@@ -76,7 +76,7 @@ class Shown:
     state: Literal["added", "there already", "kept"]
 
 
-def publish(run: Path, exhibits: Sequence[Exhibit], zoo: Location, progress: Progress) -> list[Shown]:
+def publish(run: Path, exhibits: Sequence[Exhibit], zoo: Location, progress: Progress) -> list[PublishedModel]:
     """Add models of a run to a zoo, or begin one. What the zoo holds already stays as it is.
 
     All are compared with the digests of the store before anything is written. The index is written last; if that is
@@ -92,17 +92,17 @@ def publish(run: Path, exhibits: Sequence[Exhibit], zoo: Location, progress: Pro
     with located("nothing was published"):
         entries = {exhibit.key: exhibit.entry(run) for exhibit in exhibits}
     with _alone(zoo):
-        index = read_index(zoo) if size_of(zoo / NAME) is not None else EMPTY
+        index = read_index(zoo) if size_of(zoo / INDEX) is not None else EMPTY
         bar, shown = progress.task(f"publish to {zoo}", len(exhibits)), []
         models = dict(index.models)
         for exhibit in exhibits:
             entry, there = entries[exhibit.key], index.models.get(exhibit.key)
             if there is not None and there.digest != entry.digest:
-                shown.append(Shown(exhibit.label, there.digest, "kept"))
+                shown.append(PublishedModel(exhibit.label, there.digest, "kept"))
             else:
                 models[exhibit.key] = entry = _joined(there, entry)
                 _put_files(run, exhibit.key, entry, zoo)
-                shown.append(Shown(exhibit.label, entry.digest, "there already" if there else "added"))
+                shown.append(PublishedModel(exhibit.label, entry.digest, "there already" if there else "added"))
             bar.advance()
         if models != index.models or index is EMPTY:
             _put_index(Index(format=index.format, version=index.version, models=models), zoo)
@@ -136,9 +136,9 @@ def _holds(place: Location, file: StoredFile) -> bool:
 
 def _put_index(index: Index, zoo: Location) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder) / NAME
+        draft = Path(folder) / INDEX
         draft.write_text(index.written(), encoding="utf-8")
-        put(zoo / NAME, draft, ADVICE)
+        put(zoo / INDEX, draft, ADVICE)
 
 
 @contextmanager

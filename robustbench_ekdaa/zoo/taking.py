@@ -28,7 +28,7 @@ from .index import Digest, Entry, Figures, Index, StoredFile, Told, read_index
 PARTS = ("network.", "rule.")  # what the names of a checkpoint's tensors begin with
 
 
-class Facts(BaseModel):
+class ZooFacts(BaseModel):
     """What the checkpoint of a zoo says of its training, besides `Figures`; more than this is not taken over."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
@@ -45,7 +45,7 @@ class Facts(BaseModel):
 
 
 @dataclass(frozen=True)
-class Found:
+class ZooModel:
     """A model of a zoo, fetched and checked.
 
     Attributes:
@@ -86,7 +86,7 @@ class Zoo:
         """What it holds."""
         return read_index(self.place)
 
-    def find(self, job: TrainingJob, dataset: Dataset) -> Found | None:
+    def find(self, job: TrainingJob, dataset: Dataset) -> ZooModel | None:
         """Fetch a model, and make sure that it is whole, of this job, and a network that answers; None if not there."""
         entry = self.index.models.get(job.key)
         if entry is None:
@@ -99,7 +99,7 @@ class Zoo:
             place = self.place / entry.log.path
             log = fetched(place, entry.log.sha256, size=entry.log.size, says=where)
         facts = _checked(weights, path, job, dataset, entry)
-        return Found(job, entry, weights, log, {**facts, "zoo": str(self.place)})
+        return ZooModel(job, entry, weights, log, {**facts, "zoo": str(self.place)})
 
     def lack(self, job: TrainingJob) -> str:
         """Say that it does not hold a model, and what it holds in its place."""
@@ -116,7 +116,7 @@ def _checked(weights: Path, place: Location, job: TrainingJob, dataset: Dataset,
     """Return a checkpoint's facts; raises UsageError, naming its place, for one that a run must not take over."""
     tensors, found = _read(weights, place)
     try:
-        facts = Facts.model_validate(found)
+        facts = ZooFacts.model_validate(found)
         figures = Figures.model_validate({name: found.get(name) for name in Figures.model_fields})
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
