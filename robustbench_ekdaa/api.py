@@ -53,6 +53,7 @@ def train(
     run: Place = "runs/default",
     *,
     held_out: float = 0.0,
+    keep_epochs: int | str | None = None,
     workspace: Workspace | Place | None = None,
     device: str = "auto",
     progress: Progress | None = None,
@@ -67,6 +68,8 @@ def train(
         run: the run folder.
         held_out: share of the training images kept aside for choosing a recipe, 0 to 0.9; the test images are then not
             used.
+        keep_epochs: which epochs' weights are kept on the way, as models such as ``ekdaa#3``: "all", or K for every
+            K-th; the last is always kept.
         workspace: the folder that holds models/ and attacks/, or a `Workspace` (default: the current folder).
         device: "auto", "cpu", "cuda", ...
         progress: gets the bars (default: silent).
@@ -79,7 +82,7 @@ def train(
 
     """
     benchmark = Benchmark(run, workspace=workspace, device=device, progress=progress, zoo=zoo)
-    return benchmark.train([model], dataset, [seed], held_out=held_out)[0]
+    return benchmark.train([model], dataset, [seed], held_out=held_out, keep_epochs=keep_epochs)[0]
 
 
 def load_model(
@@ -88,6 +91,7 @@ def load_model(
     seed: int = 0,
     run: Place = "runs/default",
     *,
+    epoch: int | None = None,
     workspace: Workspace | Place | None = None,
     device: str = "cpu",
     zoo: Place | None = None,
@@ -100,6 +104,7 @@ def load_model(
         dataset: the name of the data set it was trained on.
         seed: its training seed.
         run: the run folder.
+        epoch: after which epoch; None for the last. Others are there if they were kept, or trained as ``ekdaa#3``.
         workspace: the folder that holds models/ and attacks/, or a `Workspace` (default: the current folder).
         device: "auto", "cpu", "cuda", ...
         zoo: a folder or URL that `publish` wrote to: a model that the run lacks is taken from there into the run, where
@@ -112,7 +117,8 @@ def load_model(
 
     """
     told = _Warnings() if progress is None else progress
-    return Benchmark(run, workspace=workspace, device=device, progress=told, zoo=zoo).load_model(model, dataset, seed)
+    benchmark = Benchmark(run, workspace=workspace, device=device, progress=told, zoo=zoo)
+    return benchmark.load_model(model, dataset, seed, epoch=epoch)
 
 
 class _Warnings(Silent):

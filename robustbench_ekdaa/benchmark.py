@@ -11,11 +11,11 @@ from torch import nn
 from .analysis.results import Results
 from .analysis.trainings import read_trainings
 from .arguments import Place, a_path, whole_numbers
-from .cards import AnyModelCard, SweepSpec, Workspace, read_sweep
+from .cards import AnyModelCard, SweepSpec, Workspace, after_epoch, read_sweep
 from .data import Dataset, shared_dataset
 from .errors import UsageError, WorkFailed, shown
 from .files import shown_path
-from .learning import ModelJob, TrainingJob, load_model, model_job
+from .learning import ModelJob, TrainingJob, kept_jobs, load_model, model_job
 from .learning.job import checkpoint_path
 from .progress import Progress, a_progress
 from .remote import location
@@ -80,9 +80,10 @@ class Benchmark:
         seeds: Sequence[int] = (0, 1, 2),
         *,
         held_out: float = 0.0,
+        keep_epochs: int | str | None = None,
         keep_going: bool = False,
     ) -> list[ModelRecord]:
-        """Train models, or find them trained, and return their records, card by card.
+        """Train models, or find them trained, and return their records, card by card, then those of kept epochs.
 
         Args:
             models: model cards or their names.
@@ -90,6 +91,8 @@ class Benchmark:
             seeds: the training seeds, each 0 or above.
             held_out: share of the training images kept aside for choosing a recipe, 0 to 0.9; the test images are then
                 not used.
+            keep_epochs: which epochs' weights are kept on the way, as models such as ``ekdaa#3``: "all", or K for every
+                K-th; the last is always kept.
             keep_going: whether models that fail are records, not errors.
 
         Raises:
@@ -98,14 +101,15 @@ class Benchmark:
 
         """
         numbers = whole_numbers("seeds", seeds)
-        jobs = [self._job(card, dataset, seed, held_out) for card in self._cards(models) for seed in numbers]
         whole = shared_dataset(dataset)
-        check_models([job for job, _ in jobs], whole, self.run, device=self.device, workers=self.workers)
-        found = find_models(self.zoo, [job for job, _ in jobs], whole, self.run, self.progress)
+        jobs = [self._job(card, dataset, seed, held_out)[0] for card in self._cards(models) for seed in numbers]
+        kept = kept_jobs(jobs, keep_epochs)
+        check_models(jobs, whole, self.run, device=self.device, workers=self.workers)
+        found = find_models(self.zoo, [*jobs, *kept], whole, self.run, self.progress)
         crew = executor(self.workers, self.progress, self.device)
         with writing(self.run, self.progress) as store, crew as runner:
             take_models(found, store, self.progress)
-            records = train_models([job for job, _ in jobs], store, device=self.device, runner=runner)
+            records = train_models((*jobs, *kept), store, device=self.device, runner=runner)
         self.failed = tuple(record for record in records if record.status == "failed")
         if self.failed and not keep_going:
             raise WorkFailed(self.failed[0].error)
@@ -204,13 +208,16 @@ class Benchmark:
         command = "\n".join(command or "" for command in commands)
         return write_report(results, a_path("out", out), trainings=trainings, command=command, progress=self.progress)
 
-    def load_model(self, model: str | AnyModelCard, dataset: str, seed: int = 0) -> nn.Module:
+    def load_model(
+        self, model: str | AnyModelCard, dataset: str, seed: int = 0, *, epoch: int | None = None
+    ) -> nn.Module:
         """Return a trained model in evaluation mode.
 
         Args:
             model: a model card or its name.
             dataset: the data set it was trained on.
             seed: its training seed.
+            epoch: after which epoch; None for the last. ``"ekdaa#3"`` as a name says the same.
 
         Raises:
             UsageError: when neither the run nor its zoo holds this model, or its checkpoint is damaged or of another
@@ -219,6 +226,7 @@ class Benchmark:
 
         """
         (card,) = self._cards([model])
+        card = card if epoch is None else after_epoch(card, epoch)
         job, whole = self._job(card, dataset, seed)
         self._take(job, whole)
         return load_model(job, whole, self.run, self.device, digest=noted_digest(self.run, job.key))

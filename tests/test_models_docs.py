@@ -62,6 +62,17 @@ def test_the_modules_that_the_page_registers_are_swept(tmp_path, monkeypatch):
     assert (found["results"].frame()["clean_accuracy"] > 0.8).all()
 
 
+def test_the_epochs_that_the_page_keeps_are_loaded_and_swept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (script,) = [text for kind, text in BLOCKS if kind == "python" and "keep_epochs" in text]
+    found = {}
+    exec(compile(script, "docs/models.md", "exec"), found)
+    assert sorted(found["against_epoch"].index) == [5, 10, 20]
+    assert not found["early"].training
+    (command,) = re.findall(r"^    robustbench-ekdaa (train .*--keep-epochs.*)$", PAGE, re.MULTILINE)
+    assert "--keep-epochs all" in command
+
+
 def test_the_table_of_checks_is_that_of_the_checks():
     (table,) = re.findall(r"\| check \| what it finds \|\n\|---\|---\|\n(.*?)\n\n", PAGE, re.DOTALL)
     assert [row.split(" | ")[0].strip("| ") for row in table.splitlines()] == list(CHECKS)

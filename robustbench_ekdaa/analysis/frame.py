@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..scoring.outcomes import IMPORTED, CraftingKey, Curve, Outcomes
+from ..scoring.outcomes import IMPORTED, CraftingKey, Curve, ModelRecord, Outcomes
 from .intervals import wilson_interval
 from .metrics import Bools, accuracy, attack_success_rate, common_images, mistake_agreement, transfer_rate
 from .standing import compared_targets
@@ -42,9 +42,10 @@ COLUMNS = {
     "median_norm": NUMBER,
     "relation": TEXT,
 }
+EPOCHS = {"surrogate_epoch": WHOLE, "target_epoch": WHOLE}  # columns of runs with models that stopped on the way
 
 
-def tidy_frame(outcomes: Outcomes, common: Sequence[str] | None = None) -> pd.DataFrame:
+def tidy_frame(outcomes: Outcomes, common: Sequence[str] | None = None, *, epochs: bool = False) -> pd.DataFrame:
     """Return one data set's tidy rows; see `Results.frame`."""
     compared = _compared(outcomes, common)
     clean = [outcomes.clean[key] for key in compared]
@@ -69,7 +70,12 @@ def tidy_frame(outcomes: Outcomes, common: Sequence[str] | None = None) -> pd.Da
     for curve in curves:
         counted = among if curve.target in compared else None
         blocks.append(_block(outcomes, curve, counted, own.get((curve.surrogate, curve.attack))))
-    return _joined(blocks)
+    return _joined(blocks, COLUMNS | EPOCHS if epochs else COLUMNS)
+
+
+def stopped_on_the_way(outcomes: Outcomes) -> bool:
+    """Whether some model is an earlier epoch of its training, so that epochs are worth columns."""
+    return any(model.training != key for key, model in outcomes.models.items())
 
 
 def _compared(outcomes: Outcomes, common: Sequence[str] | None) -> tuple[str, ...]:
@@ -124,16 +130,18 @@ def _block(
 
 def _model_columns(outcomes: Outcomes, role: str, key: str | None) -> dict[str, Any]:
     if key is None or key == IMPORTED:
-        return {role: key or pd.NA, f"{role}_rule": pd.NA, f"{role}_seed": pd.NA}
+        return {role: key or pd.NA} | {f"{role}_{fact}": pd.NA for fact in ("rule", "seed", "epoch")}
     model = outcomes.record(key)
-    return {role: model.name, f"{role}_rule": model.rule, f"{role}_seed": model.seed}
+    epoch = model.metrics.get("epochs") if isinstance(model, ModelRecord) else None
+    found = {"rule": model.rule, "seed": model.seed, "epoch": pd.NA if epoch is None else epoch}
+    return {role: model.name} | {f"{role}_{fact}": value for fact, value in found.items()}
 
 
-def _joined(blocks: list[dict[str, Any]]) -> pd.DataFrame:
+def _joined(blocks: list[dict[str, Any]], kinds: dict[str, str]) -> pd.DataFrame:
     """Put the blocks' columns under each other, with the same types whatever they hold."""
     columns: dict[str, Any] = {}
     lengths = [len(block["epsilon"]) for block in blocks]
-    for name, kind in COLUMNS.items():
+    for name, kind in kinds.items():
         if kind == NUMBER:
             parts = [np.broadcast_to(block[name], length) for block, length in zip(blocks, lengths, strict=True)]
             columns[name] = pd.Series(np.concatenate(parts) if parts else [], dtype=kind)

@@ -11,10 +11,11 @@ import pandas as pd
 from ..errors import unknown_name
 from ..names import as_spelled
 from ..scoring.outcomes import Outcomes
-from .frame import NUMBER, TEXT, WHOLE, tidy_frame
+from .frame import NUMBER, TEXT, WHOLE, stopped_on_the_way, tidy_frame
 from .metrics import accuracy
 from .summary import summary_frame, summary_rows
 from .transfer import (
+    KNOWN,
     TransferGrid,
     card_names,
     imported_attacks,
@@ -78,6 +79,10 @@ class Results:
         median of the smallest perturbations that a minimal-norm attack found (0 for images that the surrogate gets
         wrong anyway, infinite where it found none).
 
+        Where a model is an earlier epoch of its training (``ekdaa#3``), `surrogate_epoch` and `target_epoch` come last:
+        after how many epochs each model was taken, a missing value where nobody knows. The relation of two epochs of
+        one training is "same-training", and no mean over surrogates counts it.
+
         Args:
             common: names of the model cards that are compared: `attack_success_rate_common` is over the images that
                 all their models classify correctly, and NaN for other cards (default: ranked cards and controls; see
@@ -91,7 +96,8 @@ class Results:
         for name in common or ():
             if name not in names:
                 raise unknown_name("model", name, names)
-        frames = [tidy_frame(one, common) for one in self.outcomes]
+        epochs = any(map(stopped_on_the_way, self.outcomes))
+        frames = [tidy_frame(one, common, epochs=epochs) for one in self.outcomes]
         return pd.concat(frames, ignore_index=True)
 
     def summary(self, epsilon: float | None = None) -> pd.DataFrame:
@@ -100,16 +106,16 @@ class Results:
         `transfer_accuracy` is transfer robust accuracy: per (surrogate, target) pair, the share of images that are
         right before and under every gradient attack at `epsilon` that was crafted on the surrogate, or on an ensemble
         it belongs to that does not hold the target (worst case per image; noise is no such attack, nor are imported
-        images); averaged over surrogates so that every surrogate card weighs the same, without white-box pairs and
-        without pairs that started from the same weights (unless a card has no other seed); then over the target's
-        training seeds. `..._low` and `..._high` are its 95 % interval by a bootstrap over images and training seeds
-        (with one seed: over images alone, and `note` says so), where `interval` is "at least Wilson's" widened to
-        Wilson's: with fewer than 100 images, at fewer than 5 right or wrong ones, and at a width of 0. `..._sd` is its
-        spread over target seeds. `area` and `eps_50` belong to the curve of the same quantity over all epsilons: the
-        area under it divided by the largest epsilon (`area_relative`: and by clean accuracy), and where it first falls
-        to half of clean accuracy (infinite: not up to `eps_max`). `attack_success_rate_common` is the share of the
-        `n_common` images that all compared models get right when clean, and this card no longer does under all attacks,
-        averaged likewise. Failed models are listed and enter no mean.
+        images); averaged over surrogates so that every surrogate card weighs the same, without white-box pairs, other
+        epochs of the target's training, and pairs that started from the same weights (unless a card has no other seed);
+        then over the target's training seeds. `..._low` and `..._high` are its 95 % interval by a bootstrap over images
+        and training seeds (with one seed: over images alone, and `note` says so), where `interval` is "at least
+        Wilson's" widened to Wilson's: with fewer than 100 images, at fewer than 5 right or wrong ones, and at a width
+        of 0. `..._sd` is its spread over target seeds. `area` and `eps_50` belong to the curve of the same quantity
+        over all epsilons: the area under it divided by the largest epsilon (`area_relative`: and by clean accuracy),
+        and where it first falls to half of clean accuracy (infinite: not up to `eps_max`). `attack_success_rate_common`
+        is the share of the `n_common` images that all compared models get right when clean, and this card no longer
+        does under all attacks, averaged likewise. Failed models are listed and enter no mean.
 
         Rows stand in the sweep's order: nothing is ranked here. `standing` is "ranked" for cards that may be: their
         clean accuracy beats chance and every frozen control of their network in the run, by a one-sided 95 % bound over
@@ -184,7 +190,7 @@ def _plain_rows(outcomes: Outcomes, attacks: Sequence[str]) -> list[dict[str, An
         )
         for curve in outcomes.curves()
         if curve.attack in attacks and curve.target in targets
-        if outcomes.relation(curve.surrogate, curve.target) not in ("white-box", "same-start")
+        if outcomes.relation(curve.surrogate, curve.target) not in (*KNOWN, "same-start")
         for epsilon, predictions in curve.points
     ]
 

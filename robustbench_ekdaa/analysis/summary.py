@@ -202,8 +202,10 @@ def _remarks(grid: TransferGrid, card: str) -> list[str]:
     seen = {cards[i] for i in np.flatnonzero(counted[:, own].any(1))}
     if not seen:
         return ["no other model attacked it"]
-    # A card with one seed can only attack itself as white-box.
-    names = [name for name in dict.fromkeys(cards) if name != card or len(own) > 1]
+    # A card with one seed can only attack itself as white-box, and another epoch of it only the same training.
+    training = {key: model.training for key, model in grid.outcomes.models.items()}
+    able = [any(training[holder] != training[grid.targets[j]] for j in own) for holder in grid.holders]
+    names = dict.fromkeys(name for name, outside in zip(cards, able, strict=True) if outside)
     absent = [name for name in names if name not in seen]
     remarks = [f"not attacked from {', '.join(absent)}"] if absent else []
     if not grid.attacks or len(grid.epsilons) == 1:

@@ -66,6 +66,13 @@ class Trainings:
         whole = [record for record in some if not held_out(record)]
         return self.only({(record.name, record.seed): record.key for record in whole or some}.values())
 
+    def whole(self) -> Trainings:
+        """Return them without earlier epochs of trainings that are among them, whose logs begin alike."""
+        trained = {key for key, record in self.models.items() if record.status == "trained"}
+        return self.only(
+            {key for key, record in self.models.items() if record.training == key or record.training not in trained}
+        )
+
 
 def held_out(record: ModelRecord) -> bool:
     """Whether a training held images out, to choose a recipe, and so never saw the test images."""

@@ -1,9 +1,10 @@
 """Accuracy under transfer: which (surrogate, target) pairs count, and how they are averaged.
 
 For a target, every surrogate *card* weighs the same, whatever the number of its seeds: a learning rule must not look
-robust because most surrogates were of another family. A model attacked on itself (white-box) never counts. Nor does a
-pair of different cards with the same training seed, where the card has other seeds: all cards draw their first weights
-from the seed, so such a pair started as one network, and the attacker would know more than an attacker can.
+robust because most surrogates were of another family. A model attacked on itself (white-box),
+or on another epoch of its own training, never counts. Nor does a pair of different cards with the same training seed,
+where the card has other seeds: all cards draw their first weights from the seed, so such a pair started as one network,
+and the attacker would know more than an attacker can.
 
 Who holds a model can attack on it alone, and on every ensemble that it is a member of. So the worst case of a
 (surrogate, target) pair is over the attacks crafted on the surrogate and on its ensembles, and another attack can only
@@ -19,11 +20,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..scoring.outcomes import OutcomeKey, Outcomes
+from ..scoring.outcomes import OutcomeKey, Outcomes, Relation
 from .intervals import DRAWS, resample_images, resample_seeds
 from .metrics import Bools, Floats
 
 Predictions = NDArray[np.int64]
+KNOWN: tuple[Relation, ...] = ("white-box", "same-training")  # no attack from outside: these pairs enter no mean
 
 
 def scored_targets(outcomes: Outcomes) -> tuple[str, ...]:
@@ -166,6 +168,12 @@ class TransferGrid:
         return np.array([[relation(surrogate, target) for target in self.targets] for surrogate in self.surrogates])
 
     @property
+    def _known(self) -> Bools:
+        """Which surrogates are the target itself, or another epoch of its training, (S, T)."""
+        known: Bools = np.isin(self._relations, KNOWN)
+        return known
+
+    @property
     def white_box(self) -> Bools:
         """Which pairs have outcomes of a target attacked on itself, alone or in an ensemble, (S, T)."""
         own: Bools = self.scored & (self._relations == "white-box")
@@ -186,14 +194,15 @@ class TransferGrid:
     @cached_property
     def pairs(self) -> CountedPairs:
         """The pairs that enter means of the worst case: the `holders` and the targets."""
-        transfer = self.scored & (self._relations != "white-box")
+        transfer = self.scored & ~self._known
         other_start = transfer & (self._relations != "same-start")
-        tables = [(self._held[:, :, None] & table).any(1) for table in (transfer, other_start)]
+        held = self._held[:, :, None]
+        tables = [np.logical_or.reduce(held & table, axis=1) for table in (transfer, other_start)]
         return CountedPairs.of(self.outcomes, self.holders, *tables)
 
     def pairs_under(self, attack: str) -> CountedPairs:
         """The pairs that enter means of one attack: the `surrogates` that it was crafted on, and the targets."""
-        transfer = self.scored_under(attack) & (self._relations != "white-box")
+        transfer = self.scored_under(attack) & ~self._known
         return CountedPairs.of(self.outcomes, self.surrogates, transfer, transfer & (self._relations != "same-start"))
 
     @cached_property
@@ -238,7 +247,7 @@ class TransferGrid:
         These are the attacks on the model and on the ensembles it is a member of; ensembles that hold the target do
         not count. Where a pair has no attack at all, this is True: `pairs` leaves it out.
         """
-        right, allowed = self.right(epsilon), self.scored & (self._relations != "white-box")
+        right, allowed = self.right(epsilon), self.scored & ~self._known
         spared = right | ~allowed[:, :, None]
         return np.stack([spared[rows].all(0) for rows in self._held])
 

@@ -8,6 +8,7 @@ from ..files import shown_path
 from .attacks import STEP_SIZE, AttackCard, Component, SuiteCard, length_at
 from .base import NAME, Card, FileCard, content_hash
 from .crossing import crossed_names, split_name, without_repeats
+from .epochs import after_epoch, kept_cards, read_kept
 from .epsilons import read_epsilon, read_epsilons
 from .external import REGISTERED, ExternalCard, ReadyCard, RegisteredCard
 from .models import AdversarialTraining, AnyModelCard, BlockSpec, ModelCard, NetworkSpec, Recipe, RecipeCard
@@ -38,14 +39,17 @@ __all__ = [
     "SuiteCard",
     "SweepSpec",
     "Workspace",
+    "after_epoch",
     "builtin_workspace",
     "check",
     "content_hash",
     "crossed_names",
+    "kept_cards",
     "length_at",
     "read_card",
     "read_epsilon",
     "read_epsilons",
+    "read_kept",
     "read_sweep",
     "read_toml",
     "shown_path",

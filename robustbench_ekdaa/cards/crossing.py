@@ -1,13 +1,14 @@
-"""Models crossed with recipes: `ekdaa@sgd` is the card ekdaa, trained by the recipe card sgd."""
+"""Models' names, crossed with recipes: `ekdaa@sgd` is the card ekdaa, trained by the recipe card sgd."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from ..errors import UsageError
 from .models import AnyModelCard, ModelCard, RecipeCard
 
-AT = "@"
+AT, EPOCH = "@", "#"
 OWN = "own"  # the recipe that a model card has itself
 
 
@@ -16,19 +17,41 @@ def crossed_names(models: Iterable[str], recipes: Sequence[str]) -> tuple[str, .
 
     Args:
         models: names of model cards; one that names its recipe already, such as ``ekdaa@sgd``, is left as it is.
+            ``ekdaa#3`` becomes ``ekdaa@sgd#3``.
         recipes: names of recipe cards; ``own`` is the one that the model card has itself. None at all: that one.
 
     """
     pairs = ((name, recipe) for name in models for recipe in recipes or (OWN,))
-    return tuple(
-        dict.fromkeys(name if AT in name or recipe == OWN else f"{name}{AT}{recipe}" for name, recipe in pairs)
-    )
+    return tuple(dict.fromkeys(_crossed(name, recipe) for name, recipe in pairs))
 
 
-def split_name(name: str) -> tuple[str, str | None]:
-    """Return a model's card and the recipe card that its name adds, if any."""
-    base, _, recipe = name.partition(AT)
-    return base, recipe if recipe not in ("", OWN) else None
+def _crossed(name: str, recipe: str) -> str:
+    if AT in name or recipe == OWN:
+        return name
+    card, mark, epoch = name.partition(EPOCH)
+    return f"{card}{AT}{recipe}{mark}{epoch}"
+
+
+class ModelName(NamedTuple):
+    """The parts of a model's name.
+
+    Attributes:
+        card: the model card.
+        recipe: the recipe card that the name adds, if any.
+        epoch: what it says of the epoch after which the training stops, if anything.
+
+    """
+
+    card: str
+    recipe: str | None
+    epoch: str | None
+
+
+def split_name(name: str) -> ModelName:
+    """Return the parts of a model's name, CARD@RECIPE#EPOCH."""
+    crossed, mark, epoch = name.partition(EPOCH)
+    card, _, recipe = crossed.partition(AT)
+    return ModelName(card, recipe if recipe not in ("", OWN) else None, epoch if mark else None)
 
 
 def under_recipe(card: AnyModelCard, recipe: RecipeCard) -> ModelCard:
@@ -54,12 +77,15 @@ def under_recipe(card: AnyModelCard, recipe: RecipeCard) -> ModelCard:
 
 
 def without_repeats(cards: Iterable[AnyModelCard], dataset: str) -> list[AnyModelCard]:
-    """Return cards without those whose added recipe is, on this data set, one that its model has already."""
+    """Return cards without those that are others already on this data set.
+
+    That is an added recipe which the model has itself, and the last epoch, which is the whole training.
+    """
     kept: list[AnyModelCard] = []
-    for card in cards:
-        base, recipe = split_name(card.name)
-        same = (other for other in kept if split_name(other.name)[0] == base)
-        if recipe is None or not any(_alike(other, card, dataset) for other in same):
+    for card in {card.name: card for card in (card.on(dataset) for card in cards)}.values():
+        name = split_name(card.name)
+        same = (other for other in kept if split_name(other.name).card == name.card)
+        if name.recipe is None or not any(_alike(other, card, dataset) for other in same):
             kept.append(card)
     return kept
 

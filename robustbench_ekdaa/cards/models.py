@@ -220,6 +220,10 @@ class AnyModelCard(FileCard):
         """The learning rule's name for colours and tables."""
         raise NotImplementedError
 
+    def on(self, dataset: str) -> AnyModelCard:
+        """Return the card under which the model is known on a data set."""
+        return self
+
 
 class Recipes(FileCard):
     """Recipes by data set.
@@ -291,6 +295,7 @@ class ModelCard(AnyModelCard, Recipes):
     network: NetworkSpec
     training: dict[str, Recipe] = Field(min_length=1, max_length=1_000)
     _recipes: RecipeCard | None = PrivateAttr(default=None)
+    _stop: tuple[int, ModelCard] | None = PrivateAttr(default=None)  # after which epoch, and the card without it
 
     @field_validator("rule")
     @classmethod
@@ -309,6 +314,35 @@ class ModelCard(AnyModelCard, Recipes):
         """Name the table that holds a data set's recipe for an error message."""
         return super().at_recipe(dataset) if self._recipes is None else self._recipes.at_recipe(dataset)
 
+    def stop_after(self, epoch: int, whole: ModelCard) -> None:
+        """Remember that the training stops early, and the card of the whole one."""
+        self._stop = epoch, whole
+
+    @property
+    def whole(self) -> ModelCard:
+        """The card of the whole training: itself, unless it stops after an epoch."""
+        return self if self._stop is None else self._stop[1]
+
+    def on(self, dataset: str) -> ModelCard:
+        """Return the card itself; if it stops after the recipe's last epoch, that of the whole training."""
+        if self._stop is None:
+            return self
+        return self.whole if self.epochs(dataset) == self.whole.epochs(dataset) else self
+
+    def epochs(self, dataset: str) -> int:
+        """Return for how many epochs it is trained on a data set.
+
+        Raises:
+            UsageError: if it has no recipe for it, or is to stop after an epoch that the recipe does not have.
+
+        """
+        last = self.recipe(dataset).epochs
+        if self._stop is not None and self._stop[0] > last:
+            raise UsageError(
+                f"{self.name}: its recipe for {dataset} has only {last} epochs ({self.at_recipe(dataset)}.epochs)"
+            )
+        return last if self._stop is None else self._stop[0]
+
     def stand_in(self, path: Path) -> None:
         """Remember the file that the card was read from."""
         super().stand_in(path)
@@ -323,6 +357,8 @@ class ModelCard(AnyModelCard, Recipes):
             "rule_options": self.rule_options,
             "recipe": self.recipe(dataset).model_dump(exclude={"notes"}, exclude_defaults=True),
         }
+        if self.on(dataset) is not self.whole:
+            facts["epoch"] = self.epochs(dataset)
         if is_file_reference(self.rule):
             facts["rule_file"] = referenced_digest(self.rule, self.folder)
             facts["rule"] = self.rule.rpartition(":")[2]

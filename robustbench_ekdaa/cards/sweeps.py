@@ -11,6 +11,7 @@ from ..errors import UsageError
 from ..files import shown_path
 from .base import Card
 from .crossing import crossed_names
+from .epochs import ALL, read_kept
 from .epsilons import read_epsilons
 from .fields import Count, Whole, YesNo
 from .models import FOREIGN
@@ -26,7 +27,7 @@ class SweepSpec(Card):
     Attributes:
         datasets: data set names.
         models: model card names; each is trained with ``seeds`` seeds. ``ekdaa@sgd`` is ekdaa under the recipe card
-            sgd.
+            sgd, ``ekdaa#3`` what its training is after epoch 3.
         recipes: recipe cards that each of ``models`` is crossed with; ``own`` is the one a model card has itself. A
             crossing that is the same as a model's own recipe is not trained twice.
         surrogates: the models that adversarial images are crafted on (default: all of ``models``). ``foreign`` stands
@@ -43,6 +44,9 @@ class SweepSpec(Card):
         precision: the type in which the surrogates' layers compute while images are crafted; targets always predict
             in float32.
         save_images: whether the adversarial images are kept in the run folder.
+        keep_epochs: which epochs' weights the trainings keep on the way: ``"all"``, or K for every K-th; the last is
+            always kept. They are models of the run, such as ``ekdaa#3``, that nothing is crafted on unless they are
+            named.
 
     """
 
@@ -60,6 +64,7 @@ class SweepSpec(Card):
     batch_size: Count = 250
     precision: Literal["float32", "bfloat16"] = "float32"
     save_images: YesNo = False
+    keep_epochs: int | str | None = None
 
     @field_validator("epsilons", mode="before")
     @classmethod
@@ -76,6 +81,14 @@ class SweepSpec(Card):
             raise ValueError(f"an epsilon is given twice (got {', '.join(f'{value:g}' for value in values)})")
         return tuple(sorted({0.0, *values}))
 
+    @field_validator("keep_epochs", mode="before")
+    @classmethod
+    def _epochs(cls, value: object) -> object:
+        try:
+            return value if value is None or value == ALL else read_kept(value)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+
     @model_validator(mode="after")
     def _someone_to_attack(self) -> SweepSpec:
         if not self.surrogate_names or not self.target_names:
@@ -88,7 +101,7 @@ class SweepSpec(Card):
 
     def as_stored(self) -> dict[str, Any]:
         """Return it as plain data; a field that earlier releases did not know is left out where it says nothing."""
-        silent = {name for name in ("recipes", "surrogate_seeds") if not getattr(self, name)}
+        silent = {name for name in ("recipes", "surrogate_seeds", "keep_epochs") if not getattr(self, name)}
         return self.model_dump(mode="json", exclude=silent)
 
     @property

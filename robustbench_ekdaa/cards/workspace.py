@@ -16,6 +16,7 @@ from ..names import as_spelled, folded, other_spelling
 from .attacks import AttackCard, SuiteCard
 from .base import FileCard
 from .crossing import split_name, under_recipe
+from .epochs import after_epoch
 from .external import REGISTERED, ExternalCard
 from .models import FOREIGN, AnyModelCard, ModelCard, RecipeCard
 from .reading import check, parse_toml, read_text
@@ -190,18 +191,23 @@ class Workspace:
         return files, _twins(path for _, path in own), unread
 
     def model(self, name: str) -> AnyModelCard:
-        """Return a model card; ``ekdaa@sgd`` is the card ekdaa with the recipes of the recipe card sgd.
+        """Return a model card.
+
+        ``ekdaa@sgd`` is the card ekdaa with the recipes of the recipe card sgd, and ``ekdaa#3`` and ``ekdaa@sgd#3`` are
+        what their trainings are after epoch 3.
 
         Args:
-            name: the card's name, alone or with a recipe card's name behind "@".
+            name: the card's name, alone, with a recipe card's name behind "@", or with an epoch behind "#".
 
         Raises:
-            UsageError: for an unknown name, a card that cannot be read, or a recipe for what was trained elsewhere.
+            UsageError: for an unknown name, a card that cannot be read, what is no epoch, or a recipe or an epoch of
+                what was trained elsewhere.
 
         """
-        base, recipe = split_name(name)
+        base, recipe, epoch = split_name(name)
         card = self.models[base]
-        return card if recipe is None else under_recipe(card, self.recipes[recipe])
+        card = card if recipe is None else under_recipe(card, self.recipes[recipe])
+        return card if epoch is None else after_epoch(card, epoch)
 
     def expand_models(self, names: Iterable[str]) -> list[AnyModelCard]:
         """Return the model cards of these names, each once, in the order given.

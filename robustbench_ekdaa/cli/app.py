@@ -37,6 +37,9 @@ ZooPlace = Annotated[
     str | None,
     typer.Option("--zoo", help="A folder or URL with published models: those that fit are taken, not trained."),
 ]
+KeepEpochs = Annotated[
+    str | None, typer.Option(help="Keep weights on the way: all epochs, or every K-th (the last is always kept).")
+]
 
 
 @app.callback(invoke_without_command=True)

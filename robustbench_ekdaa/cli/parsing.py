@@ -46,6 +46,11 @@ def parse_list(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
+def parse_kept(text: str | None) -> int | str | None:
+    """Read a number of epochs as one; ``all``, and what is wrong, stay as they are."""
+    return int(text) if text is not None and text.isdecimal() and len(text) < 10 else text
+
+
 def parse_epsilons(text: str) -> list[float]:
     """Read ``0,0.05,8/255`` or ``START:STOP:STEP`` with STOP included; raises UsageError."""
     try:

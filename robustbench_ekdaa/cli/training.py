@@ -9,8 +9,8 @@ import typer
 
 from ..cards import MOST_SEEDS, SweepSpec, check, crossed_names, read_sweep
 from ..text import shell_words
-from .app import PROGRAM, Debug, Device, RunFolder, Workers, WorkspaceFolder, ZooPlace, app
-from .parsing import parse_epsilons, parse_indices, parse_list
+from .app import PROGRAM, Debug, Device, KeepEpochs, RunFolder, Workers, WorkspaceFolder, ZooPlace, app
+from .parsing import parse_epsilons, parse_indices, parse_kept, parse_list
 from .printing import say, show_rows, with_percent_sign
 from .running import benchmark, do_sweep, tell_failed
 
@@ -25,6 +25,7 @@ def train(
     held_out: Annotated[
         float, typer.Option(min=0, max=0.9, help="Keep aside this share of the training images, to choose a recipe.")
     ] = 0.0,
+    keep_epochs: KeepEpochs = None,
     zoo: ZooPlace = None,
     workspace: WorkspaceFolder = Path("."),
     device: Device = "auto",
@@ -34,7 +35,12 @@ def train(
     """Train models; finished ones are kept, stopped ones are continued."""
     with benchmark(run, workspace=workspace, device=device, workers=workers, zoo=zoo) as work:
         records = work.train(
-            crossed_names(models, parse_list(recipes) or ()), dataset, range(seeds), held_out=held_out, keep_going=True
+            crossed_names(models, parse_list(recipes) or ()),
+            dataset,
+            range(seeds),
+            held_out=held_out,
+            keep_epochs=parse_kept(keep_epochs),
+            keep_going=True,
         )
     column = "held_out_accuracy" if held_out else "test_accuracy"
     show_rows(
@@ -78,6 +84,7 @@ def sweep(
     save_images: Annotated[
         bool | None, typer.Option("--save-images", help="Keep the adversarial images in RUN/adversarial.")
     ] = None,
+    keep_epochs: KeepEpochs = None,
     zoo: ZooPlace = None,
     workspace: WorkspaceFolder = Path("."),
     device: Device = "auto",
@@ -100,6 +107,7 @@ def sweep(
         "batch_size": batch_size,
         "precision": precision,
         "save_images": save_images,
+        "keep_epochs": parse_kept(keep_epochs),
     }
     given = {key: value for key, value in flags.items() if value is not None}
     base = read_sweep(spec_file).model_dump(exclude_unset=True) if spec_file else {}

@@ -2,7 +2,7 @@
 
 from .external import LoadingJob
 from .job import TrainingJob
-from .models import ModelJob, check_model, load_model, make_model, model_job
+from .models import ModelJob, by_training, check_model, kept_jobs, load_model, make_model, model_job
 from .rule import LearningRule, Step
 from .training import load_network, train
 
@@ -12,7 +12,9 @@ __all__ = [
     "ModelJob",
     "Step",
     "TrainingJob",
+    "by_training",
     "check_model",
+    "kept_jobs",
     "load_model",
     "load_network",
     "make_model",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..arguments import share, whole
-from ..cards import ModelCard, NetworkSpec, content_hash
+from ..cards import ModelCard, NetworkSpec, content_hash, kept_cards
 from ..data.dataset import Dataset
 from ..errors import located
 from ..networks import network_blocks
@@ -81,6 +81,20 @@ class TrainingJob:
     def network(self) -> str:
         """Hash of the network without what it learns."""
         return content_hash(resolved_network(self.card.network))
+
+    @property
+    def epochs(self) -> int:
+        """After how many epochs the model is finished."""
+        return self.card.epochs(self.dataset)
+
+    @property
+    def whole(self) -> TrainingJob:
+        """The training that this is an epoch of; itself, unless its card stops after an epoch."""
+        return replace(self, card=self.card.whole)
+
+    def kept(self, every: int) -> tuple[TrainingJob, ...]:
+        """Return the models that every K-th epoch gives on the way, without the last, which is this one."""
+        return tuple(replace(self, card=card) for card in kept_cards(self.card, self.dataset, every))
 
     @property
     def label(self) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from ..cards import AnyModelCard, ModelCard, ReadyCard
+from ..cards import AnyModelCard, ModelCard, ReadyCard, read_kept
 from ..data.dataset import Dataset
-from ..errors import UsageError
+from ..errors import UsageError, located
 from ..progress import Progress
 from .checking import check_job
 from .external import LoadingJob, check_ready, load_ready, take_over
@@ -27,7 +28,7 @@ def model_job(dataset: Dataset, card: AnyModelCard, seed: int, held_out: float =
 
     """
     if isinstance(card, ModelCard):
-        return TrainingJob.on(dataset, card, seed, held_out)
+        return TrainingJob.on(dataset, card.on(dataset.name), seed, held_out)
     assert isinstance(card, ReadyCard)
     if held_out:
         raise UsageError(f"{card.name}: nothing of it is trained here, so it cannot hold training images out")
@@ -43,12 +44,48 @@ def check_model(job: ModelJob, dataset: Dataset, run: Path, device: str = "cpu")
         check_ready(job, dataset, run, device)
 
 
+def kept_jobs(jobs: Iterable[ModelJob], keep_epochs: object) -> tuple[TrainingJob, ...]:
+    """Return the models that trainings keep on their way.
+
+    Args:
+        jobs: what is trained; ready models keep nothing.
+        keep_epochs: as `read_kept` takes it; None for nothing.
+
+    Raises:
+        UsageError: for anything else.
+
+    """
+    if keep_epochs is None:
+        return ()
+    with located("keep_epochs"):
+        every = read_kept(keep_epochs)
+    return tuple(kept for job in jobs if isinstance(job, TrainingJob) for kept in job.kept(every))
+
+
+def by_training(jobs: Iterable[ModelJob]) -> list[tuple[ModelJob, tuple[TrainingJob, ...]]]:
+    """Pair what is to be trained with the earlier epochs of the same training among the jobs, the later first."""
+    groups: dict[str, list[ModelJob]] = {}
+    for job in jobs:
+        groups.setdefault(job.whole.key if isinstance(job, TrainingJob) else job.key, []).append(job)
+    pairs = []
+    for group in groups.values():
+        epochs = sorted((job for job in group if isinstance(job, TrainingJob)), key=lambda job: -job.epochs)
+        pairs.append((epochs[0] if epochs else group[0], tuple(epochs[1:])))
+    return pairs
+
+
 def make_model(
-    job: ModelJob, dataset: Dataset, run: Path, *, device: str = "cpu", progress: Progress | None = None
+    job: ModelJob,
+    dataset: Dataset,
+    run: Path,
+    kept: Sequence[TrainingJob] = (),
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Put a model's checkpoint into a run, or find it there, and return its facts; see `train` and `take_over`."""
     if isinstance(job, TrainingJob):
-        return train(job, dataset, run, device=device, progress=progress)
+        return train(job, dataset, run, kept, device=device, progress=progress)
     return take_over(job, dataset, run, device=device)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,12 @@ class _Training:
         rule = bound_rule(self.job, self._fresh_network(dataset))
         self.log.append({"epoch": 0, "layers": measure_alignment(rule, *self.probe)})
 
+    def copy(self, dataset: Dataset) -> Network:
+        """Return the network as it is now in evaluation mode, made anew so that measuring it moves nothing here."""
+        network = self._fresh_network(dataset)
+        network.load_state_dict(self.network.state_dict())
+        return network.eval()
+
     @property
     def steps(self) -> int:
         return -(-len(self.split) // self.recipe.batch_size)
@@ -166,7 +172,7 @@ class _Training:
                 speed = seen / (time.perf_counter() - started)
                 bar.advance(
                     number - shown,
-                    f"epoch {self.epoch + 1}/{self.recipe.epochs}  loss {float(loss) / seen:.3f}  "
+                    f"epoch {self.epoch + 1}/{self.job.epochs}  loss {float(loss) / seen:.3f}  "
                     f"accuracy {100 * int(right) / seen:.1f} %  {speed:,.0f} images/s",
                 )
                 shown = number
@@ -270,12 +276,20 @@ def measured_accuracy(
 
 @ordinary_torch(gradients=True)
 def train(
-    job: TrainingJob, dataset: Dataset, run: Path, *, device: str = "cpu", progress: Progress | None = None
+    job: TrainingJob,
+    dataset: Dataset,
+    run: Path,
+    kept: Sequence[TrainingJob] = (),
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train one model, or continue a training of it that was stopped; return the facts of its checkpoint.
 
     The checkpoint holds the network (``network.*``), the rule's feedback (``rule.*``) and these facts, among them the
-    file's "digest" (not in files of early releases).
+    file's "digest" (not in files of early releases). On the way the checkpoints of ``kept``, earlier epochs of the same
+    training, are written too, as their own trainings would write them, to the bit. Those of epochs that a stopped
+    training had behind it are not.
 
     Raises:
         TrainingDiverged: when loss or weights stop being finite.
@@ -290,12 +304,12 @@ def train(
     training = _resumed(job, dataset, torch.device(device), partial, progress)
     try:
         if training is not None:
-            return _complete(training, dataset, run, progress)
+            return _complete(training, dataset, run, kept, progress)
     except TrainingDiverged as error:  # perhaps because of the saved state: train from the start to be sure
         progress.line(f"{error} It had been stopped before, and begins anew to make sure.")
     training = _Training(job, dataset, torch.device(device))
     training.measure_start(dataset)
-    return _complete(training, dataset, run, progress)
+    return _complete(training, dataset, run, kept, progress)
 
 
 def _resumed(
@@ -317,26 +331,26 @@ def _resumed(
     return training
 
 
-def _complete(training: _Training, dataset: Dataset, run: Path, progress: Progress) -> dict[str, Any]:
-    """Train to the end, write the checkpoint and return its facts."""
-    job, epochs = training.job, training.recipe.epochs
-    path, partial = checkpoint_path(run, job.key), partial_path(run, job.key)
+def _complete(
+    training: _Training, dataset: Dataset, run: Path, kept: Sequence[TrainingJob], progress: Progress
+) -> dict[str, Any]:
+    """Train to the end, write the checkpoints and return the last one's facts."""
+    job, epochs = training.job, training.job.epochs
+    partial = partial_path(run, job.key)
+    on_the_way = {one.epochs: one for one in kept if not checkpoint_path(run, one.key).exists()}
     bar = progress.task(f"train {job.label}", epochs * training.steps)
     bar.advance(training.epoch * training.steps)
     saved = time.perf_counter()
     try:
         while training.epoch < epochs:
             training.run_epoch(bar)
-            digest = write_log(log_path(run, job.key), training.log)
+            write_log(log_path(run, job.key), training.log)
+            if training.epoch in on_the_way:
+                _keep(training, on_the_way[training.epoch], dataset, run)
             if training.epoch < epochs and time.perf_counter() - saved > SAVE_SECONDS:
                 training.save(partial)
                 saved = time.perf_counter()
-        training.network.eval()
-        tensors = {
-            **with_prefix("network", training.network.state_dict()),
-            **with_prefix("rule", training.rule.state_dict()),
-        }
-        facts = save_checkpoint(path, tensors, {**_facts(training, dataset), "log_digest": digest})
+        facts = _keep(training, job, dataset, run)
     except TrainingDiverged:
         partial.unlink(missing_ok=True)
         raise
@@ -344,16 +358,27 @@ def _complete(training: _Training, dataset: Dataset, run: Path, progress: Progre
     return facts
 
 
-def _facts(training: _Training, dataset: Dataset) -> dict[str, Any]:
-    job, log = training.job, training.log
+def _keep(training: _Training, job: TrainingJob, dataset: Dataset, run: Path) -> dict[str, Any]:
+    """Write the checkpoint and the log of a model that the training is now, and return its facts."""
+    digest = write_log(log_path(run, job.key), training.log)
+    tensors = {
+        **with_prefix("network", training.network.state_dict()),
+        **with_prefix("rule", training.rule.state_dict()),
+    }
+    facts = {**_facts(training, job, dataset), "log_digest": digest}
+    return save_checkpoint(checkpoint_path(run, job.key), tensors, facts)
+
+
+def _facts(training: _Training, job: TrainingJob, dataset: Dataset) -> dict[str, Any]:
+    log, network = training.log, training.copy(dataset)
     return {
         **whose(job, dataset),
         "epochs": training.epoch,
         "train_loss": log[-1]["loss"],
         "train_accuracy": log[-1]["accuracy"],
-        "held_out_accuracy": measured_accuracy(training.network, training.held, training.device),
+        "held_out_accuracy": measured_accuracy(network, training.held, training.device),
         # Images are held out to choose a recipe; the test images must have no influence on that choice.
-        "test_accuracy": None if job.held_out else measured_accuracy(training.network, dataset.test, training.device),
+        "test_accuracy": None if job.held_out else measured_accuracy(network, dataset.test, training.device),
         "parameters": sum(parameter.numel() for parameter in training.network.parameters()),
         "seconds": round(sum(line.get("seconds", 0.0) for line in log), 2),
         "exemptions": training.exemptions,

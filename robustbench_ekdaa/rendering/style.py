@@ -61,18 +61,19 @@ def card_looks(models: Iterable[ModelRecord]) -> dict[str, Look]:
     titles: dict[str, str] = {}
     for model in models:
         titles.setdefault(model.name, title_of(model).lstrip("_") or model.name)
-    # Models that differ in their recipe alone have one colour, and dashes by their recipe.
-    bases = dict.fromkeys(split_name(name)[0] for name in titles)
-    recipes = list(dict.fromkeys(split_name(name)[1] for name in titles if split_name(name)[1]))
+    # Models that differ in their recipe or epoch alone have one colour, and dashes by these.
+    names = {name: split_name(name) for name in titles}
+    bases = dict.fromkeys(parts.card for parts in names.values())
+    treatments = list(dict.fromkeys(parts[1:] for parts in names.values() if any(parts[1:])))
     kept = {colour for base, colour in KEPT_COLOURS.items() if base in bases}
     free = [colour for colour in COLOURS if colour not in kept]
     others = [base for base in bases if base not in KEPT_COLOURS]
     found = {}
     for place, (name, title) in enumerate(titles.items()):
         twin = sum(other == title for other in titles.values()) > 1
-        base, recipe = split_name(name)
+        base, treatment = names[name].card, names[name][1:]
         turn, colour = (0, KEPT_COLOURS[base]) if base in KEPT_COLOURS else divmod(others.index(base), len(free))
-        turn += 1 + recipes.index(recipe) if recipe else 0
+        turn += 1 + treatments.index(treatment) if any(treatment) else 0
         found[name] = Look(
             f"{title} ({name})" if twin else title,
             colour if isinstance(colour, str) else free[colour],

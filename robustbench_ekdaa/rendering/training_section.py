@@ -22,13 +22,13 @@ from .training_curves import plot_training
 def shown_trainings(trainings: Trainings, results: Results) -> dict[str, Trainings]:
     """Return the trainings to report per data set: those of the models that were attacked, or else the newest.
 
-    A table of imported images has a name of its own; its models belong to the data set that they were trained on.
+    Of the newest, earlier epochs are left out. A table of imported images has a name of its own; its models belong to the data set that they were trained on.
     """
     attacked = {key for one in results.outcomes for key in one.models}
     shown = {}
     for name in trainings.datasets:
         keys = {key for key, record in trainings.models.items() if record.dataset == name} & attacked
-        shown[name] = trainings.only(keys) if keys else trainings.newest(name)
+        shown[name] = trainings.only(keys) if keys else trainings.newest(name).whole()
     return shown
 
 

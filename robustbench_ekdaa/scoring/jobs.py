@@ -47,31 +47,47 @@ def record_of(job: ModelJob, facts: Mapping[str, Any] | None = None) -> ModelRec
         return record
     metrics = {key: value for key, value in facts.items() if key not in ("identity", "layers")}
     metrics["network"] = job.network  # tells which frozen card is its control
+    if isinstance(job, TrainingJob) and job.whole.key != job.key:
+        metrics["epoch_of"] = job.whole.key
     return replace(record, metrics=metrics)
 
 
 @dataclass(frozen=True)
 class TrainModel:
-    """Train one model, or take over a ready one; an error that concerns it alone becomes a failed record."""
+    """Train one model, or take over a ready one; an error that concerns it alone becomes a failed record.
+
+    Attributes:
+        job: the model.
+        run: the run folder.
+        device: where to compute.
+        kept: earlier epochs of its training that are models too, the later first.
+
+    """
 
     job: ModelJob
     run: Path
     device: str
+    kept: tuple[TrainingJob, ...] = ()
 
     @property
     def label(self) -> str:
         """What it is called in messages."""
         return f"the {'training' if isinstance(self.job, TrainingJob) else 'loading'} of {self.job.label}"
 
-    def __call__(self, progress: Progress) -> ModelRecord:
-        """Return the model's record; its checkpoint is in the run folder."""
-        job = self.job
+    def __call__(self, progress: Progress) -> list[ModelRecord]:
+        """Return the models' records; their checkpoints are in the run folder."""
+        # A kept model is found now, unless the training had been stopped after it, or diverged before.
+        jobs = (self.job, *self.kept)
+        return [self._record(job, self.kept[place:], progress) for place, job in enumerate(jobs)]
+
+    def _record(self, job: ModelJob, kept: Sequence[TrainingJob], progress: Progress) -> ModelRecord:
         record = record_of(job)
         try:
             facts = make_model(
                 job,
                 load_unchanged(job.loaded_by, job.fingerprint),
                 self.run,
+                kept,
                 device=self.device,
                 progress=progress,
             )

@@ -22,7 +22,7 @@ def read_only(array: NDArray[Element]) -> NDArray[Element]:
 
 
 IMPORTED = "imported"  # the surrogate's key of images from elsewhere whose surrogate is not known
-Relation = Literal["white-box", "same-start", "same-rule", "cross-rule", "no surrogate", "unknown"]
+Relation = Literal["white-box", "same-training", "same-start", "same-rule", "cross-rule", "no surrogate", "unknown"]
 
 
 class CraftingKey(NamedTuple):
@@ -152,6 +152,11 @@ class ModelRecord:
     error: str | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     fingerprint: str | None = None
+
+    @property
+    def training(self) -> str:
+        """The key of the whole training that the model is an epoch of; its own, if it is that."""
+        return str(self.metrics.get("epoch_of", self.key))
 
     @property
     def external(self) -> bool:
@@ -335,11 +340,12 @@ class Outcomes:
     def relation(self, surrogate: str | None, target: str) -> Relation:
         """How a surrogate is related to the target.
 
-        "white-box" is the target itself, alone or in an ensemble. "same-start" is another card with the same training
-        seed. All cards draw their first weights from the seed, so the two started as the same network; such pairs fool
-        each other more easily than an attacker could hope for. What seeds of models trained elsewhere stand for, nobody
-        knows: these are related by their rule alone. An ensemble is as near to the target as the nearest of its
-        members.
+        "white-box" is the target itself, alone or in an ensemble. "same-training" is another epoch of the target's own
+        training: nearly white-box, and in no mean over surrogates either. "same-start" is another card with the same
+        training seed. All cards draw their first weights from the seed, so the two started as the same network; such
+        pairs fool each other more easily than an attacker could hope for. What seeds of models trained elsewhere stand
+        for, nobody knows: these are related by their rule alone. An ensemble is as near to the target as the nearest
+        of its members.
         """
         if surrogate is None:
             return "no surrogate"
@@ -349,6 +355,8 @@ class Outcomes:
         if target in held:
             return "white-box"
         here = [] if attacked.external else [self.models[key] for key in held if not self.models[key].external]
+        if any(model.training == attacked.training for model in here):
+            return "same-training"
         if any(model.seed == attacked.seed for model in here):
             return "same-start"
         rules = {folded(self.models[key].rule) for key in held}  # runs of the first release have hyphens in some

@@ -11,7 +11,7 @@ from ..cards import AnyModelCard, AttackCard, SweepSpec, Workspace, content_hash
 from ..crafting import attack_key, build_attempt, check_epsilons, doubts
 from ..data import Dataset
 from ..errors import UsageError
-from ..learning import LoadingJob, ModelJob, TrainingJob, model_job
+from ..learning import LoadingJob, ModelJob, TrainingJob, kept_jobs, model_job
 from ..randomness import keyed_generator, permutation
 from .outcomes import CraftingKey, OutcomeKey
 from .packing import Roles
@@ -103,6 +103,12 @@ class SweepPlan:
     def models(self) -> tuple[ModelJob, ...]:
         """All models, each once."""
         return tuple({job.key: job for job in (*self.targets, *self.surrogates)}.values())
+
+    @property
+    def to_train(self) -> tuple[ModelJob, ...]:
+        """All models, and those that trainings keep on their way, each once."""
+        kept = kept_jobs(self.models, self.spec.keep_epochs)
+        return tuple({job.key: job for job in (*self.models, *kept)}.values())
 
     def roles(self) -> Roles:
         """What belongs to this sweep, by key."""

@@ -14,7 +14,7 @@ from ..arguments import whole
 from ..cards import RegisteredCard, SweepSpec, Workspace
 from ..data import Dataset, shared_dataset
 from ..errors import UsageError, shown
-from ..learning import ModelJob, TrainingJob, check_model
+from ..learning import ModelJob, TrainingJob, by_training, check_model
 from ..learning.checkpoint import load_checkpoint
 from ..learning.job import checkpoint_path
 from ..progress import Progress, Silent
@@ -102,11 +102,12 @@ def train_models(
         if job.key in known and _settled(job, known[job.key], store.run)
     }
     missing = [job for job in {job.key: job for job in jobs}.values() if job.key not in records]
-    for position, record in runner.run([TrainModel(job, store.run, device) for job in missing]):
+    work = [TrainModel(job, store.run, device, kept) for job, kept in by_training(missing)]
+    for record in (record for _, some in runner.run(work) for record in some):
         if record.key in known:
             refuse_another_outcome(known[record.key], record, store)
         store.add_model(record)
-        records[missing[position].key] = record
+        records[record.key] = record
         on_trained(record)
     return [records[job.key] for job in jobs]
 
@@ -163,7 +164,7 @@ def run_sweep(
     plans = [plan_sweep(spec, workspace, shared_dataset(name)) for name in spec.datasets]
     for plan in plans:
         check_models(plan.models, plan.dataset, Path(run), device=device, workers=workers)
-    found = [one for plan in plans for one in find_models(zoo, plan.models, plan.dataset, Path(run), progress)]
+    found = [one for plan in plans for one in find_models(zoo, plan.to_train, plan.dataset, Path(run), progress)]
     done = WorkDone()
     with writing(run, progress) as store, executor(workers, progress, device) as runner:
         take_models(found, store, progress)
@@ -216,7 +217,7 @@ class _Driver:
     def _train(self) -> set[str]:
         """Train, and return the keys of the models that failed."""
         records = train_models(
-            self.plan.models,
+            self.plan.to_train,
             self.store,
             device=self.device,
             runner=self.runner,
@@ -310,8 +311,10 @@ def saved_images(plan: SweepPlan, store: Store) -> dict[tuple[str | None, str], 
 
 def announce(plan: SweepPlan, store: Store, stored: set[OutcomeKey], progress: Progress) -> None:
     """Say what is stored already and what is to be done."""
-    trainings = [job for job in plan.models if isinstance(job, TrainingJob)]  # others were trained elsewhere
-    untrained = sum(not checkpoint_path(store.run, job.key).exists() for job in trainings)
+    # Others were trained elsewhere.
+    trainings = [job for job in plan.to_train if isinstance(job, TrainingJob)]
+    missing = [job for job in trainings if not checkpoint_path(store.run, job.key).exists()]
+    untrained = sum(job in plan.models for job in missing)
     failed = {key for key, record in store.models().items() if record.metrics.get("diverged")}
     jobs = plan.craft_jobs(stored, failed, saved_images(plan, store))
     everything = plan.craft_jobs(set(), failed)
@@ -320,7 +323,7 @@ def announce(plan: SweepPlan, store: Store, stored: set[OutcomeKey], progress: P
     progress.line(
         f"{plan.dataset.title}: {len(plan.images.indices)} test images, {len(plan.models)} models "
         f"({len(plan.models) - untrained} trained already), {total} cells ({total - cells} stored already); "
-        f"to do: {untrained} trainings, {len(jobs)} craftings, {cells} cells"
+        f"to do: {len(by_training(missing))} trainings, {len(jobs)} craftings, {cells} cells"
     )
     for doubt in plan.doubts():
         progress.line(f"warning: {doubt}")

@@ -11,8 +11,8 @@ from robustbench_ekdaa.files import read_tensors
 from robustbench_ekdaa.learning import TrainingJob, load_network, train, training
 from robustbench_ekdaa.learning.checking import check_job
 from robustbench_ekdaa.learning.optimisers import optimiser_names, refuse_other_types, schedule_names
-from robustbench_ekdaa.progress import Silent
 
+from ..support.stopped import StopAfter
 from ..support.training_jobs import card, job
 
 
@@ -27,21 +27,6 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(digits, tmp
     assert tensors[0].keys() == tensors[1].keys()
     assert all(torch.equal(tensors[0][key], tensors[1][key]) for key in tensors[0])
     assert not torch.equal(tensors[0]["network.blocks.3.layer.weight"], tensors[2]["network.blocks.3.layer.weight"])
-
-
-class StopAfter(Silent):
-    """A watcher that stops the work, as Ctrl-C would, after so many steps."""
-
-    def __init__(self, steps):
-        self.left = steps
-
-    def task(self, label, total):
-        return self
-
-    def advance(self, amount=1, note=None):
-        self.left -= amount
-        if self.left < 0:
-            raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("optimizer", [("SGD", {"momentum": 0.9}), ("Adam", {}), ("AdamW", {"amsgrad": True})])

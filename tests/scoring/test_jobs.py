@@ -33,7 +33,7 @@ def quick(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quick")
     write_card(folder, "quick_bp", "backprop")
     job = TrainingJob(Workspace(folder).models["quick_bp"], "digits", load_dataset("digits").fingerprint, 0)
-    return job, folder, TrainModel(job, folder, "cpu")(Silent())
+    return job, folder, *TrainModel(job, folder, "cpu")(Silent())
 
 
 class Saved:
@@ -70,7 +70,7 @@ def test_a_trained_models_record_has_its_facts_but_not_what_stands_in_its_checkp
 def test_a_model_that_diverges_is_a_failed_record_that_says_when(tmp_path):
     write_card(tmp_path, "wild", "backprop", rate=3e38)
     job = TrainingJob(Workspace(tmp_path).models["wild"], "digits", load_dataset("digits").fingerprint, 0)
-    record = TrainModel(job, tmp_path, "cpu")(Silent())
+    (record,) = TrainModel(job, tmp_path, "cpu")(Silent())
     assert record.status == "failed"
     assert "wild" in record.error
     assert record.metrics == {"diverged": True, "epoch": 1}
@@ -145,6 +145,6 @@ def test_a_rule_that_raises_is_a_failed_record_that_says_what(tmp_path):
     rule += "def signal(self, *args, **more):\n        raise ValueError('not today')\n"
     (tmp_path / "models" / "mine.py").write_text(rule)
     job = TrainingJob(Workspace(tmp_path).models["broken"], "digits", load_dataset("digits").fingerprint, 0)
-    record = TrainModel(job, tmp_path, "cpu")(Silent())
+    (record,) = TrainModel(job, tmp_path, "cpu")(Silent())
     assert record.status == "failed"
     assert record.error == "broken (seed 0) failed in training: ValueError: not today"
