@@ -22,7 +22,8 @@ from .training_curves import plot_training
 def shown_trainings(trainings: Trainings, results: Results) -> dict[str, Trainings]:
     """Return the trainings to report per data set: those of the models that were attacked, or else the newest.
 
-    Of the newest, earlier epochs are left out. A table of imported images has a name of its own; its models belong to the data set that they were trained on.
+    Of the newest, earlier epochs are left out. A table of imported images has a name of its own; its models belong to
+    the data set that they were trained on.
     """
     attacked = {key for one in results.outcomes for key in one.models}
     shown = {}
