@@ -35,6 +35,19 @@ def die(progress):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def be_terminated(progress):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+
+
+def use_the_standard_streams(progress):
+    """Do what somebody's code may do: print, ask for a key, and hear of Ctrl-C."""
+    print("printed", flush=True)
+    os.write(1, b"written")
+    os.kill(os.getpid(), signal.SIGINT)
+    return sys.stdin.read(), os.read(0, 1)
+
+
 def die_quietly(progress):
     os._exit(0)
 
@@ -100,11 +113,22 @@ def test_a_workers_death_is_one_clear_line_and_its_errors_are_its_own():
             list(runner.run([die]))
         with pytest.raises(WorkFailed, match=r"ended by itself with exit code 0, as after os\._exit"):
             list(runner.run([die_quietly]))
+        with pytest.raises(WorkFailed, match=r"was stopped by the signal SIGTERM; .* Run the same command again\.$"):
+            list(runner.run([be_terminated]))
         with pytest.raises(UsageError, match="one line") as caught:
             list(runner.run([complain]))
         assert "in complain" in str(caught.value.__cause__)  # where it came from, for --debug
         with pytest.raises(WorkFailed, match="Strange: a b"):
             list(runner.run([be_strange]))
+
+
+def test_what_a_job_prints_reaches_the_user_and_what_it_reads_is_nothing_of_the_drivers(capfd):
+    with executor(2, Silent()) as runner:
+        assert list(runner.run([use_the_standard_streams])) == [(0, ("", b""))]
+    found = capfd.readouterr()
+    assert "printed" in found.err
+    assert "written" in found.err
+    assert found.out == ""
 
 
 @pytest.mark.parametrize("workers", [1, 2])

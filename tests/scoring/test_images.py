@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import stat
+import time
 from dataclasses import replace
 
 import pytest
@@ -16,7 +17,7 @@ from robustbench_ekdaa.data import load_dataset
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.files import FACTS, read_tensors
 from robustbench_ekdaa.learning import TrainingJob, load_network
-from robustbench_ekdaa.scoring.images import ImageFile
+from robustbench_ekdaa.scoring.images import ImageFile, tidy_run
 from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
@@ -248,3 +249,20 @@ def test_more_epsilons_are_added_to_a_file_and_the_others_are_not_crafted_again(
     assert after.epsilons == (0.1, 0.15, 0.2)
     assert torch.equal(after.images[[0, 2]], before.images)
     assert [path.suffix for path in (tmp_path / "run" / "adversarial").iterdir()] == [".safetensors"]
+
+
+def test_what_killed_processes_of_early_releases_left_is_removed_from_a_runs_folders_and_nothing_else(tmp_path):
+    left = [
+        f"checkpoints/.{'0' * 16}.partial.safetensors.123.tmp",
+        "checkpoints/.tmpAb12Cd",
+        f"logs/{'0' * 16}.tmp",
+        "adversarial/.bim-on-a-seed0.safetensors.123.tmp",
+        "adversarial/.tmpAb12Cd",
+    ]
+    kept = [f"checkpoints/{'0' * 16}.safetensors", "adversarial/bim-on-a-seed0.safetensors", "adversarial/notes.tmp"]
+    for name in (*left, *kept):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - 4000,) * 2)  # what is not an hour old may be in use
+    tidy_run(tmp_path)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")) == sorted(kept)

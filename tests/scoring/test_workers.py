@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import robustbench_ekdaa
+from robustbench_ekdaa.progress import Silent
+from robustbench_ekdaa.scoring.executor import executor
 from robustbench_ekdaa.search_path import without_working_folder
 
 PACKAGE = str(Path(robustbench_ekdaa.__file__).parent.parent)
@@ -107,3 +109,15 @@ def test_a_command_takes_no_library_from_the_working_folder_though_an_empty_pyth
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert not (tmp_path / "ran").exists()
+
+
+def surroundings(progress):
+    return os.getsid(0) == os.getpid(), os.environ["PYTHONPATH"], os.environ["PYTHONSAFEPATH"]
+
+
+def test_a_worker_has_its_own_session_and_what_it_starts_searches_no_working_folder(
+    monkeypatch,
+):
+    monkeypatch.setenv("PYTHONPATH", f"{os.pathsep}{PACKAGE}")
+    with executor(2, Silent()) as runner:
+        assert list(runner.run([surroundings])) == [(0, (True, PACKAGE, "1"))]
