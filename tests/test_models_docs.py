@@ -1,6 +1,7 @@
 """The page about models from anywhere: what it writes out runs as it stands there."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 
 import robustbench_ekdaa as rb
 from robustbench_ekdaa.cards import REGISTERED
+from robustbench_ekdaa.cli import main
 from robustbench_ekdaa.learning.external.checks import CHECKS
 
 from .support.external_models import imported, trained
@@ -71,6 +73,31 @@ def test_the_epochs_that_the_page_keeps_are_loaded_and_swept(tmp_path, monkeypat
     assert not found["early"].training
     (command,) = re.findall(r"^    robustbench-ekdaa (train .*--keep-epochs.*)$", PAGE, re.MULTILINE)
     assert "--keep-epochs all" in command
+
+
+def test_the_zoo_that_the_page_publishes_is_taken_from(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_files(tmp_path)
+    section = PAGE.partition("\n## A zoo\n")[2].partition("\n## ")[0]
+    commands = re.findall(r"^    robustbench-ekdaa ((?:.*\\\n)*.*)$", section, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["train", "publish", "sweep"]
+    for command in commands:
+        words = command.replace("\\\n", " ").split()
+        monkeypatch.setattr(
+            sys, "argv", ["robustbench-ekdaa", *words, *(["--workers", "1"] if "--run" in words else [])]
+        )
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert left.value.code == 0
+    assert capsys.readouterr().err.count("taken from the zoo zoo, not trained") == 1
+    (script,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    found = {}
+    with pytest.warns(UserWarning, match="attentive on digits, seed 0: taken from the zoo zoo"):
+        exec(compile(script, "docs/models.md", "exec"), found)
+    assert [one.state for one in found["published"]] == ["there already"]
+    own = rb.load_model("attentive", "digits", 0, "runs/mine")
+    images = rb.load_dataset("digits", "test", 10).images
+    assert torch.equal(found["model"](images), own(images))
 
 
 def test_the_table_of_checks_is_that_of_the_checks():

@@ -11,6 +11,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from ..errors import UsageError
 from ..registry import is_file_reference
+from ..remote import Location, is_url, location
 from .base import Card
 from .fields import Line, Number, Options, Whole
 from .models import AnyModelCard, Role
@@ -46,9 +47,10 @@ class External(Card):
     Attributes:
         factory: FILE.py:FUNCTION with FILE.py beside the card, or package.module:FUNCTION; it returns an `nn.Module`.
         options: keyword arguments of the factory.
-        weights: the file of its state, beside the card: safetensors, or .pt or .pth, of which only tensors are read;
-            ``{seed}`` in it stands for the seed.
+        weights: the file of its state, beside the card or at a URL: safetensors, or .pt or .pth, of which only tensors
+            are read; ``{seed}`` in it stands for the seed.
         seeds: the seeds there are.
+        sha256: of each seed's file; None for what the file is, or what its URL gave when it was fetched first.
         rule: the name that tables have for the learning rule that trained it.
         preprocess: what the module expects to be done to images in [0, 1]; None for nothing.
 
@@ -59,6 +61,7 @@ class External(Card):
     weights: Line
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=1_000)]
     rule: Annotated[Line, Field(min_length=1)]
+    sha256: Annotated[dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]], Field(max_length=1_000)] | None = None
     preprocess: Preprocess | None = None
 
     @field_validator("factory")
@@ -71,9 +74,14 @@ class External(Card):
     @field_validator("weights")
     @classmethod
     def _a_file(cls, name: str) -> str:
-        if "://" in name:
-            raise ValueError(f"must be a file, as URLs are not fetched: download it first (got {name!r})")
-        if not name.endswith(WEIGHTS):
+        path = name
+        if is_url(name):
+            try:
+                location("it", name.replace(PLACE, "0"))
+            except UsageError as error:
+                raise ValueError(str(error).removeprefix("it: ")) from None
+            path = name.partition("?")[0]
+        if not path.endswith(WEIGHTS):
             raise ValueError(f"must be a file that ends in {', '.join(WEIGHTS)} (got {name!r})")
         return name
 
@@ -83,6 +91,8 @@ class External(Card):
             raise ValueError(f"seeds: must differ from each other (got {list(self.seeds)})")
         if len(self.seeds) > 1 and PLACE not in self.weights:
             raise ValueError(f"weights: must have {PLACE} in it, as there are {len(self.seeds)} seeds")
+        if self.sha256 is not None and set(self.sha256) != set(map(str, self.seeds)):
+            raise ValueError(f"sha256: must have a digest for each of the seeds {list(self.seeds)}, and for no other")
         return self
 
 
@@ -119,9 +129,14 @@ class ExternalCard(ReadyCard):
         """The learning rule's name for colours and tables."""
         return self.external.rule
 
-    def weights(self, seed: int) -> Path:
-        """Return the file of one seed's weights."""
-        return (self.folder or Path()) / self.external.weights.replace(PLACE, str(seed))
+    def weights(self, seed: int) -> Location:
+        """Return where one seed's weights are."""
+        name = self.external.weights.replace(PLACE, str(seed))
+        return location("weights", name if is_url(name) else (self.folder or Path()) / name)
+
+    def sha256(self, seed: int) -> str | None:
+        """Return what the card says is the digest of one seed's file; None if it does not."""
+        return None if self.external.sha256 is None else self.external.sha256[str(seed)]
 
 
 class RegisteredCard(ReadyCard):

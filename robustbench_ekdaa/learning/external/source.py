@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import io
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from ...errors import UsageError, WorkFailed, located, told
 from ...files import read_bytes, read_tensors, shown_path
 from ...networks.wrappers import Normalised
 from ...registry import build, is_file_reference, load_from_file, parameters_of, referenced_digest
+from ...remote import fetched, remembered
+from ...remote.reading import sha256_of
 from .identity import state_digest, structure_digest, tensors_of
 
 MOST_WEIGHTS = 10_000_000_000  # bytes of a file of weights
@@ -88,18 +91,28 @@ def _state_of(card: RegisteredCard, seed: int, module: nn.Module) -> str:
 
 
 def _weights_digest(card: ExternalCard, seed: int) -> str:
-    path = card.weights(seed)
+    """Return the SHA-256 of a file of weights; one at a URL whose digest the card tells is not fetched for that."""
+    place, stated = card.weights(seed), card.sha256(seed)
     with located(card.at("external.weights")):
-        if not path.is_file():
-            return hashlib.sha256(read_bytes(path, 0)).hexdigest()  # raises an error that says what the path is
-        found = hashlib.sha256()
+        if place.path is None:
+            return stated or remembered(place)[1]
+        if not place.path.is_file():
+            read_bytes(place.path, 0)  # raises, as nothing can be read there
         try:
-            with path.open("rb") as file:
-                while part := file.read(1 << 20):
-                    found.update(part)
+            found = sha256_of(place.path)
         except OSError as error:
-            raise UsageError(f"{shown_path(path)}: cannot be read ({error.strerror})") from None
-        return found.hexdigest()
+            raise UsageError(f"{place}: cannot be read ({error.strerror})") from None
+        if stated not in (None, found):
+            raise UsageError(f"{place}: is not what the card says: its SHA-256 is {found}, not {stated}")
+        return found
+
+
+def _weights_file(card: ExternalCard, seed: int) -> Path:
+    """Return a file of weights on this machine, fetched if it is at a URL."""
+    place, stated = card.weights(seed), card.sha256(seed)
+    if place.path is not None:
+        return place.path
+    return remembered(place)[0] if stated is None else fetched(place, stated, says="the card")
 
 
 def make_module(card: ReadyCard, seed: int, weights: Mapping[str, Tensor] | None = None) -> nn.Module:
@@ -125,7 +138,7 @@ def make_module(card: ReadyCard, seed: int, weights: Mapping[str, Tensor] | None
     assert isinstance(card, ExternalCard)
     module = _called(card, seed)
     if weights is not None:
-        fill(module, weights, f"{card.at('external.weights')}: {shown_path(card.weights(seed))}")
+        fill(module, weights, f"{card.at('external.weights')}: {card.weights(seed)}")
     preprocess = card.external.preprocess
     return module if preprocess is None else Normalised(module, preprocess.mean, preprocess.std)
 
@@ -173,27 +186,34 @@ def _build(factory: Callable[..., Any], options: Mapping[str, Any], where: str) 
 
 
 def read_weights(card: ExternalCard, seed: int) -> dict[str, Tensor]:
-    """Return the tensors of a file of weights by name; nothing but tensors is ever unpickled.
+    """Return the tensors of a file of weights; nothing but tensors is ever unpickled.
 
     Raises:
-        UsageError: names the file and the reason.
+        UsageError: naming file and reason.
+        WorkFailed: when it cannot be fetched, or is not what the card says.
 
     """
-    path = card.weights(seed)
+    place = card.weights(seed)
     with located(card.at("external.weights")):
-        if path.suffix == ".safetensors":
-            return read_tensors(path, "Save it again.").tensors
-        content = read_bytes(path, MOST_WEIGHTS)
-        try:
-            found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        except Exception as error:  # for a damaged file, or one that holds code, it may raise anything
-            reason = told(error).split(". ")[0]
-            raise UsageError(
-                f"{shown_path(path)}: cannot be read as weights ({reason}). Save module.state_dict(), not the module."
-            ) from None
-        if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
-            raise UsageError(f"{shown_path(path)}: must hold tensors by name. Save module.state_dict() alone.")
-        return dict(found)
+        path = _weights_file(card, seed)
+        with located(str(place)) if place.path is None else nullcontext():
+            return _tensors(path, "safetensors" if place.url.partition("?")[0].endswith(".safetensors") else "pt")
+
+
+def _tensors(path: Path, form: str) -> dict[str, Tensor]:
+    if form == "safetensors":
+        return read_tensors(path, "Save it again.").tensors
+    content = read_bytes(path, MOST_WEIGHTS)
+    try:
+        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file, or one that holds code, can be wrong in any way
+        reason = told(error).split(". ")[0]
+        raise UsageError(
+            f"{shown_path(path)}: cannot be read as weights ({reason}). Save module.state_dict(), not the module."
+        ) from None
+    if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+        raise UsageError(f"{shown_path(path)}: must hold tensors by name. Save module.state_dict() alone.")
+    return dict(found)
 
 
 def fill(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:

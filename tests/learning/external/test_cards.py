@@ -130,10 +130,18 @@ def test_a_factory_may_be_a_function_of_an_installed_package(tmp_path):
 
 
 WRONG_CARDS = {
-    "url": (
-        "weights/theirs",
-        "https://example.org/theirs",
-        r"external\.weights: must be a file, as URLs are not",
+    "kind of url": ("weights/theirs", "ftp://example.org/theirs", r"external\.weights: must be a path, or a URL"),
+    "secret in a url": ("weights/theirs", "https://me:pw@example.org/x", r"external\.weights: a URL must hold no user"),
+    "file at a url": (
+        "weights/theirs-{seed}.safetensors",
+        "https://example.org/{seed}.zip?a=.pt",
+        r"external\.weights: must be a file that ends in \.safetensors",
+    ),
+    "digest": ("rule =", 'sha256 = { 0 = "ab", 1 = "cd" }\nrule =', r"external\.sha256\.0: must be"),
+    "digest of a seed": (
+        "rule =",
+        f'sha256 = {{ 0 = "{"0" * 64}" }}\nrule =',
+        "external: sha256: must have a digest for each of the seeds",
     ),
     "kind of file": (".safetensors", ".npz", r"external\.weights: must be a file that ends in \.safetensors, \.pt"),
     "no seed in it": ("{seed}", "0", r"external: weights: must have \{seed\} in it, as there are 2 seeds"),
