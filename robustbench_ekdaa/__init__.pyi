@@ -4,6 +4,7 @@ from . import rules as rules
 from .analysis.results import Results as Results
 from .api import check_attack as check_attack
 from .api import check_rule as check_rule
+from .api import compare as compare
 from .api import craft as craft
 from .api import load_adversarial as load_adversarial
 from .api import load_dataset as load_dataset

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from . import crafting
 from .analysis.results import Results
+from .analysis.verdict import Verdict
 from .arguments import Place, a_path, whole
 from .benchmark import Benchmark, as_workspace
 from .cards import AnyModelCard, AttackCard, SweepSpec, Workspace
@@ -377,6 +378,41 @@ def open_results(run: Place) -> Results:
 
     """
     return Benchmark(run, device="cpu").results()
+
+
+def compare(
+    run: Place | Results,
+    first: str,
+    second: str,
+    *,
+    dataset: str | None = None,
+    norm: str | None = None,
+    epsilon: object = None,
+    metric: str = "accuracy",
+) -> Verdict:
+    """Compare two model cards of a run under all kinds of attackers, and say what that allows to say.
+
+    Args:
+        run: the run folder, or its results.
+        first: a target card's name; differences are its statistic minus the other's.
+        second: the other's.
+        dataset: which data set (may be left out where there is one).
+        norm: of the attacks (default: the first there is).
+        epsilon: where to compare (default: the one that the sweep declares as `verdict_epsilon`, else the one nearest
+            to half of the largest).
+        metric: "accuracy" under attack, "area" under its curve, "asr-common" (the share of the images kept that all
+            models of both cards get right when clean) or "minimal-norm" (of minimal-norm attacks, the mean of the
+            smallest epsilon that fools, in shares of the largest).
+
+    Returns:
+        the verdict: `word` says it, `regimes` hold the difference under every kind of attacker.
+
+    Raises:
+        UsageError: for a name, data set, norm, epsilon or metric that the run does not hold.
+
+    """
+    results = run if isinstance(run, Results) else open_results(run)
+    return results.compare(first, second, dataset=dataset, norm=norm, epsilon=epsilon, metric=metric)
 
 
 def report(run: Place, out: Place, *, progress: Progress | None = None) -> Path:

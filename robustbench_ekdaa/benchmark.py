@@ -10,6 +10,7 @@ from torch import nn
 
 from .analysis.results import Results
 from .analysis.trainings import read_trainings
+from .analysis.verdict import Verdict
 from .arguments import Place, a_path, whole_numbers
 from .cards import AnyModelCard, SweepSpec, Workspace, after_epoch, read_sweep
 from .data import Dataset, shared_dataset
@@ -183,6 +184,20 @@ class Benchmark:
 
         """
         return Results(open_run(self.run))
+
+    def compare(self, first: str, second: str, **where: Any) -> Verdict:
+        """Compare two model cards of the run; see `Results.compare`.
+
+        Args:
+            first: a target card's name; differences are its statistic minus the other's.
+            second: the other's.
+            where: `dataset`, `norm`, `epsilon` and `metric`, as there.
+
+        Raises:
+            UsageError: for what the run does not hold.
+
+        """
+        return self.results().compare(first, second, **where)
 
     def report(self, out: Place) -> Path:
         """Write pages, figures and tables of the run to a folder, and return the page's path.

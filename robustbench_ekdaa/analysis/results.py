@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import unknown_name
+from ..errors import UsageError, unknown_name
 from ..names import as_spelled
 from ..scoring.outcomes import Outcomes
+from .comparison import Comparison
 from .frame import NUMBER, TEXT, WHOLE, stopped_on_the_way, tidy_frame
 from .metrics import accuracy
 from .summary import summary_frame, summary_rows
@@ -23,6 +24,7 @@ from .transfer import (
     scored_targets,
     transfer_grids,
 )
+from .verdict import Verdict
 
 WORST_CASE = "worst case"
 CURVE_COLUMNS = {
@@ -129,6 +131,62 @@ class Results:
             UsageError: if `epsilon` was not scored.
         """
         return summary_frame([row for one in self.outcomes for row in summary_rows(one, epsilon)])
+
+    def compare(
+        self,
+        first: str,
+        second: str,
+        *,
+        dataset: str | None = None,
+        norm: str | None = None,
+        epsilon: object = None,
+        metric: str = "accuracy",
+    ) -> Verdict:
+        """Compare two model cards under all kinds of attackers, and say what that allows to say.
+
+        Args:
+            first: a target card's name; differences are its statistic minus the other's.
+            second: the other's.
+            dataset: which data set (may be left out where there is one).
+            norm: of the attacks (default: the first there is).
+            epsilon: where to compare (default: the one that the sweep declares as `verdict_epsilon`, else the one
+                nearest to half of the largest).
+            metric: "accuracy" under attack, "area" under its curve, "asr-common" (the share of the images kept that all
+                models of both cards get right when clean) or "minimal-norm" (of minimal-norm attacks, the mean of the
+                smallest epsilon that fools, in shares of the largest).
+
+        Raises:
+            UsageError: for a name, data set, norm, epsilon or metric that is not in these results.
+        """
+        return self._comparison(dataset, norm, epsilon, metric).verdict(first, second)
+
+    def verdicts(
+        self,
+        *,
+        dataset: str | None = None,
+        norm: str | None = None,
+        epsilon: object = None,
+        metric: str = "accuracy",
+    ) -> list[Verdict]:
+        """Compare all pairs of target cards, without those that have not shown that they learned.
+
+        Args:
+            dataset: as in `compare`.
+            norm: likewise.
+            epsilon: likewise.
+            metric: likewise.
+
+        Raises:
+            UsageError: for what is not in these results.
+        """
+        return self._comparison(dataset, norm, epsilon, metric).all_verdicts()
+
+    def _comparison(self, dataset: str | None, norm: str | None, epsilon: object, metric: str) -> Comparison:
+        if dataset is None and len(self.outcomes) != 1:
+            known = ", ".join(self.datasets) or "none"
+            raise UsageError(f"there are several data sets here; name one with dataset ({known}).")
+        outcomes = self.outcomes[0] if dataset is None else self.on(dataset)
+        return Comparison(outcomes, norm=norm, epsilon=epsilon, metric=metric)
 
     def mean_accuracies(self, attack: str) -> pd.DataFrame:
         """Return each target card's accuracy under one attack, by data set and epsilon, the mean over its seeds.

@@ -45,7 +45,11 @@ def standings(outcomes: Outcomes) -> dict[str, Standing]:
     To be ranked a card has to beat chance (`chance_level`) and every frozen control of its network that the run holds,
     each by a one-sided 95 % bound over images and training seeds (`lower_bound`). Controls have to beat chance.
     """
-    return {card: _standing(outcomes, card) for card in card_names(outcomes, scored_targets(outcomes))}
+    if "standings" not in outcomes.derived:
+        cards = card_names(outcomes, scored_targets(outcomes))
+        outcomes.derived["standings"] = {card: _standing(outcomes, card) for card in cards}
+    known: dict[str, Standing] = outcomes.derived["standings"]
+    return known
 
 
 def compared_targets(outcomes: Outcomes) -> tuple[str, ...]:

@@ -125,7 +125,8 @@ class TransferGrid:
     epsilons: tuple[float, ...]
 
     @cached_property
-    def _predictions(self) -> dict[OutcomeKey, Predictions]:
+    def predictions(self) -> dict[OutcomeKey, Predictions]:
+        """What was predicted for images crafted on surrogates."""
         return {cell.key: cell.predictions for cell in self.outcomes.cells if cell.surrogate is not None}
 
     @cached_property
@@ -157,7 +158,7 @@ class TransferGrid:
         rows: dict[str | None, int] = {key: i for i, key in enumerate(self.surrogates)}
         columns = {key: j for j, key in enumerate(self.targets)}
         tables = {attack: np.zeros((len(rows), len(columns)), bool) for attack in self.attacks}
-        for key in self._predictions:
+        for key in self.predictions:
             if key.attack in tables and key.target in columns:
                 tables[key.attack][rows[key.surrogate], columns[key.target]] = True
         return tables
@@ -236,7 +237,7 @@ class TransferGrid:
             # Attacks on single models have no outcomes on ensembles, nor the other way round.
             attacks = self.attacks if attack is None else (attack,)
             keys = [OutcomeKey(surrogate, one, epsilon, target) for one in attacks]
-            known = [self._predictions[key] for key in keys if key in self._predictions]
+            known = [self.predictions[key] for key in keys if key in self.predictions]
             still = np.logical_and.reduce([predicted == labels for predicted in known])
             answer[i, j] = still & before if attack is None else still
         return answer

@@ -12,7 +12,7 @@ from ..files import shown_path
 from .base import Card
 from .crossing import crossed_names
 from .epochs import ALL, read_kept
-from .epsilons import read_epsilons
+from .epsilons import read_epsilon, read_epsilons
 from .fields import Count, Whole, YesNo
 from .models import FOREIGN
 from .reading import check, parse_toml, read_text
@@ -36,6 +36,8 @@ class SweepSpec(Card):
         attacks: attack and suite names.
         epsilons: in pixels of [0, 1], in any order, or a text such as ``"0:0.3:0.03"``; see `read_epsilons`. They are
             sorted, and 0, the clean images, is always among them.
+        verdict_epsilon: at which of the epsilons cards are compared, by norm, such as ``{ linf = 0.05 }``; a number
+            alone is for every norm. Declared before the sweep, it cannot be chosen by what came out.
         images: how many test images (default: all).
         seeds: how many training seeds, 0 to seeds - 1.
         surrogate_seeds: how many of these the surrogates have (default: all), where crafting on all takes too long.
@@ -57,6 +59,7 @@ class SweepSpec(Card):
     targets: Names | None = None
     attacks: Names = Field(min_length=1)
     epsilons: tuple[float, ...] = Field(min_length=1)
+    verdict_epsilon: dict[Literal["linf", "l2", "l1"], float] = Field(default={})
     images: Annotated[Whole, Field(gt=0, le=1_000_000_000)] | None = None
     seeds: Annotated[Whole, Field(gt=0, le=MOST_SEEDS)] = 3
     surrogate_seeds: Annotated[Whole, Field(gt=0, le=MOST_SEEDS)] | None = None
@@ -89,6 +92,23 @@ class SweepSpec(Card):
         except UsageError as error:
             raise ValueError(str(error)) from None
 
+    @field_validator("verdict_epsilon", mode="before")
+    @classmethod
+    def _by_norm(cls, value: object) -> object:
+        by_norm = value if isinstance(value, dict) else dict.fromkeys(("linf", "l2", "l1"), value)
+        try:
+            return {norm: read_epsilon(epsilon) for norm, epsilon in by_norm.items()}
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+
+    @model_validator(mode="after")
+    def _declared_epsilons_are_swept(self) -> SweepSpec:
+        for epsilon in self.verdict_epsilon.values():
+            if epsilon not in self.epsilons or epsilon == 0:
+                known = ", ".join(f"{one:g}" for one in self.epsilons if one > 0)
+                raise ValueError(f"verdict_epsilon must be one of the epsilons above 0 ({known}; got {epsilon:g})")
+        return self
+
     @model_validator(mode="after")
     def _someone_to_attack(self) -> SweepSpec:
         if not self.surrogate_names or not self.target_names:
@@ -101,7 +121,8 @@ class SweepSpec(Card):
 
     def as_stored(self) -> dict[str, Any]:
         """Return it as plain data; a field that earlier releases did not know is left out where it says nothing."""
-        silent = {name for name in ("recipes", "surrogate_seeds", "keep_epochs") if not getattr(self, name)}
+        later = ("recipes", "surrogate_seeds", "keep_epochs", "verdict_epsilon")
+        silent = {name for name in later if not getattr(self, name)}
         return self.model_dump(mode="json", exclude=silent)
 
     @property

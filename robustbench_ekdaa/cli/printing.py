@@ -104,8 +104,8 @@ def show_rows(rows: list[dict[str, Any]]) -> None:
     show(table)
 
 
-def show_json(rows: list[dict[str, Any]]) -> None:
-    """Print rows as JSON that every terminal and every encoding can hold."""
+def show_json(rows: list[dict[str, Any]] | dict[str, Any]) -> None:
+    """Print plain data as JSON that every terminal and every encoding can hold."""
     Console().print_json(json.dumps(rows), ensure_ascii=True)
 
 

@@ -73,6 +73,9 @@ def sweep(
     targets: Annotated[str | None, typer.Option(help="Models to score (default: --models).")] = None,
     attacks: Annotated[str | None, typer.Option(help="Attacks and suites A,B,...")] = None,
     epsilons: Annotated[str | None, typer.Option(help="0,0.05,0.1 or START:STOP:STEP, pixels of [0, 1].")] = None,
+    verdict_epsilon: Annotated[
+        str | None, typer.Option(help="The epsilon at which `compare` compares, declared before.")
+    ] = None,
     images: Annotated[int | None, typer.Option(help="Test images (default: all).")] = None,
     seeds: Annotated[int | None, typer.Option(help="Training seeds per model (default: 3).")] = None,
     surrogate_seeds: Annotated[
@@ -100,6 +103,7 @@ def sweep(
         "targets": parse_list(targets),
         "attacks": parse_list(attacks),
         "epsilons": None if epsilons is None else parse_epsilons(epsilons),
+        "verdict_epsilon": verdict_epsilon,
         "images": images,
         "seeds": seeds,
         "surrogate_seeds": surrogate_seeds,
