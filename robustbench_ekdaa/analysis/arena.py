@@ -10,8 +10,8 @@ import numpy as np
 from ..names import folded
 from ..scoring.outcomes import ModelRecord, OutcomeKey, Outcomes
 from .kept import Groups, Kept, Masks, averaged, kept_by, surrogate_weights
-from .metrics import Floats, accuracy
-from .scores import AT_ONE_EPSILON, Bools, Values, per_image
+from .metrics import Bools, Floats, accuracy
+from .scores import AT_ONE_EPSILON, Values, per_image
 from .transfer import TransferGrid
 
 EPOCH = "#"  # in the name of a model that is an earlier epoch of another's training

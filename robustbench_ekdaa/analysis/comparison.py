@@ -13,7 +13,7 @@ from ..names import as_spelled
 from ..scoring.outcomes import Outcomes
 from .arena import EPOCH, Arena, minimal_norm_attacks
 from .intervals import FEW_IMAGES, holm
-from .regimes import Pair, pair_regimes, turned
+from .regimes import CardPair, pair_regimes, turned
 from .scores import AT_ONE_EPSILON, check_metric
 from .standing import NOT_RANKED, standings
 from .summary import reference_epsilon
@@ -62,7 +62,7 @@ class Comparison:
         self.norm = norm or finished[0]
         self.epsilon, self.notes = self._chosen(epsilon)
         self._arenas: dict[str, Arena] = {}
-        self._found: dict[tuple[str, Pair], tuple[Regime, ...]] = {}
+        self._found: dict[tuple[str, CardPair], tuple[Regime, ...]] = {}
 
     # -- what is compared --------------------------------------------------------------------------------------------
 
@@ -72,7 +72,7 @@ class Comparison:
         names = card_names(self.outcomes, scored_targets(self.outcomes))
         return tuple(name for name in names if EPOCH not in name)
 
-    def pairs(self) -> list[Pair]:
+    def pairs(self) -> list[CardPair]:
         """Return all pairs of cards that may be compared: not of those that have not shown that they learned."""
         known = standings(self.outcomes)
         return list(combinations([name for name in self.cards if known[name].kind != NOT_RANKED], 2))
@@ -119,7 +119,7 @@ class Comparison:
         """Return a pair's regimes, their p-values adjusted for all pairs and norms, slot by slot."""
         swapped = (second, first) in self.pairs()
         pair = (second, first) if swapped else (first, second)
-        family: dict[str, list[tuple[tuple[str, Pair], Regime]]] = {}
+        family: dict[str, list[tuple[tuple[str, CardPair], Regime]]] = {}
         for place in ((norm, one) for norm in self.grids for one in dict.fromkeys((*self.pairs(), pair))):
             for regime in self._regimes(*place):
                 family.setdefault(regime.slot, []).append((place, regime))
@@ -131,7 +131,7 @@ class Comparison:
         found = tuple(adjusted[regime.name] for regime in self._regimes(self.norm, pair))
         return tuple(map(turned, found)) if swapped else found
 
-    def _regimes(self, norm: str, pair: Pair) -> tuple[Regime, ...]:
+    def _regimes(self, norm: str, pair: CardPair) -> tuple[Regime, ...]:
         if (norm, pair) not in self._found:
             arena = self._arena(norm)
             self._found[norm, pair] = () if arena is None else pair_regimes(arena, *pair)

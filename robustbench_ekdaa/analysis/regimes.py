@@ -16,8 +16,8 @@ from .intervals import difference_interval, variance_parts
 from .kept import Kept, Masks
 from .verdict import CLEAN_MARGIN, COMMON, EQUAL, PRIMARY, Regime
 
-Pair = tuple[str, str]
-Part = tuple[str, str, Kept, Kept, Masks | None]  # slot, name, both cards' shares, which images
+CardPair = tuple[str, str]
+RegimePart = tuple[str, str, Kept, Kept, Masks | None]  # slot, name, both cards' shares, which images
 
 
 def pair_regimes(arena: Arena, first: str, second: str) -> tuple[Regime, ...]:
@@ -25,14 +25,16 @@ def pair_regimes(arena: Arena, first: str, second: str) -> tuple[Regime, ...]:
     return tuple(_regime(*part) for part in _parts(arena, first, second))
 
 
-def _parts(arena: Arena, first: str, second: str) -> Iterator[Part]:
+def _parts(arena: Arena, first: str, second: str) -> Iterator[RegimePart]:
     masks = arena.common(first, second)
     nothing_common = not masks.whole.any()
     if nothing_common and arena.metric == "asr-common":
         return
     counted = masks if arena.metric == "asr-common" else None
 
-    def part(slot: str, kept: Mapping[str, Kept], name: str = "", cards: Pair | None = None) -> Iterator[Part]:
+    def part(
+        slot: str, kept: Mapping[str, Kept], name: str = "", cards: CardPair | None = None
+    ) -> Iterator[RegimePart]:
         one, other = cards or (first, second)
         if one in kept and other in kept:
             yield slot, name or slot, kept[one], kept[other], counted
@@ -59,7 +61,7 @@ def _parts(arena: Arena, first: str, second: str) -> Iterator[Part]:
         yield from part(slot, primary, name, cards)
 
 
-def _kin(arena: Arena, cards: Pair, rules: Sequence[str]) -> Iterator[tuple[str, list[list[int]]]]:
+def _kin(arena: Arena, cards: CardPair, rules: Sequence[str]) -> Iterator[tuple[str, list[list[int]]]]:
     """Yield each card's kin among surrogates of the targets' architectures.
 
     These are of its rule, or, where both cards have one rule, of the card itself.
@@ -84,7 +86,7 @@ def _on_itself(arena: Arena) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "minimal norm", arena.minimal_norm_attacks
 
 
-def _equal_accuracy(arena: Arena, first: str, second: str) -> Iterator[tuple[str, str, Pair]]:
+def _equal_accuracy(arena: Arena, first: str, second: str) -> Iterator[tuple[str, str, CardPair]]:
     """Yield the pair in which the card that is more accurate is taken at the epoch where it was as accurate."""
     clean = arena.clean_accuracy
     if clean[first] == clean[second]:
@@ -97,7 +99,7 @@ def _equal_accuracy(arena: Arena, first: str, second: str) -> Iterator[tuple[str
         yield EQUAL, f"{EQUAL}: {best} and {worse}", pair
 
 
-def _same_recipes(arena: Arena, first: str, second: str) -> Iterator[tuple[str, str, Pair]]:
+def _same_recipes(arena: Arena, first: str, second: str) -> Iterator[tuple[str, str, CardPair]]:
     """Yield the same two cards under one recipe, for every recipe that both were trained by."""
     names = set(arena.clean_accuracy)
     bases = [name.partition(EPOCH)[0].partition(AT)[0] for name in (first, second)]

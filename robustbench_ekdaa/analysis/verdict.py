@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..cards.sweeps import MOST_SEEDS
 from .scores import TITLES
 
 SMALL = 0.02  # a difference up to this counts as none
 LEVEL = 0.05  # of the adjusted p-value
 SEEDS_FOR_A_VERDICT, SEEDS_FOR_A_SUGGESTION = 5, 3
-MOST_SEEDS = 1_000
 CLEAN_MARGIN = 0.01  # clean accuracies further apart need the common images and equal accuracy to agree
 
 PRIMARY, COMMON, EQUAL = "foreign surrogates", "common images", "equal accuracy"
@@ -257,4 +257,5 @@ def _half_width(regime: Regime, seeds: int, level: float) -> float:
     if variance == 0:
         return 0.0
     freedom = variance**2 / (images**2 / max(regime.n_images - 1, 1) + part**2 / max(seeds - 1, 1))
-    return float(t.ppf(1 - level / 2, freedom)) * variance**0.5
+    half: float = t.ppf(1 - level / 2, freedom) * variance**0.5
+    return half
