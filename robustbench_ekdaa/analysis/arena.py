@@ -14,7 +14,6 @@ from .metrics import Bools, Floats, accuracy
 from .scores import AT_ONE_EPSILON, Values, per_image
 from .transfer import TransferGrid
 
-EPOCH = "#"  # in the name of a model that is an earlier epoch of another's training
 # Attacks of other libraries that only ask a model, in the libraries' own words.
 ASKING = {
     "BoundaryAttack",

@@ -7,11 +7,12 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import combinations
 
+from ..cards.crossing import EPOCH
 from ..cards.epsilons import read_epsilon
 from ..errors import UsageError, unknown_name
 from ..names import as_spelled
 from ..scoring.outcomes import Outcomes
-from .arena import EPOCH, Arena, minimal_norm_attacks
+from .arena import Arena, minimal_norm_attacks
 from .intervals import FEW_IMAGES, holm
 from .regimes import CardPair, pair_regimes, turned
 from .scores import AT_ONE_EPSILON, check_metric

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from ..cards.crossing import AT
+from ..cards.crossing import AT, EPOCH, split_name
 from ..names import folded
-from .arena import EPOCH, Arena
+from .arena import Arena
 from .intervals import difference_interval, variance_parts
 from .kept import Kept, Masks
 from .verdict import CLEAN_MARGIN, COMMON, EQUAL, PRIMARY, Regime
@@ -101,15 +101,27 @@ def _equal_accuracy(arena: Arena, first: str, second: str) -> Iterator[tuple[str
 
 def _same_recipes(arena: Arena, first: str, second: str) -> Iterator[tuple[str, str, CardPair]]:
     """Yield the same two cards under one recipe, for every recipe that both were trained by."""
-    names = set(arena.clean_accuracy)
-    bases = [name.partition(EPOCH)[0].partition(AT)[0] for name in (first, second)]
-    if bases[0] == bases[1]:
+    one, other = split_name(first).card, split_name(second).card
+    if one == other:
         return
-    recipes = sorted({name.partition(AT)[2] for name in names if AT in name and EPOCH not in name})
+    recipes = sorted({split_name(name).recipe or "" for name in arena.clean_accuracy} - {""})
     for recipe in recipes:
-        one, other = (f"{base}{AT}{recipe}" for base in bases)
-        if {one, other} <= names and (one, other) != (first, second):
-            yield "same recipe", f"same recipe: {recipe}", (one, other)
+        pair = _under_recipe(arena, one, recipe), _under_recipe(arena, other, recipe)
+        if pair[0] and pair[1] and pair != (first, second):
+            yield "same recipe", f"same recipe: {recipe}", (pair[0], pair[1])
+
+
+def _under_recipe(arena: Arena, card: str, recipe: str) -> str | None:
+    """Return the name of the target that is a card under a recipe, if there is one.
+
+    A sweep does not train a crossing that is the same as the card's own recipe: there, it is the card itself.
+    """
+    crossed, spec = f"{card}{AT}{recipe}", arena.outcomes.spec
+    if crossed in arena.clean_accuracy:
+        return crossed
+    asked = crossed in spec.get("models", ()) or (card in spec.get("models", ()) and recipe in spec.get("recipes", ()))
+    failed = any(model.name == crossed for model in arena.outcomes.models.values())
+    return card if asked and not failed and card in arena.clean_accuracy else None
 
 
 def _regime(slot: str, name: str, first: Kept, second: Kept, masks: Masks | None) -> Regime:

@@ -142,6 +142,15 @@ def test_the_same_recipe_is_a_regime_where_both_rules_were_trained_by_it():
     assert found.decision.kind == "depends"
 
 
+def test_a_card_whose_own_recipe_is_one_of_those_crossed_stands_for_its_crossing():
+    shares = {("b@sgd", place): 0.5 for place in ("a", "b", "far", "itself")}  # a's own recipe is sgd
+    outcomes = planted({**EVEN, **BETTER, **shares, ("b@sgd", "far"): 0.65})
+    spec = {**outcomes.spec, "models": ["a", "b"], "recipes": ["own", "sgd"]}
+    found = Comparison(replace(outcomes, spec=spec)).verdict("a", "b")
+    assert {one.name: round(100 * one.difference) for one in found.regimes}["same recipe: sgd"] == -5
+    assert not any(one.slot == "same recipe" for one in Comparison(outcomes).verdict("a", "b").regimes)
+
+
 # -- properties ------------------------------------------------------------------------------------------------------
 
 

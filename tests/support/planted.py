@@ -73,7 +73,10 @@ def planted(
         model: replace(
             record,
             rule=names.get(record.name, record.name.partition("#")[0].partition("@")[0]),
-            metrics={"network": "far" if record.name in far else "near"},
+            metrics={
+                "network": "far" if record.name in far else "near",
+                "epoch_of": f"{record.name.partition('#')[0]}{record.seed}",
+            },
         )
         for model, record in outcomes.models.items()
     }
