@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parent.parent.parent
 def square(number, progress):
     bar = progress.task(f"square {number}", 1)
     bar.advance(1, "done")
+    progress.line(f"line {number}")
     return number**2, os.getpid(), torch.get_num_threads()
 
 
@@ -75,6 +77,11 @@ def leave(path, progress):
     path.touch()
 
 
+def leave_later(path, progress):
+    time.sleep(0.3)
+    path.touch()
+
+
 def stop_half_way(progress):
     raise PartlyDone("the disk is full", "half")
 
@@ -90,6 +97,9 @@ class Watcher(Silent):
     def advance(self, amount=1, note=None):
         self.seen.append((amount, note))
 
+    def line(self, text):
+        self.seen.append((text, "line"))
+
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_jobs_run_on_one_thread_each_and_report_progress(workers):
@@ -97,12 +107,14 @@ def test_jobs_run_on_one_thread_each_and_report_progress(workers):
     with executor(workers, watcher) as runner:
         results = dict(runner.run([partial(square, number) for number in range(4)]))
         deadline = time.perf_counter() + 10
-        while len(watcher.seen) < 8 and time.perf_counter() < deadline:
+        while len(watcher.seen) < 12 and time.perf_counter() < deadline:
             time.sleep(0.01)
     assert {position: result[0] for position, result in results.items()} == {0: 0, 1: 1, 2: 4, 3: 9}
     assert {result[2] for result in results.values()} == {1}
     assert ({result[1] for result in results.values()} == {os.getpid()}) == (workers == 1)
-    assert sorted(label for label, _ in watcher.seen if label != 1) == [f"square {number}" for number in range(4)]
+    assert sorted(label for label, total in watcher.seen if total == 1) == [f"square {number}" for number in range(4)]
+    assert sorted(text for text, kind in watcher.seen if kind == "line") == [f"line {number}" for number in range(4)]
+    assert len({result[1] for result in results.values()}) <= workers  # each process does one job after another
     assert watcher.seen.count((1, "done")) == 4
     assert torch.get_num_threads() == threads
 
@@ -174,7 +186,36 @@ def test_workers_in_the_middle_of_a_long_job_are_gone_when_the_executor_is():
     with executor(2, Silent()) as runner:
         results = runner.run([partial(square, 1), doze, partial(square, 2), doze])
         workers = {next(results)[1][1], next(results)[1][1]}
-    assert all(is_gone(worker) for worker in workers)
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)  # not even as zombies
+    with pytest.raises(WorkFailed, match="were stopped"):
+        list(runner.run([doze]))
+
+
+def test_when_nobody_waits_for_more_results_no_more_jobs_are_begun(tmp_path):
+    with executor(2, Silent()) as runner:
+        results = runner.run([partial(leave_later, tmp_path / str(number)) for number in range(20)])
+        next(results)
+        results.close()
+        time.sleep(3)  # long enough for all of them
+    assert len(list(tmp_path.iterdir())) <= 10
+
+
+def test_an_executor_leaves_the_handling_of_ctrl_c_as_it_was_and_may_be_used_in_any_thread():
+    before, failures = signal.getsignal(signal.SIGINT), []
+
+    def use():
+        try:
+            with executor(2, Silent()):
+                pass
+        except Exception as error:
+            failures.append(error)
+
+    use()
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert failures == []
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 DRIVER = """
