@@ -2,6 +2,7 @@
 from . import components as components
 from . import rules as rules
 from .analysis.results import Results as Results
+from .api import check as check
 from .api import check_attack as check_attack
 from .api import check_rule as check_rule
 from .api import compare as compare

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from . import crafting
+from .analysis.checks import Finding
 from .analysis.results import Results
 from .analysis.verdict import Verdict
 from .arguments import Place, a_path, whole
@@ -22,8 +23,9 @@ from .crafting.surrogates import Precision
 from .data import Split, load_split, shared_dataset
 from .errors import UsageError
 from .learning import LearningRule
-from .learning.contract import Finding, rule_maker
+from .learning.contract import Finding as RuleFinding
 from .learning.contract import check_rule as check_contract
+from .learning.contract import rule_maker
 from .progress import Progress, Silent
 from .scoring.outcomes import ModelRecord
 from .zoo import PublishedModel
@@ -415,6 +417,24 @@ def compare(
     return results.compare(first, second, dataset=dataset, norm=norm, epsilon=epsilon, metric=metric)
 
 
+def check(run: Place, model: str | None = None) -> list[Finding]:
+    """Return what the checks find in a run: whether its numbers mean what they seem to; see `Results.check`.
+
+    Args:
+        run: the run folder.
+        model: a model card's name, to leave out what is about other cards alone (default: all).
+
+    Returns:
+        findings with `check`, `status` ("pass", "warn" or "fail"), `value`, `where`, `meaning` and `remedy`; what
+        failed first.
+
+    Raises:
+        UsageError: when there are no results, or they are damaged, and for a name that is not among them.
+
+    """
+    return Benchmark(run, device="cpu").check(model)
+
+
 def report(run: Place, out: Place, *, progress: Progress | None = None) -> Path:
     """Write pages, figures and tables of a run to a folder, and return the page's path.
 
@@ -431,7 +451,7 @@ def report(run: Place, out: Place, *, progress: Progress | None = None) -> Path:
     return Benchmark(run, device="cpu", progress=progress).report(out)
 
 
-def check_rule(rule: str | type[LearningRule], options: Mapping[str, Any] | None = None) -> list[Finding]:
+def check_rule(rule: str | type[LearningRule], options: Mapping[str, Any] | None = None) -> list[RuleFinding]:
     """Put a learning rule to the contract tests, trained on the digits.
 
     Args:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from .analysis.checks import Finding
 from .analysis.results import Results
 from .analysis.trainings import read_trainings
 from .analysis.verdict import Verdict
@@ -198,6 +199,18 @@ class Benchmark:
 
         """
         return self.results().compare(first, second, **where)
+
+    def check(self, model: str | None = None) -> list[Finding]:
+        """Return what the checks find in the run: whether its numbers mean what they seem to; see `Results.check`.
+
+        Args:
+            model: a model card's name, to leave out what is about other cards alone (default: all).
+
+        Raises:
+            UsageError: when there are no results, or they are damaged, and for a name that is not among them.
+
+        """
+        return self.results().check(model)
 
     def report(self, out: Place) -> Path:
         """Write pages, figures and tables of the run to a folder, and return the page's path.

@@ -11,6 +11,7 @@ import pandas as pd
 from ..errors import UsageError, unknown_name
 from ..names import as_spelled
 from ..scoring.outcomes import Outcomes
+from .checks import ORDER, Finding, findings
 from .comparison import Comparison
 from .frame import NUMBER, TEXT, WHOLE, stopped_on_the_way, tidy_frame
 from .metrics import accuracy
@@ -200,6 +201,30 @@ class Results:
         rows = self.frame().query("attack == @name", local_dict={"name": attack})
         groups = rows.groupby(["dataset", "target", "epsilon"], sort=False)["accuracy"]
         return groups.agg(accuracy="mean", seeds="count").reset_index()
+
+    def check(self, model: str | None = None) -> list[Finding]:
+        """Return what the checks find: whether the numbers mean what they seem to.
+
+        Every finding has `check`, `status` ("pass", "warn" or "fail"), `value` (the number that was measured), `where`,
+        `meaning` and `remedy`; what failed comes first. What a check cannot measure here it says nothing of.
+
+        Args:
+            model: a model card's name, to leave out what is about other cards alone (default: all).
+
+        Raises:
+            UsageError: for a name that is not there.
+        """
+        names = {record.name for one in self.outcomes for record in one.models.values()}
+        model = None if model is None else as_spelled("model", model, names)
+        if model is not None and model not in names:
+            raise unknown_name("model", model, names)
+        found = [
+            finding
+            for one in self.outcomes
+            if model is None or model in {record.name for record in one.models.values()}
+            for finding in findings(one, model)
+        ]
+        return sorted(found, key=lambda finding: ORDER.index(finding.status))
 
     def curves(self) -> pd.DataFrame:
         """Return accuracy against epsilon as one row per (data set, norm, attack, target model, epsilon).

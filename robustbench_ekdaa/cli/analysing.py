@@ -1,4 +1,4 @@
-"""Commands that draw conclusions from a run: compare."""
+"""Commands that draw conclusions from a run, and say what its numbers are worth: compare and check."""
 
 from __future__ import annotations
 
@@ -54,3 +54,21 @@ def compare(
     show(regimes_table(verdict))
     for note in verdict.notes:
         say(f"Note: {note}")
+
+
+@app.command(epilog=f"Example: `{PROGRAM} check runs/digits ekdaa`")
+def check(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    model: Annotated[str | None, typer.Argument(help="A model card, to leave out what is about others alone.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Check whether the numbers of a run mean what they seem to; what failed comes first."""
+    from ..api import check as check_run
+    from ..rendering import findings_table
+
+    found = check_run(run, model)
+    if as_json:
+        show_json([finding.plain() for finding in found])
+    else:
+        show(findings_table(found))

@@ -60,6 +60,9 @@ class LearningRule:
     # Whether the rule needs the network's blocks; other modules can then not be trained with it.
     needs_blocks: ClassVar[bool] = True
 
+    # Options that only scale gradients of the feedback: they say nothing under an optimiser that ignores their size.
+    scales: ClassVar[tuple[str, ...]] = ()
+
     # Contract tests that do not hold for this rule, by name, with the reason that reports print: see `contract`.
     exemptions: ClassVar[dict[str, str]] = {}
 

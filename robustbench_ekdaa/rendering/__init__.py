@@ -4,11 +4,13 @@ from .alignment_curves import plot_alignment
 from .console import summary_table
 from .curves import plot_curves
 from .examples import plot_examples
+from .findings import findings_table
 from .report import write_report
 from .training_curves import plot_training
 from .transfer_matrix import plot_attack_matrices, plot_transfer_matrix
 
 __all__ = [
+    "findings_table",
     "plot_alignment",
     "plot_attack_matrices",
     "plot_curves",

@@ -28,6 +28,7 @@ from .backend import ordinary_matplotlib
 from .curves import plot_curves
 from .examples import plot_examples
 from .export import export_frame
+from .findings import check_facts
 from .pictures import Picture, slug_of
 from .style import NORM_SIGNS, looks, save_figure
 from .tables import definitions, display_frame, latex_table, markdown_table, percent
@@ -255,7 +256,8 @@ def _section(results: Results, outcomes: Outcomes, summary: pd.DataFrame, pictur
         "models": models,
         "failed": [model for model in models if model["status"] == "failed"],
         "definitions": definitions(rows),
-        "caveats": caveats(outcomes, rows),
+        "caveats": caveats(outcomes),
+        "checks": check_facts(outcomes),
         "strangers": not any(grid.counts_same_start for grid in transfer_grids(outcomes)),
         "pictures": [{"stem": one.stem, "kind": one.kind, "alt": one.alt} for one in pictures],
     }

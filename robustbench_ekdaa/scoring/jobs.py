@@ -47,8 +47,10 @@ def record_of(job: ModelJob, facts: Mapping[str, Any] | None = None) -> ModelRec
         return record
     metrics = {key: value for key, value in facts.items() if key not in ("identity", "layers")}
     metrics["network"] = job.network  # tells which frozen card is its control
-    if isinstance(job, TrainingJob) and job.whole.key != job.key:
-        metrics["epoch_of"] = job.whole.key
+    if isinstance(job, TrainingJob):
+        metrics["training"] = job.identity  # tells its rule's options and its recipe
+        if job.whole.key != job.key:
+            metrics["epoch_of"] = job.whole.key
     return replace(record, metrics=metrics)
 
 

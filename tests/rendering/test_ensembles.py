@@ -15,7 +15,7 @@ from ..support.made_outcomes import random_outcomes, with_ensembles, without
 
 
 def warnings(outcomes):
-    return " ".join(caveats(outcomes, Results([outcomes]).summary()))
+    return " ".join(caveats(outcomes))
 
 
 def framed(axes):

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from robustbench_ekdaa.analysis.caveats import caveats
+from robustbench_ekdaa.analysis.checks import findings
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.rendering import write_report
@@ -265,13 +265,12 @@ def test_progress_counts_the_figures(tmp_path):
 
 def test_a_card_that_learned_nothing_is_said_to_be_in_no_ranking_and_shows_nothing_that_would_lead(real, tmp_path):
     stuck = with_constant(real)
-    summary = Results([stuck]).summary()
-    found = " ".join(caveats(stuck, summary))
+    found = " ".join(one.sentence for one in findings(stuck) if one.status != "pass")
     assert "Not ranked, and in no common set: Stuck (not shown to beat chance" in found
     assert "differ by" not in found  # only cards that are compared
     text = Page(write_report(Results([replace(stuck, examples=())]), tmp_path / "report")).text
     assert "Stuck (not shown to beat chance" in text
-    shown = display_frame(summary, {}).set_index("model")
+    shown = display_frame(Results([stuck]).summary(), {}).set_index("model")
     assert shown.loc["Stuck", "area / clean"] == "–"
     assert shown.loc["MLP", "area / clean"] != "–"
 

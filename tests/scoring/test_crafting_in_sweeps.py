@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from robustbench_ekdaa.analysis.caveats import caveats
-from robustbench_ekdaa.analysis.results import Results
+from robustbench_ekdaa.analysis.checks import findings
 from robustbench_ekdaa.data import load_dataset
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.networks.activations import ACTIVATIONS, Activation
@@ -70,7 +69,7 @@ def test_a_kernel_too_large_for_the_images_is_told_in_the_sweep_and_in_the_repor
     (warning,) = [line for line in lines.lines if line.startswith("warning: ")]
     assert warning.startswith("warning: ti_fgsm_15: its kernel of 15 pixels is larger than half the 8 x 8 image")
     outcomes = open_run(tmp_path / "run")
-    told = [one for one in caveats(outcomes[0], Results(outcomes).summary()) if "kernel" in one]
+    told = [one.meaning for one in findings(outcomes[0]) if "kernel" in one.meaning]
     assert [one.partition(":")[0] for one in told] == ["TI-FGSM (15 pixels)"]
 
 

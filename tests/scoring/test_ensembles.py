@@ -79,7 +79,7 @@ def test_an_ensemble_with_a_failed_member_is_not_crafted_and_the_caveats_say_so(
     run_sweep(spec, tmp_path / "run", workspace=Workspace(tmp_path))
     (outcomes,) = open_run(tmp_path / "run")
     assert {outcomes.attacks[cell.attack].name for cell in outcomes.cells} == {"fgsm"}
-    found = " ".join(caveats(outcomes, Results([outcomes]).summary()))
+    found = " ".join(caveats(outcomes))
     assert "No ensemble attack was crafted with seed 0, because wild failed there" in found
     assert "missing" not in found
     assert "no outcomes yet" not in found

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from robustbench_ekdaa.analysis.caveats import caveats
+from robustbench_ekdaa.analysis.checks import findings
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.crafting import craft
@@ -72,6 +72,6 @@ def test_a_share_of_zero_gradients_is_kept_shown_and_warned_of(tmp_path, workspa
     assert attacked["zero_gradient_share"].to_numpy() == pytest.approx(share)
     assert (rows.loc[(rows["surrogate"] == "quick_bp") & (rows["epsilon"] > 0), "zero_gradient_share"] == 0).all()
     assert rows.loc[rows["surrogate"].isna() | (rows["epsilon"] == 0), FACTS].isna().all(axis=None)
-    (warning,) = [one for one in caveats(outcomes, Results([outcomes]).summary()) if "nothing to follow" in one]
+    (warning,) = [one.meaning for one in findings(outcomes) if "nothing to follow" in one.meaning]
     assert f"FGSM on saturated, seed 0: {100 * share:.0f} % at ε = 0.1" in warning
     assert "quick_bp" not in warning

@@ -71,7 +71,7 @@ def test_saved_images_scored_again_give_the_sweeps_outcomes_and_know_whom_they_w
     curves = Results([outcomes]).curves()
     drawn = curves[curves["attack"].str.startswith("again-fgsm-on-quick_bp-seed0")]
     assert set(zip(drawn["model"], drawn["seed"], strict=True)) == {("quick_bp", 1), ("quick_ekdaa", 1)}
-    found = caveats(outcomes, summary)
+    found = caveats(outcomes)
     assert "in no worst case" in found[-1]
     assert not any("missing" in sentence for sentence in found)
 

@@ -41,6 +41,7 @@ class Ekdaa(HiddenErrorRule):
     lowest layers of a deep network get nothing but rounding errors (in float64, with six layers and beta = 1e-3).
     """
 
+    scales: ClassVar[tuple[str, ...]] = ("gamma",)
     uses_derivative: ClassVar[bool] = False
 
     def __init__(

@@ -51,6 +51,8 @@ class EkdaaRelease(LearningRule):
 
     """
 
+    scales: ClassVar[tuple[str, ...]] = ("gamma",)
+
     exemptions: ClassVar[dict[str, str]] = {
         "zero error": "targets of pooled layers are upsampled, so their error maps do not vanish with the output error",
     }
