@@ -23,9 +23,8 @@ from .crafting.surrogates import Precision
 from .data import Split, load_split, shared_dataset
 from .errors import UsageError
 from .learning import LearningRule
-from .learning.contract import Finding as RuleFinding
+from .learning.contract import RuleFinding, rule_maker
 from .learning.contract import check_rule as check_contract
-from .learning.contract import rule_maker
 from .progress import Progress, Silent
 from .scoring.outcomes import ModelRecord
 from .zoo import PublishedModel

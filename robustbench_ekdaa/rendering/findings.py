@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..analysis.checks import CHECKS, PASS, Finding, findings
+from ..analysis.checks import PASS, RUN_CHECKS, Finding, findings
 from ..scoring.outcomes import Outcomes
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-COLOURS = {"fail": "bold red", "warn": "yellow", "pass": "green"}
+STATUS_COLOURS = {"fail": "bold red", "warn": "yellow", "pass": "green"}
 
 
 def measured(finding: Finding) -> str:
     """Return the number that a check measured, with its unit."""
-    return f"{finding.value:.4g} {CHECKS[finding.check].unit}"
+    return f"{finding.value:.4g} {RUN_CHECKS[finding.check].unit}"
 
 
 def findings_table(found: Sequence[Finding]) -> Table:
@@ -33,7 +33,7 @@ def findings_table(found: Sequence[Finding]) -> Table:
     for finding in found:
         text = f"{finding.dataset}: {finding.sentence}" if several else finding.sentence
         table.add_row(
-            Text(finding.status, style=COLOURS[finding.status]),
+            Text(finding.status, style=STATUS_COLOURS[finding.status]),
             Text(finding.check.replace("_", " ")),
             Text(measured(finding)),
             Text(text),

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from robustbench_ekdaa.analysis.caveats import caveats
+from robustbench_ekdaa.analysis.checks import findings
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.rendering import plot_attack_matrices, plot_curves, plot_examples, plot_transfer_matrix
 from robustbench_ekdaa.scoring.outcomes import IMPORTED, AttackRecord, CraftingKey
@@ -16,6 +17,10 @@ from ..support.made_outcomes import random_outcomes, with_ensembles, without
 
 def warnings(outcomes):
     return " ".join(caveats(outcomes))
+
+
+def checked(outcomes):
+    return " ".join(one.sentence for one in findings(outcomes))
 
 
 def framed(axes):
@@ -80,8 +85,8 @@ def test_only_the_largest_shares_of_zero_gradients_are_named_and_small_ones_not_
     shares = {"backprop0": 0.02, "backprop1": 0.2, "ekdaa0": 0.9, "ekdaa1": 0.5, "ekdaa2": 0.4}
     craftings = {CraftingKey(key, "fgsm", 0.1): {"zero_gradient_share": share} for key, share in shares.items()}
     craftings |= {CraftingKey(key, "fgsm", 0.2): {"zero_gradient_share": 0.5 * share} for key, share in shares.items()}
-    sentences = warnings(replace(outcomes, craftings=craftings))
+    sentences = checked(replace(outcomes, craftings=craftings))
     assert "FGSM on EKDAA, seed 0: 90 % at ε = 0.1; FGSM on EKDAA, seed 1: 50 % at ε = 0.1" in sentences
     assert "and 1 more" in sentences
     only = {place: facts for place, facts in craftings.items() if place.surrogate == "backprop0"}
-    assert "nothing to follow" not in warnings(replace(outcomes, craftings=only))
+    assert "nothing to follow" not in checked(replace(outcomes, craftings=only))

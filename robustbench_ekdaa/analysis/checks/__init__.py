@@ -12,13 +12,13 @@ from ...scoring.outcomes import Outcomes
 from . import cards, curves, evidence, signs, strength, surrogates
 from .finding import FAIL, ORDER, PASS, WARN, Finding
 
-__all__ = ["CHECKS", "FAIL", "ORDER", "PASS", "WARN", "Check", "Finding", "failed_checks", "findings"]
+__all__ = ["FAIL", "ORDER", "PASS", "RUN_CHECKS", "WARN", "Finding", "RunCheck", "failed_checks", "findings"]
 
 Measure = Callable[[Outcomes], Iterator[Finding]]
 
 
 @dataclass(frozen=True)
-class Check:
+class RunCheck:
     """One check.
 
     Attributes:
@@ -30,36 +30,36 @@ class Check:
     unit: str
 
 
-CHECKS: dict[str, Check] = {
-    "standing": Check(cards.standing, "% clean accuracy"),
-    "test_images": Check(evidence.count_images, "images"),
-    "training_seeds": Check(evidence.training_seeds, "seeds"),
-    "seed_variance": Check(evidence.seed_variance, "% of the variance"),
-    "sure_shares": Check(evidence.sure_shares, "images"),
-    "common_images": Check(evidence.common_set, "images"),
-    "clean_accuracies": Check(cards.clean_accuracies, "points"),
-    "recipes": Check(cards.recipes, "fields"),
-    "idle_options": Check(cards.idle_options, "the option"),
-    "permuted_labels": Check(cards.permuted_labels, "points"),
-    "weak_surrogates": Check(surrogates.weak_surrogates, "% fooled"),
-    "surrogate_rules": Check(surrogates.surrogate_rules, "rules"),
-    "foreign_surrogates": Check(surrogates.foreign_surrogates, "cards"),
-    "same_start": Check(surrogates.same_start, "norms"),
-    "adapter_failures": Check(surrogates.adapter_failures, "craftings"),
-    "transfer_beats_white_box": Check(strength.transfer_beats_white_box, "points"),
-    "noise_as_strong": Check(strength.noise_as_strong, "points"),
-    "zero_gradients": Check(strength.zero_gradients, "% of images"),
-    "unused_epsilon": Check(strength.unused_epsilon, "% of epsilon"),
-    "one_step_attacks": Check(strength.one_step_attacks, "steps"),
-    "unsuited_attacks": Check(strength.unsuited_attacks, "pixels"),
-    "quantised_images": Check(strength.quantised_images, "craftings"),
-    "grid_spacing": Check(curves.grid_spacing, "% of clean accuracy"),
-    "grid_end": Check(curves.grid_end, "points above chance"),
-    "success_falls": Check(curves.success_falls, "points"),
-    "sign_by_surrogate": Check(signs.sign_by_surrogate, "points apart"),
-    "sign_by_attack": Check(signs.sign_by_attack, "points apart"),
-    "sign_by_epsilon": Check(signs.sign_by_epsilon, "points apart"),
-    "white_box_rank": Check(signs.white_box_rank, "pairs"),
+RUN_CHECKS: dict[str, RunCheck] = {
+    "standing": RunCheck(cards.standing, "% clean accuracy"),
+    "test_images": RunCheck(evidence.count_images, "images"),
+    "training_seeds": RunCheck(evidence.training_seeds, "seeds"),
+    "seed_variance": RunCheck(evidence.seed_variance, "% of the variance"),
+    "sure_shares": RunCheck(evidence.sure_shares, "images"),
+    "common_images": RunCheck(evidence.common_set, "images"),
+    "clean_accuracies": RunCheck(cards.clean_accuracies, "points"),
+    "recipes": RunCheck(cards.recipes, "fields"),
+    "idle_options": RunCheck(cards.idle_options, "the option"),
+    "permuted_labels": RunCheck(cards.permuted_labels, "points"),
+    "weak_surrogates": RunCheck(surrogates.weak_surrogates, "% fooled"),
+    "surrogate_rules": RunCheck(surrogates.surrogate_rules, "rules"),
+    "foreign_surrogates": RunCheck(surrogates.foreign_surrogates, "cards"),
+    "same_start": RunCheck(surrogates.same_start, "norms"),
+    "adapter_failures": RunCheck(surrogates.adapter_failures, "craftings"),
+    "transfer_beats_white_box": RunCheck(strength.transfer_beats_white_box, "points"),
+    "noise_as_strong": RunCheck(strength.noise_as_strong, "points"),
+    "zero_gradients": RunCheck(strength.zero_gradients, "% of images"),
+    "unused_epsilon": RunCheck(strength.unused_epsilon, "% of epsilon"),
+    "one_step_attacks": RunCheck(strength.one_step_attacks, "steps"),
+    "unsuited_attacks": RunCheck(strength.unsuited_attacks, "pixels"),
+    "quantised_images": RunCheck(strength.quantised_images, "craftings"),
+    "grid_spacing": RunCheck(curves.grid_spacing, "% of clean accuracy"),
+    "grid_end": RunCheck(curves.grid_end, "points above chance"),
+    "success_falls": RunCheck(curves.success_falls, "points"),
+    "sign_by_surrogate": RunCheck(signs.sign_by_surrogate, "points apart"),
+    "sign_by_attack": RunCheck(signs.sign_by_attack, "points apart"),
+    "sign_by_epsilon": RunCheck(signs.sign_by_epsilon, "points apart"),
+    "white_box_rank": RunCheck(signs.white_box_rank, "pairs"),
 }
 
 
@@ -71,7 +71,9 @@ def findings(outcomes: Outcomes, model: str | None = None) -> tuple[Finding, ...
         model: a model card's name, to leave out what is about other cards alone.
     """
     if "findings" not in outcomes.derived:
-        found = [replace(one, dataset=outcomes.dataset) for check in CHECKS.values() for one in check.measure(outcomes)]
+        found = [
+            replace(one, dataset=outcomes.dataset) for check in RUN_CHECKS.values() for one in check.measure(outcomes)
+        ]
         outcomes.derived["findings"] = tuple(sorted(found, key=lambda one: ORDER.index(one.status)))
     everything: tuple[Finding, ...] = outcomes.derived["findings"]
     return tuple(one for one in everything if model is None or one.concerns(model))

@@ -17,7 +17,7 @@ from .withstood import own_pairs
 
 COARSE = 0.6  # of the clean accuracy: a larger fall from one epsilon to the next leaves eps_50 to interpolation
 FEWEST = 3  # epsilons above 0 that make a curve
-MARGIN = 0.05  # by which accuracy may stay above chance at the largest epsilon
+ABOVE_CHANCE = 0.05  # by which accuracy may stay above chance at the largest epsilon
 
 
 def grid_spacing(outcomes: Outcomes) -> Iterator[Finding]:
@@ -63,7 +63,7 @@ def grid_end(outcomes: Outcomes) -> Iterator[Finding]:
             for card, value in zip(grid.cards, grid.curve()[-1], strict=True)
             if value == value and kinds[card].kind != NOT_RANKED
         }
-        above = {card: value for card, value in last.items() if value > chance + MARGIN}
+        above = {card: value for card, value in last.items() if value > chance + ABOVE_CHANCE}
         if not above:
             if last:
                 meaning = f"Curves ({grid.norm}) end near chance."

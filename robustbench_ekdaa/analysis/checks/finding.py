@@ -21,10 +21,10 @@ class Finding:
     """What one check found in one place.
 
     Attributes:
-        check: the check's name, of `CHECKS`.
+        check: the check's name, of `RUN_CHECKS`.
         status: "pass"; "warn" where numbers need care; "fail" where they mean something else than they seem to, so that
             no verdict may rest on them.
-        value: the number that was measured, in the unit that `CHECKS` tells.
+        value: the number that was measured, in the unit that `RUN_CHECKS` tells.
         where: the card, attack, epsilon or norm that it is about; "" for the whole data set.
         meaning: what that says, as a sentence.
         remedy: what to do, as a sentence; "" for what passed.

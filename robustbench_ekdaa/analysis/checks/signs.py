@@ -14,7 +14,7 @@ from .finding import WARN, Finding, passed, some, title
 from .strength import reference
 from .withstood import differences, sign, withstood, withstood_white_box
 
-Pair = tuple[str, str]
+CardPair = tuple[str, str]
 
 
 def sign_by_surrogate(outcomes: Outcomes) -> Iterator[Finding]:
@@ -45,7 +45,7 @@ def sign_by_epsilon(outcomes: Outcomes) -> Iterator[Finding]:
         yield from _turned("sign_by_epsilon", "epsilon", outcomes, grid, names, gaps, "every ε", "at")
 
 
-REMEDY = {
+REMEDIES = {
     "sign_by_surrogate": "Compare on foreign surrogates, balanced over the rules that trained them.",
     "sign_by_attack": "Compare under the worst case over attacks, and name the attack.",
     "sign_by_epsilon": "Declare one epsilon before the sweep, and name it.",
@@ -59,7 +59,7 @@ def _turned(
     outcomes: Outcomes,
     grid: TransferGrid,
     names: Sequence[str],
-    gaps: Sequence[Mapping[Pair, Interval]],
+    gaps: Sequence[Mapping[CardPair, Interval]],
     where: str,
     word: str,
 ) -> Iterator[Finding]:
@@ -89,7 +89,7 @@ def _turned(
         some([f"{a} and {b}" for a, b in opposed]) + f" ({grid.norm})",
         f"Which of two cards keeps more depends on the {what}. In points of transfer robust accuracy at {where}, "
         f"{'; '.join(named[:3])}{others}.{TAIL.get(check, '')}",
-        REMEDY[check],
+        REMEDIES[check],
         tuple(dict.fromkeys(card for pair in opposed for card in pair)),
     )
 

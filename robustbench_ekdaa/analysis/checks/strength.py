@@ -9,8 +9,9 @@ import numpy as np
 from ...cards import Component
 from ...crafting import doubts
 from ...scoring.outcomes import CraftingKey, Outcomes
+from ..metrics import Bools
 from ..summary import reference_epsilon
-from ..transfer import Bools, TransferGrid, gradient_attacks, imported_attacks, transfer_grids
+from ..transfer import TransferGrid, gradient_attacks, imported_attacks, transfer_grids
 from .finding import FAIL, WARN, Finding, passed, some, title
 from .withstood import own_pairs
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..intervals import Interval, difference_interval
 from ..kept import Kept, averaged, kept_by, surrogate_weights
-from ..metrics import Floats
-from ..transfer import Bools, TransferGrid
+from ..metrics import Bools, Floats
+from ..transfer import TransferGrid
 
 TURNED = 0.02  # a difference must exceed this both ways before its sign is said to change
 

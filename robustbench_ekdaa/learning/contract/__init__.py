@@ -2,6 +2,6 @@
 
 from .limits import declared_exemptions
 from .promises import TESTS
-from .runner import Finding, check_rule, rule_maker, run_test
+from .runner import RuleFinding, check_rule, rule_maker, run_test
 
-__all__ = ["TESTS", "Finding", "check_rule", "declared_exemptions", "rule_maker", "run_test"]
+__all__ = ["TESTS", "RuleFinding", "check_rule", "declared_exemptions", "rule_maker", "run_test"]

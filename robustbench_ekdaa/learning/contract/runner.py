@@ -17,7 +17,7 @@ from .promises import TESTS
 
 
 @dataclass(frozen=True)
-class Finding:
+class RuleFinding:
     """What came of one contract test: its name, the verdict, and one line about what was seen."""
 
     test: str
@@ -45,7 +45,7 @@ def rule_maker(given: str | type[LearningRule], options: Mapping[str, Any]) -> M
     return make
 
 
-def check_rule(make: Make, dataset: Dataset, tests: tuple[str, ...] | None = None) -> Iterator[Finding]:
+def check_rule(make: Make, dataset: Dataset, tests: tuple[str, ...] | None = None) -> Iterator[RuleFinding]:
     """Put a rule to the contract tests, one after another.
 
     Args:
@@ -69,16 +69,16 @@ def check_rule(make: Make, dataset: Dataset, tests: tuple[str, ...] | None = Non
 
 
 @ordinary_torch(gradients=True)
-def run_test(name: str, make: Make, dataset: Dataset) -> Finding:
+def run_test(name: str, make: Make, dataset: Dataset) -> RuleFinding:
     """Run one contract test; whatever goes wrong in the rule becomes a finding."""
     reason = declared_exemptions(make()).get(name)
     if reason is not None:
-        return Finding(name, "exempt", reason)
+        return RuleFinding(name, "exempt", reason)
     try:
-        return Finding(name, "passed", TESTS[name](make, dataset))
+        return RuleFinding(name, "passed", TESTS[name](make, dataset))
     except Exempt as error:
-        return Finding(name, "exempt", str(error))
+        return RuleFinding(name, "exempt", str(error))
     except Broken as error:
-        return Finding(name, "failed", str(error))
+        return RuleFinding(name, "failed", str(error))
     except (Exception, SystemExit) as error:
-        return Finding(name, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
+        return RuleFinding(name, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
