@@ -8,13 +8,12 @@ import numpy as np
 
 from ...scoring.outcomes import Outcomes
 from ..intervals import Interval
+from ..regimes import CardPair
 from ..standing import NOT_RANKED, RANKED, standings
 from ..transfer import TransferGrid, transfer_grids
 from .finding import WARN, Finding, passed, some, title
 from .strength import reference
 from .withstood import differences, sign, withstood, withstood_white_box
-
-CardPair = tuple[str, str]
 
 
 def sign_by_surrogate(outcomes: Outcomes) -> Iterator[Finding]:
