@@ -14,6 +14,7 @@ from robustbench_ekdaa.cli import main
 from robustbench_ekdaa.learning.external.checks import CHECKS
 
 from .support.external_models import imported, trained
+from .support.quick_models import write_card
 
 PAGE = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(python|toml)\n(.*?)```", PAGE, re.DOTALL)
@@ -66,6 +67,8 @@ def test_the_modules_that_the_page_registers_are_swept(tmp_path, monkeypatch):
 
 def test_the_epochs_that_the_page_keeps_are_loaded_and_swept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    for rule in ("backprop", "frozen"):
+        write_card(tmp_path, rule, rule, epochs=20)  # as many as the package's cards, and quicker
     (script,) = [text for kind, text in BLOCKS if kind == "python" and "keep_epochs" in text]
     found = {}
     exec(compile(script, "docs/models.md", "exec"), found)

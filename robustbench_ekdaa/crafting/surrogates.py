@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..errors import UsageError, WorkFailed
 from ..networks import Block, Network
 from ..networks.memory_format import with_channels_last
+from ..networks.wrappers import WRAP_ONE_LOGIT, WRAP_RANDOM
 from .borrowing import parts_of
 
 Precision = Literal["float32", "bfloat16"]
@@ -96,6 +97,8 @@ class Surrogate:
             what = f"cannot answer images of shape {tuple(images.shape)} on {images.device}"
             raise failure([self], what, error) from error
         count = len(images)
+        if isinstance(logits, Tensor) and tuple(logits.shape) in ((count,), (count, 1)):
+            raise UsageError(f"{self.name}: answers with one logit per image, not one per class. {WRAP_ONE_LOGIT}")
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != count:
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise UsageError(
@@ -158,7 +161,7 @@ class Surrogate:
         if changing:
             return (
                 "answers the same images differently from one time to the next: its forward is random, or remembers. "
-                "Neither gradients nor results can be trusted or repeated."
+                f"Neither gradients nor results can be trusted or repeated. {WRAP_RANDOM}"
             )
         return (
             "answers an image differently beside other images, as batch normalisation in training mode does. "

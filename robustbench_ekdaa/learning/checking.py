@@ -9,11 +9,13 @@ from torch import Tensor
 
 from ..cards import Recipe
 from ..computing import ordinary_torch
+from ..crafting.surrogates import differ
 from ..data.dataset import Dataset
 from ..errors import UsageError, WorkFailed, told
 from ..files import storable
 from ..memory import in_words, total_memory
 from ..networks.build import sketch
+from ..networks.wrappers import WRAP_ONE_LOGIT, WRAP_RANDOM
 from ..randomness import seeded_globals
 from .adversarial import check_adversarial_training
 from .contract import declared_exemptions
@@ -68,8 +70,13 @@ def check_trainable(job: TrainingJob, rule: LearningRule, dataset: Dataset) -> N
     with seeded_globals(0):
         try:
             storable(network.state_dict())
-            logits = network.eval()(images)
+            logits = network.eval()(images.clone())
             refuse_other_logits(logits, (last, len(dataset.classes)))
+            if differ(logits, network(images.clone())):
+                raise UsageError(
+                    "it answers the same images differently from one time to the next, in evaluation mode: its forward "
+                    f"draws random numbers, or remembers. {WRAP_RANDOM}"
+                )
             network.train()
             rule.compute_gradients(images, labels)
         except (Exception, SystemExit) as error:  # somebody's module may raise anything
@@ -81,7 +88,8 @@ def refuse_other_logits(logits: object, shape: tuple[int, int]) -> None:
     """Raise UsageError unless these are finite logits of a shape (N, K)."""
     if not isinstance(logits, Tensor) or tuple(logits.shape) != shape:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise UsageError(f"its logits must be of shape {shape} (got {got})")
+        one = shape[1] == 2 and got in ((shape[0],), (shape[0], 1))
+        raise UsageError(f"its logits must be of shape {shape} (got {got})" + (f". {WRAP_ONE_LOGIT}" if one else ""))
     if not bool(logits.isfinite().all()):
         raise UsageError("its logits must be finite")
 

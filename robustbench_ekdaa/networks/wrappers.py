@@ -9,6 +9,10 @@ from torch import Tensor, nn
 
 from ..arguments import whole
 
+# What messages advise against modules that have to be wrapped first.
+WRAP_ONE_LOGIT = "Wrap it: robustbench_ekdaa.two_classes(module)."
+WRAP_RANDOM = "For the mean over its draws, wrap it: robustbench_ekdaa.averaged(module, draws=16)."
+
 
 class Normalised(nn.Module):
     """Shifts and scales the images before a module sees them, so that attacks work on pixels in [0, 1].

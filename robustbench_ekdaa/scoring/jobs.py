@@ -19,6 +19,7 @@ from ..crafting.surrogates import differ
 from ..data import Dataset, shared_dataset
 from ..errors import TrainingDiverged, UsageError, WorkFailed
 from ..learning import ModelJob, TrainingJob, load_model, make_model
+from ..networks.wrappers import WRAP_RANDOM
 from ..progress import Progress
 from .executor import PartlyDone
 from .images import ImageFile
@@ -126,8 +127,8 @@ def check_steady(model: str, network: nn.Module, images: Tensor) -> None:
         first, second = network(images.clone()), network(images.clone())
     if differ(first, second):
         raise UsageError(
-            f"{model}: answers the same images differently from one time to the next. Its forward must draw nothing "
-            "and remember nothing."
+            f"{model}: answers the same images differently from one time to the next: its forward draws random "
+            f"numbers, or remembers. {WRAP_RANDOM}"
         )
 
 

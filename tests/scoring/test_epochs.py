@@ -109,9 +109,7 @@ def test_doing_it_again_trains_nothing_and_changes_nothing(swept):
 
 
 def test_an_epoch_that_was_not_kept_is_trained_up_to_there(tmp_path):
-    write_card(tmp_path, "quick_bp", "backprop", more="")
-    card = tmp_path / "models" / "quick_bp.toml"
-    card.write_text(card.read_text().replace("epochs = 2", "epochs = 4"))
+    write_card(tmp_path, "quick_bp", "backprop", epochs=4)
     means = {"workspace": tmp_path, "device": "cpu"}
     run, kept = tmp_path / "run", tmp_path / "kept"
     rb.train("quick_bp", "digits", 0, run, **means)

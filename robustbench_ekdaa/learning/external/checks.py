@@ -15,6 +15,7 @@ from torch.nn.modules import batchnorm, dropout
 from ...crafting.borrowing import parts_of
 from ...crafting.surrogates import differ
 from ...errors import UsageError, told
+from ...networks.wrappers import WRAP_ONE_LOGIT, WRAP_RANDOM
 from ...randomness import keyed_generator, normal, uniform
 
 ACTING = (batchnorm._BatchNorm, dropout._DropoutNd)  # layers with other outputs in training mode
@@ -71,7 +72,7 @@ def answers_with_logits(module: nn.Module, images: Tensor, classes: int) -> str 
         return f"it must return a tensor of logits (got {type(answer).__name__})"
     count = len(images)
     if classes == 2 and tuple(answer.shape) in ((count,), (count, 1)):
-        return "it has one logit for two classes. Wrap it: robustbench_ekdaa.two_classes(module)."
+        return f"it has one logit for two classes. {WRAP_ONE_LOGIT}"
     if tuple(answer.shape) != (count, classes):
         return f"it must answer {count} images with logits of shape ({count}, {classes}) (got {tuple(answer.shape)})"
     if answer.dtype != torch.float32:
@@ -110,7 +111,7 @@ def is_deterministic(module: nn.Module, images: Tensor, classes: int) -> str | N
         return None
     return (
         "it answers the same images differently from one time to the next: its forward draws random numbers, or "
-        "remembers. For the mean over its draws, wrap it: robustbench_ekdaa.averaged(module, draws=16)."
+        f"remembers. {WRAP_RANDOM}"
     )
 
 
