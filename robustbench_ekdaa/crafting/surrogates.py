@@ -97,7 +97,8 @@ class Surrogate:
             what = f"cannot answer images of shape {tuple(images.shape)} on {images.device}"
             raise failure([self], what, error) from error
         count = len(images)
-        if isinstance(logits, Tensor) and tuple(logits.shape) in ((count,), (count, 1)):
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) and logits.is_floating_point() else None
+        if shape in ((count,), (count, 1)):
             raise UsageError(f"{self.name}: answers with one logit per image, not one per class. {WRAP_ONE_LOGIT}")
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != count:
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
