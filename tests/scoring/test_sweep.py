@@ -61,11 +61,35 @@ def test_a_finished_sweep_run_again_makes_no_model_call_and_says_that_all_is_sto
     assert "72 cells (72 stored already); to do: 0 trainings, 0 craftings, 0 cells" in lines.lines[0]
 
 
+class Bars(Lines):
+    """Keeps lines, and of each bar its length and how far it went."""
+
+    def __init__(self):
+        super().__init__()
+        self.bars = {}
+
+    def task(self, label, total):
+        bar = self.bars[label] = [total, 0]
+
+        class Bar:
+            def advance(self, amount=1, note=None):
+                bar[1] += amount
+
+        return Bar()
+
+
 def test_a_wider_sweep_does_only_what_is_new(tmp_path, workspace, spec):
     run_sweep(spec, tmp_path / "run", workspace=workspace)
     before = facts(tmp_path / "run")[0]
+    wider, shown = spec.model_copy(update={"epsilons": (0.0, 0.1, 0.2, 0.3)}), Bars()
     with CountCalls() as count:
-        run_sweep(spec.model_copy(update={"epsilons": (0.0, 0.1, 0.2, 0.3)}), tmp_path / "run", workspace=workspace)
+        run_sweep(wider, tmp_path / "run", workspace=workspace, progress=shown)
+    assert (
+        "4 models (4 trained already), 108 cells (72 stored already); to do: 0 trainings, 9 craftings" in shown.lines[0]
+    )
+    assert shown.lines[0].endswith("36 cells")
+    assert shown.bars["attacks on digits"] == [9, 9]
+    assert all(total == done for total, done in shown.bars.values())
     batches = 2
     # Per surrogate FGSM takes 1 gradient a batch and BIM 10, at the one new epsilon; every batch meets 4 targets.
     assert count.calls == batches * (4 * (1 + 10) + (4 * 2 + 1) * 4)
