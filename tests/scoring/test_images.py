@@ -17,9 +17,11 @@ from robustbench_ekdaa.data import load_dataset
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.files import FACTS, read_tensors
 from robustbench_ekdaa.learning import TrainingJob, load_network
+from robustbench_ekdaa.progress import Silent
+from robustbench_ekdaa.scoring.executor import executor
 from robustbench_ekdaa.scoring.images import ImageFile, tidy_run
-from robustbench_ekdaa.scoring.store import open_run
-from robustbench_ekdaa.scoring.sweep import run_sweep
+from robustbench_ekdaa.scoring.store import open_run, writing
+from robustbench_ekdaa.scoring.sweep import run_sweep, train_models
 
 from ..support.forward_passes import CountCalls
 from ..support.stored_runs import facts
@@ -266,3 +268,13 @@ def test_what_killed_processes_of_early_releases_left_is_removed_from_a_runs_fol
         os.utime(tmp_path / name, (time.time() - 4000,) * 2)  # what is not an hour old may be in use
     tidy_run(tmp_path)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")) == sorted(kept)
+
+
+def test_a_training_begins_with_tidying_the_run(tmp_path):
+    left = tmp_path / "adversarial" / ".tmpAb12Cd"
+    left.parent.mkdir()
+    left.touch()
+    os.utime(left, (time.time() - 4000,) * 2)
+    with writing(tmp_path, Silent()) as store, executor(1, Silent()) as runner:
+        assert train_models([], store, device="cpu", runner=runner) == []
+    assert not left.exists()
