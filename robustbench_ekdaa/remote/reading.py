@@ -67,7 +67,7 @@ def clear_answers(place: Location) -> Iterator[None]:
     except OSError as error:
         if error.errno in FULL_DISK:
             raise  # of this machine
-        raise WorkFailed(f"{place}: does not answer ({told(error)}). Is it right, and is there a network?") from None
+        raise _silent(place, error) from None
     except Exception as error:  # of somebody's package
         raise _answer(place, error) from None
 
@@ -78,9 +78,16 @@ def _answer(place: Location, error: Exception) -> UsageError | WorkFailed:
     if isinstance(status, int):
         kind = UsageError if 400 <= status < 500 else WorkFailed
         return kind(f"{place}: the server answers {status} ({getattr(error, 'message', '') or 'no reason'})")
-    if "PayloadError" in type(error).__name__ or "Disconnected" in type(error).__name__:
+    kind = type(error).__name__
+    if "PayloadError" in kind or "Disconnected" in kind:
         return WorkFailed(f"{place}: the download ended too early. Try again.")
+    if "Connect" in kind or "Timeout" in kind:
+        return _silent(place, error)
     return WorkFailed(f"{place}: cannot be read or written ({told(error)})")
+
+
+def _silent(place: Location, error: Exception) -> WorkFailed:
+    return WorkFailed(f"{place}: does not answer ({told(error)}). Is it right, and is there a network?")
 
 
 def download(place: Location, draft: Path, most: int) -> None:

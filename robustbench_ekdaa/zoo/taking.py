@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from ..cards import content_hash
+from ..computing import ordinary_torch
 from ..data.dataset import Dataset
 from ..errors import UsageError, WorkFailed
 from ..files import clear_errors, read_tensors, whole_file
@@ -103,12 +104,13 @@ class Zoo:
 
     def lack(self, job: TrainingJob) -> str:
         """Say that it does not hold a model, and what it holds in its place."""
-        alike = [
-            entry
-            for entry in self.index.models.values()
-            if (entry.name, entry.dataset, entry.seed) == (job.card.name, job.dataset, job.seed)
-        ]
-        reason = "what it has by that name is of another card, other data or another release" if alike else "not there"
+        wanted = (job.card.name, job.dataset, job.seed)
+        alike = [entry for entry in self.index.models.values() if (entry.name, entry.dataset, entry.seed) == wanted]
+        reason = "not there"
+        if alike:
+            same_data = any(entry.fingerprint == job.fingerprint for entry in alike)
+            other = "card or another release" if same_data else "version of the data"
+            reason = f"what it has by that name is of another {other}"
         return f"{job.label}: not in the zoo {self.place} ({reason})"
 
 
@@ -142,6 +144,7 @@ def _read(weights: Path, place: Location) -> tuple[dict[str, Tensor], dict[str, 
     return found.tensors, found.facts
 
 
+@ordinary_torch(gradients=True)
 def _check_tensors(tensors: dict[str, Tensor], place: Location, job: TrainingJob, dataset: Dataset) -> None:
     for name, tensor in tensors.items():
         if not name.startswith(PARTS):

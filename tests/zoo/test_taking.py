@@ -110,9 +110,59 @@ def test_what_the_zoo_does_not_hold_is_trained_and_that_is_told(folder):
 def test_a_card_that_was_changed_since_is_another_model(folder):
     write_card(folder, "quick", "backprop", rate=0.06)
     with pytest.raises(
-        UsageError, match=r"not in the zoo .* \(what it has by that name is of another card, other data"
+        UsageError, match=r"not in the zoo .* \(what it has by that name is of another card or another release"
     ):
         load(folder, folder / "zoo")
+
+
+def test_data_that_were_replaced_since_make_another_model(folder, monkeypatch):
+    monkeypatch.setenv("ROBUSTBENCH_EKDAA_DATA", str(folder / "data"))
+    (folder / "data").mkdir()
+    test = rb.load_dataset("digits")
+
+    def mine(images):
+        arrays = {
+            f"{half}_{part}": one
+            for half in ("train", "test")
+            for part, one in (("images", images), ("labels", test.labels))
+        }
+        np.savez(folder / "data" / "mine.npz", **{name: array.numpy() for name, array in arrays.items()})
+
+    mine(test.images)
+    rb.train("quick", "mine", 0, folder / "run", workspace=folder)
+    rb.publish(folder / "run", folder / "zoo", workspace=folder)
+    mine(1 - test.images)
+    with pytest.raises(
+        UsageError, match=r"not in the zoo .* \(what it has by that name is of another version of the data"
+    ):
+        rb.load_model("quick", "mine", 0, folder / "new", workspace=folder, zoo=folder / "zoo")
+
+
+def test_epochs_that_were_kept_are_published_and_taken(folder):
+    write_card(folder, "long", "backprop", rate=0.07)
+    rb.train("long", "digits", 0, folder / "long", keep_epochs="all", workspace=folder)
+    shown = rb.publish(folder / "long", folder / "zoo", workspace=folder)
+    assert {one.label for one in shown} == {"long on digits, seed 0", "long#1 on digits, seed 0"}
+    for name in ("long", "long#1"):
+        rb.train(name, "digits", 0, folder / "new", workspace=folder, zoo=folder / "zoo")
+    assert files_of(folder / "new") == files_of(folder / "long")
+
+
+def test_models_that_held_images_out_are_published_and_taken(folder):
+    rb.train("quick", "digits", 0, folder / "held", held_out=0.2, workspace=folder)
+    rb.publish(folder / "held", folder / "zoo", workspace=folder)
+    rb.train("quick", "digits", 0, folder / "new", held_out=0.2, workspace=folder, zoo=folder / "zoo")
+    assert files_of(folder / "new") == files_of(folder / "held")
+
+
+def test_what_torch_is_set_to_changes_nothing(folder):
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode():
+            rb.train("quick", "digits", 0, folder / "new", workspace=folder, zoo=folder / "zoo")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert files_of(folder / "new").items() <= files_of(folder / "run").items()
 
 
 def test_a_run_says_where_its_model_comes_from_and_needs_no_zoo_any_more(folder, server):
