@@ -78,10 +78,10 @@ def _answer(place: Location, error: Exception) -> UsageError | WorkFailed:
     if isinstance(status, int):
         kind = UsageError if 400 <= status < 500 else WorkFailed
         return kind(f"{place}: the server answers {status} ({getattr(error, 'message', '') or 'no reason'})")
-    kind = type(error).__name__
-    if "PayloadError" in kind or "Disconnected" in kind:
+    name = type(error).__name__
+    if "PayloadError" in name or "Disconnected" in name:
         return WorkFailed(f"{place}: the download ended too early. Try again.")
-    if "Connect" in kind or "Timeout" in kind:
+    if "Connect" in name or "Timeout" in name:
         return _silent(place, error)
     return WorkFailed(f"{place}: cannot be read or written ({told(error)})")
 
