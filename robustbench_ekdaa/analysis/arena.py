@@ -64,6 +64,12 @@ class Arena:
         return {name: float(np.mean(shares)) for name, shares in seen.items()}
 
     @cached_property
+    def following_attacks(self) -> tuple[str, ...]:
+        """The keys of the attacks that follow gradients of single models."""
+        records = self.outcomes.attacks
+        return tuple(key for key in self.grid.attacks if key not in self.asking_attacks and not records[key].together)
+
+    @cached_property
     def asking_attacks(self) -> tuple[str, ...]:
         """The keys of the attacks that follow no gradient, and only ask the model."""
         return asking_attacks(self.grid)

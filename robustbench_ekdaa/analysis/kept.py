@@ -7,7 +7,7 @@ difference of arrays, so that all pairs of a large run take seconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,20 @@ class Kept:
         counted, total = among.without, among.without.sum(-1)
         sums = np.where(counted, self.without, 0.0).sum(-1)
         return self.whole[among.whole], (sums / np.maximum(total, 1))[active & (total > 0)]
+
+
+def combined(parts: Sequence[Kept], weights: Sequence[float]) -> Kept:
+    """Return the weighted sum of several statistics of one card's same models."""
+
+    def total(arrays: Sequence[Floats]) -> Floats:
+        return np.asarray(sum(weight * array for weight, array in zip(weights, arrays, strict=True)))
+
+    return replace(
+        parts[0],
+        whole=total([part.whole for part in parts]),
+        without=total([part.without for part in parts]),
+        by_seed=total([part.by_seed for part in parts]),
+    )
 
 
 @dataclass(frozen=True)

@@ -216,3 +216,26 @@ def eps_50(epsilons: ArrayLike, accuracies: ArrayLike) -> float:
     left = right - 1
     fraction = (heights[left] - half) / (heights[left] - heights[right])
     return float(grid[left] + fraction * (grid[right] - grid[left]))
+
+
+def crossing(epsilons: ArrayLike, heights: ArrayLike) -> float:
+    """Where a curve first falls to 0 or below, interpolated linearly.
+
+    Args:
+        epsilons: ascending, (E,).
+        heights: the curve at each, (E,).
+
+    Returns:
+        an epsilon; the first one where the curve starts there; infinity where it stays above.
+
+    >>> crossing([0, 1, 2], [0.5, 0.25, -0.25])
+    1.5
+    """
+    grid, above = np.asarray(epsilons, np.float64), np.asarray(heights, np.float64)
+    below = np.flatnonzero(above <= 0)
+    if len(below) == 0:
+        return float("inf")
+    right = int(below[0])
+    left = max(right - 1, 0)
+    fall = above[left] - above[right]
+    return float(grid[left] + (above[left] / fall if fall > 0 else 0.0) * (grid[right] - grid[left]))

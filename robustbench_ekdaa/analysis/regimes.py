@@ -76,12 +76,8 @@ def _kin(arena: Arena, cards: CardPair, rules: Sequence[str]) -> Iterator[tuple[
 
 def _on_itself(arena: Arena) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield the anchors: attacks on the target itself, by what they may know and look for."""
-    asking = arena.asking_attacks
-    following = tuple(
-        key for key in arena.grid.attacks if key not in asking and not arena.outcomes.attacks[key].together
-    )
-    yield "white-box", following
-    yield "query attack", asking
+    yield "white-box", arena.following_attacks
+    yield "query attack", arena.asking_attacks
     if arena.metric != "minimal-norm":
         yield "minimal norm", arena.minimal_norm_attacks
 

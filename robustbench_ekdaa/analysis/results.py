@@ -111,14 +111,15 @@ class Results:
         it belongs to that does not hold the target (worst case per image; noise is no such attack, nor are imported
         images); averaged over surrogates so that every surrogate card weighs the same, without white-box pairs, other
         epochs of the target's training, and pairs that started from the same weights (unless a card has no other seed);
-        then over the target's training seeds. `..._low` and `..._high` are its 95 % interval by a bootstrap over images
-        and training seeds (with one seed: over images alone, and `note` says so), where `interval` is "at least
-        Wilson's" widened to Wilson's: with fewer than 100 images, at fewer than 5 right or wrong ones, and at a width
-        of 0. `..._sd` is its spread over target seeds. `area` and `eps_50` belong to the curve of the same quantity
-        over all epsilons: the area under it divided by the largest epsilon (`area_relative`: and by clean accuracy),
-        and where it first falls to half of clean accuracy (infinite: not up to `eps_max`). `attack_success_rate_common`
-        is the share of the `n_common` images that all compared models get right when clean, and this card no longer
-        does under all attacks, averaged likewise. Failed models are listed and enter no mean.
+        then over the target's training seeds. `..._low` and `..._high` are the 95 % interval over images and training
+        seeds (see `analysis.intervals`; with one seed: over images alone, and `note` says so), where `interval` is "at
+        least Wilson's" widened to Wilson's: with fewer than 100 images, and at fewer than 5 right or wrong ones.
+        `..._sd` is its spread over target seeds. `area` and `eps_50` belong to the curve of the same quantity over all
+        epsilons: the area under it divided by the largest epsilon (`area_relative`: and by clean accuracy), and where
+        it first falls to half of clean accuracy (infinite: not up to `eps_max`). `attack_success_rate_common` is the
+        share of the `n_common` images that all compared models get right when clean, and this card no longer does under
+        all attacks, averaged likewise. `white_box_accuracy` is accuracy before and under all gradient attacks on the
+        target itself. All four have intervals of the same kind. Failed models are listed and enter no mean.
 
         Rows stand in the sweep's order: nothing is ranked here. `standing` is "ranked" for cards that may be: their
         clean accuracy beats chance and every frozen control of their network in the run, by a one-sided 95 % bound over

@@ -53,9 +53,13 @@ def standings(outcomes: Outcomes) -> dict[str, Standing]:
 
 
 def compared_targets(outcomes: Outcomes) -> tuple[str, ...]:
-    """Return the keys of the targets that are compared: those of ranked cards and of controls."""
+    """Return the keys of the targets that are compared: those of ranked cards and of controls.
+
+    Earlier epochs of a training are there beside its end, and not compared with others.
+    """
     kinds = {card: standing.kind for card, standing in standings(outcomes).items()}
-    return tuple(key for key in scored_targets(outcomes) if kinds[outcomes.models[key].name] != NOT_RANKED)
+    whole = (key for key in scored_targets(outcomes) if outcomes.models[key].training == key)
+    return tuple(key for key in whole if kinds[outcomes.models[key].name] != NOT_RANKED)
 
 
 def _standing(outcomes: Outcomes, card: str) -> Standing:

@@ -12,8 +12,9 @@ import pandas as pd
 from ..cards.epsilons import read_epsilon
 from ..errors import UsageError
 from ..scoring.outcomes import Outcomes
+from .card_intervals import card_intervals
 from .frame import NUMBER, TEXT, WHOLE
-from .intervals import at_least_wilson, is_narrow, keyed, percentile_interval
+from .intervals import is_narrow
 from .metrics import Floats, accuracy, area_under_curve, common_images, eps_50, robust_accuracy
 from .standing import NOT_RANKED, Standing, compared_targets, standings
 from .transfer import TransferGrid, card_names, noise_attacks, transfer_grids
@@ -44,16 +45,25 @@ class SummaryRow:
     transfer_accuracy_sd: float = np.nan
     interval: str | None = None
     attack_success_rate_common: float = np.nan
+    attack_success_rate_common_low: float = np.nan
+    attack_success_rate_common_high: float = np.nan
     n_common: int = 0
     noise_accuracy: float = np.nan
+    white_box_accuracy: float = np.nan
+    white_box_accuracy_low: float = np.nan
+    white_box_accuracy_high: float = np.nan
     area: float = np.nan
+    area_low: float = np.nan
+    area_high: float = np.nan
     area_relative: float = np.nan
     eps_50: float = np.nan
+    eps_50_low: float = np.nan
+    eps_50_high: float = np.nan
     eps_max: float = np.nan
     note: str | None = None
 
 
-BOOTSTRAP, WILSON = "bootstrap", "at least Wilson's"  # what an interval comes from
+IMAGES_AND_SEEDS, WILSON = "images and seeds", "at least Wilson's"  # what an interval comes from
 TYPES = {"str": TEXT, "str | None": TEXT, "int": WHOLE, "float": NUMBER}
 
 
@@ -128,23 +138,18 @@ def _norm_rows(
     if chosen > 0:
         _add_transfer(grid, chosen, by_card)
         _add_common(grid, chosen, by_card)
+        _add_intervals(grid, chosen, by_card)
     return rows
 
 
 def _add_transfer(grid: TransferGrid, chosen: float, rows: Mapping[str, SummaryRow]) -> None:
-    """Add accuracy under transferred attacks at the chosen epsilon, its interval, and what its curve says."""
+    """Add accuracy under transferred attacks at the chosen epsilon, and what its curve says."""
     outcomes, curves, accuracies = grid.outcomes, grid.curve(), grid.target_accuracy()
-    drawn = grid.replicates(chosen, keyed("summary", outcomes.dataset, grid.norm))
-    place, images = grid.epsilons.index(chosen), len(outcomes.labels)
+    place = grid.epsilons.index(chosen)
     for column, card in enumerate(grid.cards):
         row, curve = rows[card], curves[:, column]
         own = [j for j, key in enumerate(grid.targets) if outcomes.models[key].name == card]
         row.epsilon, row.transfer_accuracy = chosen, float(curve[place])
-        low, high = percentile_interval(drawn[:, column])
-        row.interval = WILSON if is_narrow(low, high, curve[place], images) else BOOTSTRAP
-        row.transfer_accuracy_low, row.transfer_accuracy_high = map(
-            float, at_least_wilson(low, high, curve[place], images)
-        )
         row.transfer_accuracy_sd = spread(accuracies[place, own])
         row.area = float(area_under_curve(grid.epsilons, curve))
         row.area_relative = float(area_under_curve(grid.epsilons, curve, relative=True))
@@ -162,6 +167,20 @@ def _add_common(grid: TransferGrid, chosen: float, rows: Mapping[str, SummaryRow
     for card, rate in zip(grid.cards, rates, strict=True):
         if card in card_names(outcomes, compared):
             rows[card].attack_success_rate_common, rows[card].n_common = float(rate), int(among.sum())
+
+
+def _add_intervals(grid: TransferGrid, chosen: float, rows: Mapping[str, SummaryRow]) -> None:
+    """Add the intervals of what is there by now, and accuracy under white-box attacks with its own."""
+    compared, images = card_names(grid.outcomes, compared_targets(grid.outcomes)), len(grid.outcomes.labels)
+    for card, found in card_intervals(grid, chosen, compared).items():
+        row = rows[card]
+        row.transfer_accuracy_low, row.transfer_accuracy_high = found.accuracy
+        row.interval = WILSON if is_narrow(*found.accuracy, row.transfer_accuracy, images) else IMAGES_AND_SEEDS
+        row.area_low, row.area_high = found.area
+        row.eps_50_low, row.eps_50_high = found.eps_50
+        row.attack_success_rate_common_low, row.attack_success_rate_common_high = found.success
+        row.white_box_accuracy = found.white_box_accuracy
+        row.white_box_accuracy_low, row.white_box_accuracy_high = found.white_box
 
 
 def _clean_row(outcomes: Outcomes, card: str, grid: TransferGrid | None, standing: Standing | None) -> SummaryRow:

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..scoring.outcomes import OutcomeKey, Outcomes, Relation
-from .intervals import DRAWS, resample_images, resample_seeds
 from .metrics import Bools, Floats
 
 Predictions = NDArray[np.int64]
@@ -61,21 +60,19 @@ class CountedPairs:
             counted[rows] = np.where(other_start[rows].any(0), other_start[rows], transfer[rows])
         return cls(cards, tuple(outcomes.record(key).seed for key in keys), counted)
 
-    def mean(self, values: Floats, counts: Floats | None = None) -> Floats:
+    def mean(self, values: Floats) -> Floats:
         """Average over surrogates, each card weighing the same; arguments as of `means_by_card`.
 
         Returns:
             one number per target, (..., T); NaN for a target that no other model attacked.
         """
-        return mean_of_defined(self.means_by_card(values, counts), axis=0)
+        return mean_of_defined(self.means_by_card(values), axis=0)
 
-    def means_by_card(self, values: Floats, counts: Floats | None = None) -> Floats:
+    def means_by_card(self, values: Floats) -> Floats:
         """Average over the surrogates of each card, in the order of `surrogate_cards`.
 
         Args:
             values: one number per pair, (..., S, T).
-            counts: how often each surrogate counts, (..., S); default once. A card whose counted seeds are all
-                excluded (the only one drawn is the target itself) falls back on its other seeds.
 
         Returns:
             one number per surrogate card and target, (C, ..., T); NaN for a target that no model of the card attacked.
@@ -83,12 +80,10 @@ class CountedPairs:
         means = []
         for rows in _rows_by_card(self.cards):
             allowed = self.counted[rows].astype(np.float64)
-            weights = allowed if counts is None else counts[..., rows, None] * allowed
-            weights = np.where(weights.sum(-2, keepdims=True) > 0, weights, allowed)
             part = np.where(allowed > 0, values[..., rows, :], 0.0)
-            total = weights.sum(-2)
-            mean = np.full(np.broadcast_shapes(total.shape, part.shape[:-2] + part.shape[-1:]), np.nan)
-            np.divide((weights * part).sum(-2), total, out=mean, where=total > 0)
+            total = allowed.sum(-2)
+            mean = np.full(part.shape[:-2] + part.shape[-1:], np.nan)
+            np.divide((allowed * part).sum(-2), total, out=mean, where=total > 0)
             means.append(mean)
         return np.stack(means)
 
@@ -262,15 +257,13 @@ class TransferGrid:
         means = [self.right(epsilon, attack).mean(-1) for epsilon in self.epsilons]
         return self.pairs_under(attack).mean(np.stack(means))
 
-    def over_seeds(self, values: Floats, counts: Floats | None = None) -> Floats:
+    def over_seeds(self, values: Floats) -> Floats:
         """Average over the training seeds of each target card: (..., T) to (..., cards)."""
         columns = []
         for name in self.cards:
             own = [j for j, key in enumerate(self.targets) if self.outcomes.models[key].name == name]
             part = values[..., own]
-            weights = np.broadcast_to(1.0 if counts is None else counts[..., own], part.shape)
-            weights = np.where(weights.sum(-1, keepdims=True) > 0, weights, 1.0)
-            weights = np.where(np.isnan(part), 0.0, weights)
+            weights = np.where(np.isnan(part), 0.0, 1.0)
             total = weights.sum(-1)
             mean = np.full(total.shape, np.nan)
             np.divide((weights * np.nan_to_num(part)).sum(-1), total, out=mean, where=total > 0)
@@ -302,18 +295,6 @@ class TransferGrid:
             return np.full(len(self.cards), np.nan)
         right = self.right_in_the_worst_case(epsilon)[..., among].mean(-1)
         return 1 - self.over_seeds(self.pairs.mean(right))
-
-    def replicates(self, epsilon: float, generator: np.random.Generator, draws: int = DRAWS) -> Floats:
-        """Bootstrap each target card's worst-case transfer accuracy over images and training seeds, (B, cards).
-
-        Surrogates' and targets' seeds are drawn apart: drawn together, they would be the same too often.
-        """
-        right = self.right_in_the_worst_case(epsilon)
-        rows = right.reshape(-1, right.shape[-1])
-        values = resample_images(rows, generator, draws).reshape(draws, *right.shape[:2])
-        surrogates = resample_seeds(self.pairs.seeds, generator, draws)
-        targets = resample_seeds([self.outcomes.models[key].seed for key in self.targets], generator, draws)
-        return self.over_seeds(self.pairs.mean(values, surrogates), targets)
 
 
 def mean_of_defined(values: Floats, axis: int) -> Floats:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTHS = {"data set": 17, "norm": 4, "model": 20, "note": 15}  # of columns that hold words, which may be broken
-DROPPED = ("noise", FOOLED, "area / clean", "seeds")  # columns for which a terminal has no room
+DROPPED = ("noise", FOOLED, "white-box", "area / clean", "seeds")  # columns for which a terminal has no room
+WITHOUT_INTERVAL = ("area", "ε₅₀")  # nor has it for these
 BELOW = "Means over surrogates, in the sweep's order: no ranking. The report has what each surrogate leaves."
 
 
@@ -28,6 +29,8 @@ def summary_table(results: Results, epsilon: float | None = None) -> Table:
     summary = results.summary(epsilon)
     shown = display_frame(summary, {one.dataset: one.title for one in results.outcomes})
     shown = shown.drop(columns=[name for name in shown if str(name).startswith(DROPPED)])
+    for name in WITHOUT_INTERVAL:
+        shown[name] = shown[name].str.partition(" [")[0]
     table = Table(box=None, header_style="bold", pad_edge=False, caption=Text(BELOW), caption_justify="left")
     for name in map(str, shown.columns):
         if name in WIDTHS:

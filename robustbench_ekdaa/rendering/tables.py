@@ -27,13 +27,15 @@ def definitions(summary: pd.DataFrame) -> str:
         "Clean accuracy: mean ± standard deviation over training seeds. "
         "Transfer robust accuracy: share of images right before and under all gradient attacks crafted on other "
         "models, image by image; mean over surrogates, every card weighing the same, so that it depends on which "
-        "they are; with its 95 % interval. "
+        "they are. "
         f"F{FOOLED[1:]}: of {of} that all compared models (of ranked cards and controls) get right when clean, the "
         "share that these attacks turn wrong, averaged likewise. "
+        "White-box accuracy: share of images right before and under all gradient attacks on the target itself; a "
+        "ranking by transfer has to agree with it. "
         "Area: area under the curve of transfer robust accuracy from ε = 0 to the largest ε, divided by the largest ε. "
         "Area / clean: area divided by clean accuracy; it rescales and ranks nobody, and is left out for cards that "
         "are not ranked. "
-        "ε₅₀: where that curve first falls to half of clean accuracy."
+        "ε₅₀: where that curve first falls to half of clean accuracy. Brackets: 95 % intervals over images and seeds."
     )
 
 
@@ -60,10 +62,11 @@ def display_frame(summary: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFr
             "model": row["title"],
             "clean accuracy (%)": _with_spread(row["clean_accuracy"], row["clean_accuracy_sd"]),
             "ε": _plain(row["epsilon"], "g"),
-            f"transfer robust accuracy{one} (%)": _with_interval(row),
+            f"transfer robust accuracy{one} (%)": _with_interval(row, "transfer_accuracy"),
             f"noise accuracy{one} (%)": percent(row["noise_accuracy"]),
-            f"{FOOLED}{one} (%)": percent(row["attack_success_rate_common"]),
-            "area": _plain(row["area"], ".3f"),
+            f"{FOOLED}{one} (%)": _with_interval(row, "attack_success_rate_common"),
+            f"white-box accuracy{one} (%)": _with_interval(row, "white_box_accuracy"),
+            "area": _with_ends(row, "area"),
             "area / clean": EMPTY_CELL if row["standing"] == NOT_RANKED else _plain(row["area_relative"], ".3f"),
             "ε₅₀": _half(row),
             "seeds": str(row["n_seeds"]),
@@ -85,9 +88,14 @@ def _with_spread(mean: float, deviation: float) -> str:
     return percent(mean) if math.isnan(deviation) else f"{percent(mean)} ± {percent(deviation)}"
 
 
-def _with_interval(row: Mapping[Hashable, Any]) -> str:
-    mean, low, high = (row[f"transfer_accuracy{end}"] for end in ("", "_low", "_high"))
+def _with_interval(row: Mapping[Hashable, Any], name: str) -> str:
+    mean, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
     return percent(mean) if math.isnan(low) else f"{percent(mean)} [{percent(low)}, {percent(high)}]"
+
+
+def _with_ends(row: Mapping[Hashable, Any], name: str) -> str:
+    mean, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    return _plain(mean, ".3f") if math.isnan(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _plain(number: float, form: str) -> str:
@@ -95,7 +103,15 @@ def _plain(number: float, form: str) -> str:
 
 
 def _half(row: Mapping[Hashable, Any]) -> str:
-    return f"> {row['eps_max']:g}" if math.isinf(row["eps_50"]) else _plain(row["eps_50"], ".3f")
+    last = row["eps_max"]
+    if math.isnan(row["eps_50"]) or math.isnan(row["eps_50_low"]):
+        return _epsilon(row["eps_50"], last)
+    middle, low, high = (_epsilon(row[f"eps_50{end}"], last) for end in ("", "_low", "_high"))
+    return f"{middle} [{low}, {high}]"
+
+
+def _epsilon(value: float, last: float) -> str:
+    return f"> {last:g}" if math.isinf(value) else _plain(value, ".3f")
 
 
 def markdown_table(table: pd.DataFrame, below: str) -> str:

@@ -105,7 +105,7 @@ def test_with_one_seed_ensembles_hold_every_target_and_change_nothing():
     assert alone.isna().all()
 
 
-def test_another_attack_can_only_lower_the_worst_case_and_the_bootstrap_stays_centred_on_it():
+def test_another_attack_can_only_lower_the_worst_case_and_the_interval_holds_it():
     whole = random_outcomes(cards=3, seeds=3, noise=False)
     more = with_ensembles(whole)
     before, after = (

@@ -39,7 +39,7 @@ def answers(draw, models=4):
     return [draw(arrays(np.int64, count, elements=classes)) for _ in range(1 + models)]
 
 
-@pytest.mark.parametrize("module", ["metrics", "intervals", "comparison", "summary"])
+@pytest.mark.parametrize("module", ["metrics", "intervals", "scores", "summary"])
 def test_every_example_in_the_docstrings_is_true(module):
     loaded = importlib.import_module(f"robustbench_ekdaa.analysis.{module}")
     result = doctest.testmod(loaded)

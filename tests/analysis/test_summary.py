@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.stats import t
 from statsmodels.stats.proportion import proportion_confint
 
-from robustbench_ekdaa.analysis.intervals import keyed, percentile_interval, wilson_interval
+from robustbench_ekdaa.analysis import summary as summary_module
+from robustbench_ekdaa.analysis.intervals import wilson_interval
 from robustbench_ekdaa.analysis.results import WORST_CASE, Results
-from robustbench_ekdaa.analysis.transfer import TransferGrid, mean_of_defined, transfer_grids
+from robustbench_ekdaa.analysis.transfer import mean_of_defined, transfer_grids
 from robustbench_ekdaa.errors import UsageError
 
 from ..support.four_images import LABELS, RIGHT, wrong_on
@@ -164,36 +166,119 @@ def test_intervals_hold_the_estimate_and_shrink_with_more_images():
     assert (width[0] / width[1]).between(4.5, 9).all()
 
 
-def test_the_bootstrap_is_centred_on_the_estimate_however_unequal_the_pairs():
-    models = [(name, seed) for name in "ab" for seed in range(3)]
-    labels, right = np.zeros(200, int), np.zeros(200, int)
-    keys = [f"{name}{seed}" for name, seed in models]
-    draw = np.random.default_rng(5)
-    predictions = {
-        (s, t, "fgsm", 0.1): (np.arange(200) < draw.integers(0, 200)).astype(int) for s in keys for t in keys
-    }
-    (grid,) = transfer_grids(make_outcomes(models, labels, dict.fromkeys(keys, right), predictions))
-    drawn = grid.replicates(0.1, keyed("centre"), 8000)
-    # The standard error of a mean of 8,000 replicates is below 0.002 here.
-    np.testing.assert_allclose(drawn.mean(0), grid.curve()[1], atol=0.008)
+def looped(outcomes, card, *, without=None, own=None, images=None, epsilon=0.2):
+    """What a card keeps, by loops over its seeds, the surrogates' cards and their seeds, 0 to 2."""
+    labels = outcomes.labels
+    found = {}
+    for cell in outcomes.cells:
+        if cell.epsilon == epsilon and cell.surrogate is not None:
+            place = cell.surrogate, cell.target
+            found[place] = found.get(place, outcomes.clean[cell.target] == labels) & (cell.predictions == labels)
+    images = np.arange(len(labels)) if images is None else images
+    seeds = [seed for seed in range(3) if seed != without and (own is None or seed == own)]
+    kept = []
+    for seed in seeds:
+        by_card = []
+        for other in ("backprop", "ekdaa", "frozen"):
+            pairs = [(f"{other}{one}", f"{card}{seed}") for one in range(3) if one not in (seed, without)]
+            by_card.append(
+                np.mean(
+                    [
+                        (outcomes.clean[f"{card}{seed}"] == labels)[images].mean()
+                        if epsilon == 0
+                        else found[pair][images].mean()
+                        for pair in pairs
+                    ]
+                )
+            )
+        kept.append(np.mean(by_card))
+    return float(np.mean(kept))
 
 
-def test_the_bootstraps_variance_is_that_of_a_mean_over_surrogate_and_target_seeds():
-    count = 4000
-    surrogates, targets = {"a0": 0.1, "a1": 0.2, "a2": 0.5}, {"b3": 0.0, "b4": 0.1, "b5": 0.4}
-    models = [(key[0], int(key[1])) for key in (*surrogates, *targets)]
-    labels, right = np.zeros(count, int), np.zeros(count, int)
-    predictions = {
-        (s, t, "fgsm", 0.1): (np.arange(count) < round(count * (surrogates[s] + targets[t]))).astype(int)
-        for s in surrogates
-        for t in targets
-    }
-    clean = dict.fromkeys((*surrogates, *targets), right)
-    (grid,) = transfer_grids(make_outcomes(models, labels, clean, predictions, surrogates=tuple(surrogates)))
-    drawn = grid.replicates(0.1, keyed("variance"), 8000)[:, grid.cards.index("b")]
-    over_seeds = sum(np.var(list(part.values()), ddof=1) / 3 for part in (surrogates, targets))
-    # Images add at most 0.25 / 4000, a third of a per cent of this; 8,000 draws know a variance to 2 %.
-    assert drawn.var() == pytest.approx(over_seeds, rel=0.07)
+def looped_ends(middle, by_image, without, by_seed):
+    """The interval as it is defined, of three seeds."""
+    images = len(by_image)
+    v_images = np.var(by_image, ddof=1) / images
+    v_seeds = max(2 / 3 * np.sum((without - np.mean(without)) ** 2), np.var(by_seed, ddof=1) / 3)
+    variance = v_images + v_seeds
+    freedom = variance**2 / (v_images**2 / (images - 1) + v_seeds**2 / 2)
+    half = t.ppf(0.975, freedom) * variance**0.5
+    return max(0, middle - half), min(1, middle + half)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return random_outcomes(cards=3, seeds=3, images=120, noise=False)
+
+
+def test_the_interval_of_accuracy_is_that_of_plain_loops_over_images_and_seeds(drawn):
+    row = summary_of(drawn, 0.2).loc["ekdaa"]
+    ends = looped_ends(
+        looped(drawn, "ekdaa"),
+        [looped(drawn, "ekdaa", images=[image]) for image in range(120)],
+        [looped(drawn, "ekdaa", without=seed) for seed in range(3)],
+        [looped(drawn, "ekdaa", own=seed) for seed in range(3)],
+    )
+    assert (row.transfer_accuracy_low, row.transfer_accuracy_high) == pytest.approx(ends)
+    assert row.interval == "images and seeds"
+
+
+def test_the_interval_of_the_area_is_that_of_plain_loops_over_images_and_seeds(drawn):
+    def area(**which):
+        heights = [looped(drawn, "ekdaa", epsilon=epsilon, **which) for epsilon in drawn.epsilons]
+        return np.trapezoid(heights, drawn.epsilons) / drawn.epsilons[-1]
+
+    row = summary_of(drawn).loc["ekdaa"]
+    ends = looped_ends(
+        area(),
+        [area(images=[image]) for image in range(120)],
+        [area(without=seed) for seed in range(3)],
+        [area(own=seed) for seed in range(3)],
+    )
+    assert row.area == pytest.approx(area())
+    assert (row.area_low, row.area_high) == pytest.approx(ends)
+
+
+def test_the_interval_of_success_on_common_images_takes_those_that_are_common_without_the_seed(drawn):
+    def common(without=None):
+        keys = [key for key, model in drawn.models.items() if model.seed != without]
+        return np.flatnonzero(np.all([drawn.clean[key] == drawn.labels for key in keys], axis=0))
+
+    row = summary_of(drawn, 0.2).loc["ekdaa"]
+    rate = 1 - looped(drawn, "ekdaa", images=common())
+    ends = looped_ends(
+        rate,
+        [1 - looped(drawn, "ekdaa", images=[image]) for image in common()],
+        [1 - looped(drawn, "ekdaa", images=common(seed), without=seed) for seed in range(3)],
+        [1 - looped(drawn, "ekdaa", images=common(), own=seed) for seed in range(3)],
+    )
+    assert row.n_common == len(common())
+    assert row.attack_success_rate_common == pytest.approx(rate)
+    assert row.attack_success_rate_common_low <= ends[0] + 1e-9
+    assert row.attack_success_rate_common_high >= ends[1] - 1e-9
+
+
+def test_eps_50_lies_in_its_interval_whose_upper_end_may_lie_beyond_the_grid(drawn):
+    summary = summary_of(drawn)
+    assert (summary["eps_50_low"] < summary["eps_50"]).all()
+    assert (summary["eps_50"] < summary["eps_50_high"]).all()
+    assert (summary["eps_50_low"] > 0).all()
+    cells = tuple(replace(cell, predictions=drawn.labels) for cell in drawn.cells)
+    unhurt = summary_of(replace(drawn, cells=cells))
+    assert np.isinf(unhurt[["eps_50", "eps_50_high"]]).all(axis=None)
+
+
+def test_white_box_accuracy_is_that_under_attacks_on_the_target_itself(drawn):
+    summary = summary_of(drawn, 0.2)
+    for card in ("backprop", "ekdaa", "frozen"):
+        right = []
+        for seed in range(3):
+            key = f"{card}{seed}"
+            own = [c.predictions for c in drawn.cells if (c.surrogate, c.target, c.epsilon) == (key, key, 0.2)]
+            right.append(np.all([drawn.clean[key] == drawn.labels, *(one == drawn.labels for one in own)], axis=0))
+        row = summary.loc[card]
+        assert row.white_box_accuracy == pytest.approx(np.mean(right))
+        assert row.white_box_accuracy_low < row.white_box_accuracy < row.white_box_accuracy_high
 
 
 def test_the_same_outcomes_give_the_same_summary_bit_by_bit():
@@ -221,27 +306,17 @@ def test_an_interval_is_at_least_wilsons_where_images_are_few_or_all_agree(image
         assert summary["transfer_accuracy_high"].tolist() == pytest.approx([high] * 2)
 
 
-def test_with_few_images_an_interval_is_never_narrower_than_the_bootstraps_nor_than_wilsons(real):
+def test_with_few_images_an_interval_is_never_narrower_than_wilsons(real):
     few = replace(
         real,
         labels=real.labels[:90],
         clean={key: predictions[:90] for key, predictions in real.clean.items()},
         cells=tuple(replace(cell, predictions=cell.predictions[:90]) for cell in real.cells),
     )
-    summary, (grid,) = Results([few]).summary(), transfer_grids(few)
-    drawn = grid.replicates(0.2, keyed("summary", "digits", "linf"))
-    for column, row in enumerate(summary.itertuples()):
-        bootstrap = percentile_interval(drawn[:, column])
-        wilson = wilson_interval(90 * row.transfer_accuracy, 90)
-        assert row.transfer_accuracy_low == pytest.approx(min(bootstrap[0], wilson[0]))
-        assert row.transfer_accuracy_high == pytest.approx(max(bootstrap[1], wilson[1]))
-
-
-def test_with_images_enough_the_interval_is_the_bootstraps(real):
-    summary, (grid,) = Results([real]).summary(), transfer_grids(real)
-    assert (summary["interval"] == "bootstrap").all()
-    drawn = grid.replicates(0.2, keyed("summary", "digits", "linf"))
-    assert summary["transfer_accuracy_low"].tolist() == [percentile_interval(drawn[:, j])[0] for j in range(2)]
+    for row in Results([few]).summary().itertuples():
+        low, high = wilson_interval(90 * row.transfer_accuracy, 90)
+        assert row.transfer_accuracy_low <= low
+        assert row.transfer_accuracy_high >= high
 
 
 @pytest.mark.parametrize("epsilon", ["1/5", "0.2", np.float32(0.2), torch.tensor(0.2), 0.2])
@@ -346,8 +421,8 @@ def test_curves_hold_one_row_per_target_attack_and_epsilon(real):
 
 def test_grids_and_summaries_are_computed_once_and_handed_out_as_copies(real, monkeypatch):
     fresh, drawn = replace(real), []
-    right = TransferGrid.replicates
-    monkeypatch.setattr(TransferGrid, "replicates", lambda *given, **named: drawn.append(1) or right(*given, **named))
+    right = summary_module.card_intervals
+    monkeypatch.setattr(summary_module, "card_intervals", lambda *given: drawn.append(1) or right(*given))
     results = Results([fresh])
     first = results.summary()
     first.loc[:, "transfer_accuracy"] = 7.0  # what a user does to a table stays there

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from robustbench_ekdaa.analysis import transfer
+from robustbench_ekdaa.analysis import summary, transfer
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.rendering import write_report
 
@@ -21,27 +21,27 @@ def of_two_norms(outcomes):
 @pytest.fixture
 def counted(monkeypatch):
     """Count the real calls by data set and norm."""
-    calls = {"replicates": Counter(), "grids": Counter()}
-    bootstrap, build = transfer.TransferGrid.replicates, transfer._grids
+    calls = {"intervals": Counter(), "grids": Counter()}
+    find, build = summary.card_intervals, transfer._grids
 
-    def replicates(grid, *arguments):
-        calls["replicates"][grid.outcomes.dataset, grid.norm] += 1
-        return bootstrap(grid, *arguments)
+    def intervals(grid, *arguments):
+        calls["intervals"][grid.outcomes.dataset, grid.norm] += 1
+        return find(grid, *arguments)
 
     def grids(outcomes):
         calls["grids"][outcomes.dataset] += 1
         return build(outcomes)
 
-    monkeypatch.setattr(transfer.TransferGrid, "replicates", replicates)
+    monkeypatch.setattr(summary, "card_intervals", intervals)
     monkeypatch.setattr(transfer, "_grids", grids)
     return calls
 
 
-def test_one_report_bootstraps_each_data_set_and_norm_once_and_builds_its_grids_once(counted, tmp_path):
+def test_one_report_finds_the_intervals_of_each_data_set_and_norm_once_and_builds_its_grids_once(counted, tmp_path):
     first = of_two_norms(random_outcomes(cards=2, seeds=2))
     second = replace(random_outcomes(cards=2, seeds=2), dataset="cifar10", title="CIFAR-10")
     results = Results([first, second])
     write_report(results, tmp_path / "report")
     results.summary()
-    assert counted["replicates"] == {(first.dataset, "linf"): 1, (first.dataset, "l2"): 1, ("cifar10", "linf"): 1}
+    assert counted["intervals"] == {(first.dataset, "linf"): 1, (first.dataset, "l2"): 1, ("cifar10", "linf"): 1}
     assert counted["grids"] == {first.dataset: 1, "cifar10": 1}
