@@ -13,6 +13,7 @@ from ..errors import UsageError, unknown_name
 from ..names import as_spelled
 from ..scoring.outcomes import Outcomes
 from .arena import Arena, minimal_norm_attacks
+from .checks import failed_checks
 from .intervals import FEW_IMAGES, holm
 from .regimes import CardPair, pair_regimes, turned
 from .scores import AT_ONE_EPSILON, check_metric
@@ -78,13 +79,12 @@ class Comparison:
         known = standings(self.outcomes)
         return list(combinations([name for name in self.cards if known[name].kind != NOT_RANKED], 2))
 
-    def verdict(self, first: str, second: str, failed_checks: Sequence[str] = ()) -> Verdict:
-        """Return what may be said of two cards.
+    def verdict(self, first: str, second: str) -> Verdict:
+        """Return what may be said of two cards; a failed check on either, or on the run, forbids every claim.
 
         Args:
             first: a target card's name.
             second: another's.
-            failed_checks: sentences on failed checks, which forbid claims.
 
         Raises:
             UsageError: for a name that is no target of the run, or twice the same.
@@ -102,9 +102,10 @@ class Comparison:
             raise UsageError(f"{first} and {second} cannot be compared by {self.metric}: {why}.")
         standing = standings(self.outcomes)
         weak = [f"{name} is {standing[name].reason}" for name in (first, second) if standing[name].kind == NOT_RANKED]
+        failed = [f"{one.check}: {one.meaning.rstrip('.')}" for one in failed_checks(self.outcomes, first, second)]
         clean = self._clean_accuracy
         gap = abs(clean[first] - clean[second])
-        decision = decide(regimes, Circumstances(gap, (*weak, *failed_checks)))
+        decision = decide(regimes, Circumstances(gap, (*weak, *failed)))
         notes = (*self.notes, *self._notes(first, second, regimes, gap))
         return Verdict(
             self.outcomes.dataset, first, second, self.norm, self.epsilon, self.metric, decision, regimes, notes

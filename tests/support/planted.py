@@ -23,7 +23,7 @@ def planted(
     far_seeds=3,
     rules=None,
     asking=None,
-    epsilons=(EPSILON,),
+    epsilons=(EPSILON, 2 * EPSILON),
     more=(),
     key=0,
     **fields,
@@ -39,7 +39,7 @@ def planted(
         clean: shares of clean images that are right, by target card (default 1).
         far: the foreign cards; `far_a` has the rule of a, and `far_c` another.
         rules: by card (default: the card's name).
-        epsilons: at each, the same shares are kept.
+        epsilons: at each, the same shares are kept; of attacks on the target itself nothing at the last of several.
     """
     draw = np.random.default_rng(key)
     targets = list(dict.fromkeys(card for card, _ in kept))
@@ -63,7 +63,8 @@ def planted(
             share = kept.get((target, place), 0.5) + off[target, seed]
             for epsilon in epsilons:
                 where = (f"{surrogate}{other}", f"{target}{seed}")
-                predictions[(*where, "bim", epsilon)] = answers(share)
+                last = itself and epsilon == epsilons[-1] and len(epsilons) > 1
+                predictions[(*where, "bim", epsilon)] = answers(0 if last else share)
                 if (target, "asked") in kept:
                     predictions[(*where, "ask", epsilon)] = answers(kept[target, "asked"] if itself else share + 0.01)
     attacks = {"bim": "linf", "ask": "linf"} if any("ask" in where for where in predictions) else {"bim": "linf"}
