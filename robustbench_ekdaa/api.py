@@ -416,12 +416,27 @@ def compare(
     return results.compare(first, second, dataset=dataset, norm=norm, epsilon=epsilon, metric=metric)
 
 
-def check(run: Place, model: str | None = None) -> list[Finding]:
+def check(
+    run: Place,
+    model: str | None = None,
+    *,
+    workspace: Workspace | Place | None = None,
+    device: str = "auto",
+    workers: int | None = 1,
+    progress: Progress | None = None,
+) -> list[Finding]:
     """Return what the checks find in a run: whether its numbers mean what they seem to; see `Results.check`.
+
+    Models that were not asked yet are loaded, and probed on a sample of images, seconds per model; what that finds is
+    kept in the run.
 
     Args:
         run: the run folder.
         model: a model card's name, to leave out what is about other cards alone (default: all).
+        workspace: the folder that holds models/ and attacks/, or a `Workspace` (default: the current folder).
+        device: "auto", "cpu", "cuda", ...
+        workers: models probed side by side; see `sweep`.
+        progress: gets lines and bars (default: silent).
 
     Returns:
         findings with `check`, `status` ("pass", "warn" or "fail"), `value`, `where`, `meaning` and `remedy`; what
@@ -431,7 +446,8 @@ def check(run: Place, model: str | None = None) -> list[Finding]:
         UsageError: when there are no results, or they are damaged, and for a name that is not among them.
 
     """
-    return Benchmark(run, device="cpu").check(model)
+    means: dict[str, Any] = {"workspace": workspace, "device": device, "workers": workers}
+    return Benchmark(run, **means, progress=progress).check(model)
 
 
 def report(run: Place, out: Place, *, progress: Progress | None = None) -> Path:

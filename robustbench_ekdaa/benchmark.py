@@ -19,11 +19,13 @@ from .errors import UsageError, WorkFailed, shown
 from .files import shown_path
 from .learning import ModelJob, TrainingJob, kept_jobs, load_model, model_job
 from .learning.job import checkpoint_path
+from .names import as_spelled
 from .progress import Progress, a_progress
 from .remote import location
 from .scoring.executor import executor
 from .scoring.imported import ImportSpec, score_images
 from .scoring.outcomes import ModelRecord
+from .scoring.probes import with_probes
 from .scoring.publishing import exhibits
 from .scoring.store import noted_digest, open_run, reading, writing
 from .scoring.sweep import check_models, check_workers, choose_device, run_sweep, train_models
@@ -203,6 +205,9 @@ class Benchmark:
     def check(self, model: str | None = None) -> list[Finding]:
         """Return what the checks find in the run: whether its numbers mean what they seem to; see `Results.check`.
 
+        Models that were not asked yet are loaded, and probed on a sample of images, seconds per model; what that finds
+        is kept in the run.
+
         Args:
             model: a model card's name, to leave out what is about other cards alone (default: all).
 
@@ -210,7 +215,12 @@ class Benchmark:
             UsageError: when there are no results, or they are damaged, and for a name that is not among them.
 
         """
-        return self.results().check(model)
+        results = self.results()
+        results.check(model)  # a wrong name is told before models are loaded
+        cards = None if model is None else {as_spelled("model", model, results.cards)}
+        means = {name: self._means[name] for name in ("workspace", "device", "workers", "progress")}
+        probed = with_probes(self.run, results.outcomes, cards=cards, **means)
+        return Results(probed).check(model)
 
     def report(self, out: Place) -> Path:
         """Write pages, figures and tables of the run to a folder, and return the page's path.

@@ -51,6 +51,11 @@ class Results:
         """The data sets' names."""
         return [one.dataset for one in self.outcomes]
 
+    @property
+    def cards(self) -> list[str]:
+        """The names of all model cards, surrogates and targets."""
+        return list(dict.fromkeys(record.name for one in self.outcomes for record in one.models.values()))
+
     def on(self, dataset: str) -> Outcomes:
         """Return the outcomes on one data set.
 
@@ -215,10 +220,9 @@ class Results:
         Raises:
             UsageError: for a name that is not there.
         """
-        names = {record.name for one in self.outcomes for record in one.models.values()}
-        model = None if model is None else as_spelled("model", model, names)
-        if model is not None and model not in names:
-            raise unknown_name("model", model, names)
+        model = None if model is None else as_spelled("model", model, self.cards)
+        if model is not None and model not in self.cards:
+            raise unknown_name("model", model, self.cards)
         found = [
             finding
             for one in self.outcomes

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UsageError
-from .app import PROGRAM, Debug, app
+from .app import PROGRAM, Debug, Device, Workers, WorkspaceFolder, app
 from .printing import say, show, show_json
+from .running import benchmark
 
 
 @app.command(epilog=f"Example: `{PROGRAM} compare runs/digits ekdaa backprop --epsilon 0.1`")
@@ -61,13 +62,19 @@ def check(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     model: Annotated[str | None, typer.Argument(help="A model card, to leave out what is about others alone.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    workspace: WorkspaceFolder = Path("."),
+    device: Device = "auto",
+    workers: Workers = None,
     debug: Debug = False,
 ) -> None:
-    """Check whether the numbers of a run mean what they seem to; what failed comes first."""
-    from ..api import check as check_run
+    """Check whether the numbers of a run mean what they seem to; what failed comes first.
+
+    Models that were not asked yet are probed on a sample of images, seconds per model.
+    """
     from ..rendering import findings_table
 
-    found = check_run(run, model)
+    with benchmark(run, workspace=workspace, device=device, workers=workers) as work:
+        found = work.check(model)
     if as_json:
         show_json([finding.plain() for finding in found])
     else:

@@ -298,6 +298,9 @@ class Outcomes:
         craftings: facts about each crafting, where defined: "zero_gradient_share" (of
             the images, those whose every gradient was exactly zero), "queries" (mean number of times that an image was
             shown to the surrogate), "median_norm" (of the smallest perturbations found; failures are infinite).
+        image_set: key of the images; "" for outcomes that no store holds.
+        probes: what models said of attacks on them, by model key, and under "" how the images relate to the training
+            images; see `scoring.probing`. None before `check` was run.
         replaced: how many outcomes the run holds on earlier data of the same name, which are not shown.
 
     """
@@ -323,6 +326,8 @@ class Outcomes:
     # What `analysis` has computed of these outcomes by now, so that it is computed once.
     derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     foreign: tuple[str, ...] = ()
+    image_set: str = ""
+    probes: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("indices", "labels", "images"):

@@ -27,7 +27,7 @@ from .packing import ROLES_FORM, SHAPE_FORM, unpack_classes, unpack_images, unpa
 from .sealed import Damaged, SealedTables, Table, Value
 
 APPLICATION = 0x52424B45  # "RBKE", in the header of every store
-VERSION = 2
+PLAIN, VERSION = 2, 3  # a store becomes one of today's format when a table of `ADDED` is first needed
 SIDECARS = ("-wal", "-shm", "-journal")  # what SQLite may put beside a file
 REMEDY = "put a copy in its place, or move it away and run the same sweep again; trained models are kept."
 PATIENCE = 600  # seconds to wait for a command that reads
@@ -57,6 +57,8 @@ TABLES = {
     ),
     "sweeps": Table(("fingerprint TEXT", "image_set TEXT", "spec TEXT", "roles TEXT", "command TEXT")),
 }
+# What a store gets when it is first needed. Releases that know only format 2 say so, and touch nothing.
+ADDED = {"probes": Table(("image_set TEXT", "model TEXT", "what TEXT", "facts TEXT"), key=3, part=1)}
 # What the first release wrote: no digests, no ledger, and classes as uint16.
 MOST_CLASSES_AT_FIRST = 2**16 - 1
 FIRST = """
@@ -90,17 +92,20 @@ def opened_to_read(run: Path) -> Iterator[SealedTables]:
                 f"{shown_path(run)}: no results here. Give the folder that `robustbench-ekdaa sweep --run` wrote."
             )
     with closing(database):
-        yield SealedTables(database, TABLES)
+        yield SealedTables(database, TABLES | ADDED)
 
 
 @contextmanager
-def opened_to_write(run: Path, progress: Progress, check: Callable[[SealedTables], object]) -> Iterator[SealedTables]:
+def opened_to_write(
+    run: Path, progress: Progress, check: Callable[[SealedTables], object], *, patient: bool = True
+) -> Iterator[SealedTables]:
     """Make a run folder's results, or open what is there; waits while another command writes to them.
 
     Args:
         run: the run folder.
         progress: is told of the waiting.
         check: reads all of a store of the first release, which has no digests, before it is brought to today's format.
+        patient: whether to wait.
 
     Raises:
         UsageError: for a folder that cannot be used, or results that are damaged or not ours.
@@ -110,7 +115,7 @@ def opened_to_write(run: Path, progress: Progress, check: Callable[[SealedTables
     try:
         run.mkdir(parents=True, exist_ok=True)
         lock = FileLock(run / ".lock", mode=0o666 & ~_umask())
-        _wait_for(lock, run, progress)
+        _wait_for(lock, run, progress, patient=patient)
     except (OSError, ValueError) as error:
         message = f"{shown_path(run)}: cannot be used as a run folder ({_reason(error)})."
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
@@ -121,17 +126,19 @@ def opened_to_write(run: Path, progress: Progress, check: Callable[[SealedTables
             database = _writable(path, check)
         with closing(database):
             try:
-                yield SealedTables(database, TABLES)
+                yield SealedTables(database, TABLES | ADDED)
             finally:
                 _leave(database)
     finally:
         lock.release()
 
 
-def _wait_for(lock: FileLock, run: Path, progress: Progress) -> None:
+def _wait_for(lock: FileLock, run: Path, progress: Progress, *, patient: bool) -> None:
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        if not patient:
+            raise UsageError(f"{shown_path(run)}: another command works in this folder") from None
         progress.line(f"{shown_path(run)}: another command works in this folder; waiting until it has finished")
         lock.acquire(poll_interval=0.2)
 
@@ -277,7 +284,7 @@ def _create(path: Path) -> None:
             database.execute("BEGIN")
             SealedTables.lay_out(database, TABLES)
             database.execute(f"PRAGMA application_id = {APPLICATION}")
-            database.execute(f"PRAGMA user_version = {VERSION}")
+            database.execute(f"PRAGMA user_version = {PLAIN}")
             database.execute("COMMIT")
         for leftover in SIDECARS:  # of a creation that was cut short in an early release
             path.with_name(path.name + leftover).unlink(missing_ok=True)
@@ -300,6 +307,20 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def has_added(tables: SealedTables) -> bool:
+    """Whether a store has the tables of `ADDED`."""
+    return bool(tables.database.execute("PRAGMA user_version").fetchone() == (VERSION,))
+
+
+def add_tables(tables: SealedTables) -> None:
+    """Give a store the tables of `ADDED`, within a transaction, unless it has them."""
+    if has_added(tables):
+        return
+    for name, table in ADDED.items():
+        tables.database.execute(table.sql(name))
+    tables.database.execute(f"PRAGMA user_version = {VERSION}")
 
 
 # -- formats ---------------------------------------------------------------------------------------------------------
@@ -325,7 +346,7 @@ def _version(database: sqlite3.Connection, path: Path) -> int | None:
             f"{where}: {path.name} is not a results store of this tool (or is damaged); nothing was changed. "
             "Choose another --run folder."
         )
-    if version not in (1, VERSION):
+    if version not in (1, PLAIN, VERSION):
         raise UsageError(
             f"{where}: {path.name} has format {version}, this release reads 1 to {VERSION}. "
             "Use the release that wrote it, or another --run folder."
@@ -352,6 +373,8 @@ def _schema_of(version: int) -> list[tuple[str, ...]] | None:
             database.executescript(FIRST)
         else:
             SealedTables.lay_out(database, TABLES)
+        for name, table in ADDED.items() if version == VERSION else ():
+            database.execute(table.sql(name))
         return _schema(database)
 
 
@@ -373,7 +396,7 @@ def _upgrade(database: sqlite3.Connection, check: Callable[[SealedTables], objec
         for name in TABLES:
             database.execute(f"DROP TABLE first_{name}")
         check(tables)
-        database.execute(f"PRAGMA user_version = {VERSION}")
+        database.execute(f"PRAGMA user_version = {PLAIN}")
         database.execute("COMMIT")
     finally:
         if database.in_transaction:

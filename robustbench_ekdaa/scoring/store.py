@@ -52,7 +52,7 @@ from .packing import (
     unpack_indices,
     unpack_json,
 )
-from .results_file import clear_store_errors, keep_in_one_file, opened_to_read, opened_to_write
+from .results_file import add_tables, clear_store_errors, has_added, keep_in_one_file, opened_to_read, opened_to_write
 from .sealed import Damaged, SealedTables
 from .selection import Joined, Recorded, ShownImages, join_roles, known, newest_data, shown_images
 
@@ -132,6 +132,19 @@ class Store:
                 images = kept if crafting.images is None else pack_images(crafting.images)
                 self._tables.put("craftings", *where, pack_json(crafting.facts), images)
 
+    def add_probes(self, image_set: str, what: str, facts: Mapping[str, Mapping[str, float]]) -> None:
+        """Store what probes found, all or nothing; see `Outcomes.probes`.
+
+        Args:
+            image_set: key of the images.
+            what: hash of what was probed with.
+            facts: by the models' keys; of "" what is said of the data.
+        """
+        with self._changing():
+            add_tables(self._tables)
+            for model, found in facts.items():
+                self._tables.put("probes", image_set, model, what, pack_json(dict(found)))
+
     def keep_in_one_file(self) -> None:
         """Bring all that was stored into results.sqlite itself, so that a copy of it alone holds it."""
         keep_in_one_file(self._tables.database)
@@ -199,6 +212,13 @@ class Store:
                 return None
             key = shown[0].image_set
             return key, known(self._image_sets(), key, "set of images").indices
+
+    def probed(self, image_set: str, what: str) -> set[str]:
+        """Return the keys of the models that were probed with something on these images, "" for the data."""
+        with clear_store_errors(self._path):
+            if not has_added(self._tables):
+                return set()
+            return {model for _, model, found in self._tables.keys("probes", image_set) if found == what}
 
     def outcomes(self) -> list[Outcomes]:
         """Return what is shown, the data set of the newest sweep last; see `scoring.selection`.
@@ -300,6 +320,8 @@ class Store:
                 for key, members in joined.ensembles.items()
             },
             craftings=self._craftings(shown.image_set, joined),
+            image_set=shown.image_set,
+            probes=self._probes(shown.image_set),
             replaced=sum(self._tables.count("outcomes", key) for key in everything.replaced(fingerprint)),
         )
 
@@ -330,6 +352,12 @@ class Store:
             crafting = _crafting_key(*columns)
             if blob is not None and joined.play(crafting):
                 yield Example(*crafting, unpack_images(blob, clean.shape[1:], len(clean)))
+
+    def _probes(self, image_set: str) -> dict[str, dict[str, float]]:
+        if not has_added(self._tables):
+            return {}
+        rows = self._tables.rows("probes", image_set)  # the newest last
+        return {model: unpack_json(FACTS_FORM, facts, "probe") for _, model, _, facts in rows}
 
     def _craftings(self, image_set: str, joined: Joined) -> dict[CraftingKey, dict[str, float]]:
         craftings = {
@@ -404,15 +432,21 @@ def reading(run: Path | str) -> Iterator[Store]:
 
 
 @contextmanager
-def writing(run: Path | str, progress: Progress | None = None) -> Iterator[Store]:
+def writing(run: Path | str, progress: Progress | None = None, *, patient: bool = True) -> Iterator[Store]:
     """Open a run folder's store to write, or make it; where another command writes to it, wait and say so.
+
+    Args:
+        run: the run folder.
+        progress: is told of the waiting.
+        patient: whether to wait.
 
     Raises:
         UsageError: for a folder that cannot be used, or a store that is damaged.
         WorkFailed: for a full disk.
     """
     folder = Path(run)
-    with opened_to_write(folder, progress or Silent(), lambda tables: Store(folder, tables).outcomes()) as tables:
+    check = lambda tables: Store(folder, tables).outcomes()  # noqa: E731
+    with opened_to_write(folder, progress or Silent(), check, patient=patient) as tables:
         yield Store(folder, tables)
 
 

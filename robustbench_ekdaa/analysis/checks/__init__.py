@@ -1,4 +1,4 @@
-"""Checks of whether a run's numbers mean what they seem to; each is a pure function of stored outcomes.
+"""Checks of whether a run's numbers mean what they seem to; pure functions of stored outcomes and probes.
 
 What a verdict may rest on is decided by `failed_checks`.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from ...scoring.outcomes import Outcomes
-from . import cards, curves, evidence, signs, strength, surrogates
+from . import cards, curves, evidence, probed, signs, strength, surrogates
 from .finding import FAIL, ORDER, PASS, WARN, Finding
 
 __all__ = ["FAIL", "ORDER", "PASS", "RUN_CHECKS", "WARN", "Finding", "RunCheck", "failed_checks", "findings"]
@@ -41,6 +41,13 @@ RUN_CHECKS: dict[str, RunCheck] = {
     "recipes": RunCheck(cards.recipes, "fields"),
     "idle_options": RunCheck(cards.idle_options, "the option"),
     "permuted_labels": RunCheck(cards.permuted_labels, "points"),
+    "true_gradient": RunCheck(probed.true_gradient, "% off"),
+    "steady_forward": RunCheck(probed.steady_forward, "% of images"),
+    "masking": RunCheck(probed.masking, "% of images"),
+    "scale_free_loss": RunCheck(probed.scale_free_loss, "points gained"),
+    "doubled_steps": RunCheck(probed.doubled_steps, "points gained"),
+    "shared_images": RunCheck(probed.shared_images, "% of images"),
+    "shuffled_labels": RunCheck(probed.shuffled_labels, "% of images"),
     "weak_surrogates": RunCheck(surrogates.weak_surrogates, "% fooled"),
     "surrogate_rules": RunCheck(surrogates.surrogate_rules, "rules"),
     "foreign_surrogates": RunCheck(surrogates.foreign_surrogates, "cards"),

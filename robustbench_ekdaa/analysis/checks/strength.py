@@ -67,8 +67,8 @@ def transfer_beats_white_box(outcomes: Outcomes) -> Iterator[Finding]:
 
 
 def noise_as_strong(outcomes: Outcomes) -> Iterator[Finding]:
-    """Compare attacks on a model itself with noise of the same size."""
-    looked, found = False, []
+    """Compare attacks on a model itself with noise of the same size; where none was swept, as it was probed."""
+    looked, probed, found = False, False, []
     for grid in transfer_grids(outcomes):
         noisy = _right_under_noise(outcomes, grid.norm)
         for epsilon in grid.epsilons[1:] if noisy else ():
@@ -83,6 +83,12 @@ def noise_as_strong(outcomes: Outcomes) -> Iterator[Finding]:
                 # Noise that harms nobody says nothing, nor does a difference of a few images.
                 if before - noise > 2 * POINTS and kept >= noise - 0.1 * (before - noise):
                     found.append((noise - kept, outcomes.models[target].name, epsilon, grid.norm))
+    for key, facts in outcomes.probes.items():
+        if key in outcomes.models and not looked:
+            before, noise, kept = facts["clean"], facts["noise"], facts["attacked"]
+            probed = True
+            if before - noise > 2 * POINTS and kept >= noise - 0.1 * (before - noise):
+                found.append((noise - kept, outcomes.models[key].name, facts["epsilon"], "probed"))
     if found:
         gap, card, epsilon, norm = max(found)
         cards = tuple(dict.fromkeys(one for _, one, *_ in found))
@@ -95,7 +101,7 @@ def noise_as_strong(outcomes: Outcomes) -> Iterator[Finding]:
             "Look for gradients that vanish or are not true, and for steps that are too small.",
             cards,
         )
-    elif looked:
+    elif looked or probed:
         yield passed("noise_as_strong", 0, "Every attack on a model itself is stronger than noise.")
 
 

@@ -73,7 +73,7 @@ def same_start(outcomes: Outcomes) -> Iterator[Finding]:
 def weak_surrogates(outcomes: Outcomes) -> Iterator[Finding]:
     """Measure how many images each surrogate loses to attacks on itself, at the largest epsilon."""
     for grid in transfer_grids(outcomes):
-        found = white_box_success(grid)
+        found = {**_probed_success(grid), **white_box_success(grid)}
         if not found:
             continue
         weak = {card: rate for card, rate in found.items() if rate < STRONG}
@@ -111,6 +111,17 @@ def white_box_success(grid: TransferGrid) -> dict[str, float]:
         before = outcomes.clean[grid.targets[j]] == outcomes.labels
         if before.any():
             rates.setdefault(outcomes.models[grid.targets[j]].name, []).append(float(1 - right[i, j][before].mean()))
+    return {card: float(np.mean(some)) for card, some in rates.items()}
+
+
+def _probed_success(grid: TransferGrid) -> dict[str, float]:
+    """Return the same of surrogates that were not scored but probed: on a sample, under one attack."""
+    rates: dict[str, list[float]] = {}
+    for key in grid.holders:
+        facts = grid.outcomes.probes.get(key)
+        if facts and facts["clean"] > 0 and facts["largest"] == grid.epsilons[-1]:
+            fooled = 1 - facts["at_largest"] / facts["clean"]
+            rates.setdefault(grid.outcomes.models[key].name, []).append(max(fooled, 0.0))
     return {card: float(np.mean(some)) for card, some in rates.items()}
 
 

@@ -133,10 +133,7 @@ def has_true_gradients(module: nn.Module, images: Tensor, classes: int) -> str |
     step is then so short that it hardly ever crosses a kink of ReLU or max-pooling. Noise is added to the images first,
     so that they do not lie on a kink either. The median over images and directions decides.
     """
-    tolerance = WIDE_TOLERANCE
-    error = _wide_gradient_error(module, images)
-    if error is None:
-        tolerance, error = TOLERANCE, gradient_error(module, images, STEP)
+    error, tolerance = slope_error(module, images)
     if error is None:
         return "its logits have no gradient: take torch.no_grad, detach and rounding out of its forward"
     if error <= tolerance:
@@ -146,6 +143,21 @@ def has_true_gradients(module: nn.Module, images: Tensor, classes: int) -> str |
         "backward of its own that follows a feedback signal or a straight-through estimate would make it look robust: "
         "leave that out."
     )
+
+
+def slope_error(module: nn.Module, images: Tensor) -> tuple[float | None, float]:
+    """Return how far a module's gradient is from the slopes of its logits, and how far it may be.
+
+    Args:
+        module: in evaluation mode.
+        images: float32 (N, C, H, W) in [0, 1], on the module's device.
+
+    Returns:
+        the median relative error, None if there is no gradient, and the tolerance, which depends on whether the module
+        can compute in float64.
+    """
+    error = _wide_gradient_error(module, images)
+    return (gradient_error(module, images, STEP), TOLERANCE) if error is None else (error, WIDE_TOLERANCE)
 
 
 def gradient_error(module: nn.Module, images: Tensor, step: float) -> float | None:

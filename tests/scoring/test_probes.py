@@ -1,0 +1,85 @@
+"""Probes of a real run: stored once, kept apart from what a run held before, and no reason to fail."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+
+import pytest
+from filelock import FileLock
+
+import robustbench_ekdaa as rb
+from robustbench_ekdaa.errors import UsageError
+from robustbench_ekdaa.scoring.store import open_run
+from robustbench_ekdaa.scoring.sweep import run_sweep
+
+from ..support.kept_lines import Lines
+from ..support.quick_models import write_card
+
+PROBED = {"masking", "true_gradient", "steady_forward", "doubled_steps", "scale_free_loss", "shared_images"}
+
+
+@pytest.fixture
+def run(tmp_path, workspace, spec):
+    run_sweep(spec, tmp_path / "run", workspace=workspace)
+    return tmp_path / "run"
+
+
+def version(run):
+    with closing(sqlite3.connect(run / "results.sqlite")) as database:
+        return database.execute("PRAGMA user_version").fetchone()[0]
+
+
+def test_a_check_probes_every_model_once_and_keeps_what_it_found(run, workspace):
+    before = open_run(run)[0]
+    assert (version(run), before.probes) == (2, {})
+    first = rb.check(run, workspace=workspace)
+    assert {one.check for one in first} >= PROBED
+    assert version(run) == 3
+    shutil.rmtree(run / "checkpoints")  # nobody needs a model again
+    assert rb.check(run, workspace=workspace) == first
+    (after,) = open_run(run)
+    assert set(after.probes) == {"", *after.models}
+    assert [cell.key for cell in after.cells] == [cell.key for cell in before.cells]
+    assert {one.check for one in rb.open_results(run).check()} == {one.check for one in first}
+
+
+def test_a_check_of_one_model_probes_it_alone(run, workspace):
+    rb.check(run, "quick_bp", workspace=workspace)
+    (after,) = open_run(run)
+    assert {after.models[key].name for key in after.probes if key} == {"quick_bp"}
+
+
+def test_a_run_that_was_checked_is_swept_on_and_damage_to_a_probe_is_found(run, workspace, spec):
+    rb.check(run, workspace=workspace)
+    run_sweep(spec.model_copy(update={"epsilons": (0.0, 0.1, 0.2, 0.3)}), run, workspace=workspace)
+    assert open_run(run)[0].probes
+    with closing(sqlite3.connect(run / "results.sqlite")) as database, database:
+        database.execute("UPDATE probes SET facts = replace(facts, '0.', '1.')")
+    with pytest.raises(UsageError, match="does not fit its digest"):
+        open_run(run)
+
+
+def test_a_model_whose_card_changed_or_is_gone_is_told_and_the_rest_is_checked(run, workspace, tmp_path):
+    write_card(tmp_path, "quick_bp", "backprop", rate=0.01)
+    (tmp_path / "models" / "quick_ekdaa.toml").unlink()
+    lines = Lines()
+    found = rb.check(run, workspace=rb.Workspace(tmp_path), progress=lines)
+    assert "true_gradient" not in {one.check for one in found}
+    assert {"test_images", "shared_images"} <= {one.check for one in found}
+    told = " ".join(lines.lines)
+    assert "quick_bp, seed 0: not probed (its card or data are others now)" in told
+    assert "quick_ekdaa, seed 0: not probed (unknown model" in told
+
+
+def test_a_run_that_another_command_writes_to_is_checked_and_left_as_it_is(run, workspace):
+    lines = Lines()
+    with FileLock(run / ".lock"):
+        found = rb.check(run, workspace=workspace, progress=lines)
+    assert {one.check for one in found} >= PROBED
+    assert version(run) == 2
+    assert "was not kept" in " ".join(lines.lines)
+
+
+def test_a_run_of_the_first_release_is_checked(released):
+    found = rb.check(released)
+    assert {"test_images", "training_seeds"} <= {one.check for one in found}
