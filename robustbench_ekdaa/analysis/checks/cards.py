@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from ...cards.crossing import EPOCH
 from ...registry import RULES
 from ...scoring.outcomes import ModelRecord, Outcomes
 from ..metrics import accuracy
-from ..standing import NOT_RANKED, RANKED, chance_level, standings
+from ..standing import NOT_RANKED, chance_level, standings
 from ..transfer import card_names
-from .finding import FAIL, WARN, Finding, passed, some, title
+from .finding import FAIL, WARN, Finding, passed, ranked, some, title
 
 UNEQUAL = 0.01  # clean accuracies further apart than this make raw accuracies under attack hard to compare
 PERMUTED = 0.2  # what naming the classes anew may gain before it is no accident
@@ -49,7 +50,7 @@ def standing(outcomes: Outcomes) -> Iterator[Finding]:
 
 def clean_accuracies(outcomes: Outcomes) -> Iterator[Finding]:
     """Compare the clean accuracies of the ranked cards; controls are meant to be worse."""
-    cards = [card for card, one in standings(outcomes).items() if one.kind == RANKED]
+    cards = ranked(outcomes)
     if len(cards) < 2:
         return
     clean = {card: _clean(outcomes, card) for card in cards}
@@ -103,7 +104,7 @@ def permuted_labels(outcomes: Outcomes) -> Iterator[Finding]:
 
 def recipes(outcomes: Outcomes) -> Iterator[Finding]:
     """Compare the recipes that the compared cards were trained under, field by field."""
-    known = {card: recipe for card in card_names(outcomes, outcomes.targets) if (recipe := _recipe(outcomes, card))}
+    known = {card: recipe for card in _trainings(outcomes) if (recipe := _recipe(outcomes, card))}
     if len(known) < 2:
         return
     fields = differing(list(known.values()))
@@ -123,6 +124,11 @@ def recipes(outcomes: Outcomes) -> Iterator[Finding]:
         "Cross rules with recipes: --recipes sgd,adamw on train and sweep.",
         tuple(known),
     )
+
+
+def _trainings(outcomes: Outcomes) -> list[str]:
+    """Return the target cards; earlier epochs of a training are none of their own."""
+    return [card for card in card_names(outcomes, outcomes.targets) if EPOCH not in card]
 
 
 def differing(recipes: list[Mapping[str, Any]]) -> list[str]:
@@ -150,7 +156,7 @@ def _shown(value: Any) -> str:
 def idle_options(outcomes: Outcomes) -> Iterator[Finding]:
     """Look for options that only scale a gradient, under optimisers that ignore the size of gradients."""
     idle, seen = [], 0
-    for card in card_names(outcomes, outcomes.targets):
+    for card in _trainings(outcomes):
         record = next(one for one in outcomes.models.values() if one.name == card)
         recipe = _recipe(outcomes, card)
         optimiser = recipe.get("optimizer", "SGD") if recipe else None

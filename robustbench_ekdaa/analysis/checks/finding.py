@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ...cards.crossing import EPOCH
 from ...scoring.outcomes import Outcomes
+from ..standing import RANKED, standings
 
 Status = Literal["pass", "warn", "fail"]
 PASS: Status = "pass"
@@ -78,6 +80,11 @@ def some(places: Sequence[str], separator: str = "; ") -> str:
     shown = list(places[:SHOWN])
     more = [f"and {len(places) - SHOWN} more"] if len(places) > SHOWN else []
     return separator.join([*shown, *more])
+
+
+def ranked(outcomes: Outcomes) -> list[str]:
+    """Return the names of the cards that may be ranked; earlier epochs of a training are none of their own."""
+    return [card for card, one in standings(outcomes).items() if one.kind == RANKED and EPOCH not in card]
 
 
 def title(outcomes: Outcomes, card: str) -> str:

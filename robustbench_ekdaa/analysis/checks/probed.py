@@ -10,16 +10,16 @@ from ...scoring.outcomes import Outcomes
 from ..standing import CONTROL_RULE, chance_level
 from .finding import FAIL, WARN, Finding, passed, title
 
-Facts = Mapping[str, float]
+ProbedFacts = Mapping[str, float]
 SOME, MOST_CERTAIN = 0.1, 0.5  # shares of images with a probability of 1: of well trained models, and of masked ones
 GAIN, LARGE = 0.02, 0.1  # what a stronger attack may gain, in shares of images, before it is told, and before it fails
 ACCIDENT = 3.0  # standard errors by which it must exceed 0
 DOUBLES, LEAK = 0.005, 0.05  # shares of test images among the training images: some data sets hold a few by nature
 
 
-def worst_of(outcomes: Outcomes, measure: Callable[[Facts], float]) -> dict[str, tuple[float, Facts]]:
+def worst_of(outcomes: Outcomes, measure: Callable[[ProbedFacts], float]) -> dict[str, tuple[float, ProbedFacts]]:
     """Return the largest value of each card's probed models, with the facts of that model."""
-    worst: dict[str, tuple[float, Facts]] = {}
+    worst: dict[str, tuple[float, ProbedFacts]] = {}
     for key, facts in outcomes.probes.items():
         if key in outcomes.models:
             card, value = outcomes.models[key].name, measure(facts)
@@ -65,7 +65,7 @@ def doubled_steps(outcomes: Outcomes) -> Iterator[Finding]:
 def _gains(outcomes: Outcomes, name: str, check: str, meaning: str, remedy: str) -> Iterator[Finding]:
     """Tell what a stronger attack gains; of controls only what is large, as nobody is compared with them."""
 
-    def gain(facts: Facts) -> float:
+    def gain(facts: ProbedFacts) -> float:
         if name not in facts:
             return 0.0
         more, count = facts["attacked"] - facts[name], facts["images"]

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from ...cards.crossing import EPOCH
 from ...scoring.outcomes import Outcomes
 from ..intervals import Interval
 from ..regimes import CardPair
-from ..standing import NOT_RANKED, RANKED, standings
+from ..standing import NOT_RANKED, standings
 from ..transfer import TransferGrid, transfer_grids
-from .finding import WARN, Finding, passed, some, title
+from .finding import WARN, Finding, passed, ranked, some, title
 from .strength import reference
 from .withstood import differences, sign, withstood, withstood_white_box
 
@@ -21,7 +22,7 @@ def sign_by_surrogate(outcomes: Outcomes) -> Iterator[Finding]:
     for grid in transfer_grids(outcomes):
         if epsilon := reference(grid):
             names = grid.pairs.surrogate_cards
-            gaps = [differences(withstood(grid, epsilon, surrogates=[name]), _ranked(outcomes)) for name in names]
+            gaps = [differences(withstood(grid, epsilon, surrogates=[name]), ranked(outcomes)) for name in names]
             where = f"ε = {epsilon:g}, by the surrogates' card"
             yield from _turned("sign_by_surrogate", "surrogates", outcomes, grid, names, gaps, where, "from")
 
@@ -31,7 +32,7 @@ def sign_by_attack(outcomes: Outcomes) -> Iterator[Finding]:
     for grid in transfer_grids(outcomes):
         if epsilon := reference(grid):
             names = [outcomes.attacks[key].title or outcomes.attacks[key].name for key in grid.counted_attacks]
-            gaps = [differences(withstood(grid, epsilon, key), _ranked(outcomes)) for key in grid.counted_attacks]
+            gaps = [differences(withstood(grid, epsilon, key), ranked(outcomes)) for key in grid.counted_attacks]
             where = f"ε = {epsilon:g}, by the attack"
             yield from _turned("sign_by_attack", "attack", outcomes, grid, names, gaps, where, "under")
 
@@ -40,7 +41,7 @@ def sign_by_epsilon(outcomes: Outcomes) -> Iterator[Finding]:
     """Compare cards epsilon by epsilon."""
     for grid in transfer_grids(outcomes):
         names = [f"{epsilon:g}" for epsilon in grid.epsilons[1:]]
-        gaps = [differences(withstood(grid, epsilon), _ranked(outcomes)) for epsilon in grid.epsilons[1:]]
+        gaps = [differences(withstood(grid, epsilon), ranked(outcomes)) for epsilon in grid.epsilons[1:]]
         yield from _turned("sign_by_epsilon", "epsilon", outcomes, grid, names, gaps, "every ε", "at")
 
 
@@ -95,7 +96,7 @@ def _turned(
 
 def white_box_rank(outcomes: Outcomes) -> Iterator[Finding]:
     """Compare the order of cards under transfer with their order under attacks on themselves."""
-    cards = [card for card, one in standings(outcomes).items() if one.kind != NOT_RANKED]
+    cards = [card for card, one in standings(outcomes).items() if one.kind != NOT_RANKED and EPOCH not in card]
     for grid in transfer_grids(outcomes):
         if not (epsilon := reference(grid)):
             continue
@@ -121,7 +122,3 @@ def white_box_rank(outcomes: Outcomes) -> Iterator[Finding]:
             )
         elif both:
             yield passed("white_box_rank", 0, f"Transfer does not contradict white-box attacks ({grid.norm}).")
-
-
-def _ranked(outcomes: Outcomes) -> list[str]:
-    return [card for card, one in standings(outcomes).items() if one.kind == RANKED]

@@ -100,7 +100,7 @@ def test_a_small_common_set_is_told(sound):
 def test_a_dead_model_fails(sound):
     dead = with_constant(sound, seeds=range(5))
     assert only(dead, "standing").cards == ("stuck",)
-    assert [one.check for one in failed_checks(dead, "backprop", "stuck")] == ["standing"]
+    assert failed_checks(dead, "backprop", "stuck") == []  # a verdict has its own words for that
     assert failed_checks(dead, "backprop", "ekdaa") == []
 
 
@@ -354,3 +354,39 @@ def test_results_leave_out_what_is_about_other_cards_alone(sound):
     assert [one for one in dead.check("ekdaa") if one.status == FAIL] == []
     with pytest.raises(UsageError, match="unknown model 'nobody'"):
         dead.check("nobody")
+
+
+def test_a_failed_check_forbids_a_verdict_and_the_reason_is_told(sound):
+    assert not Results([sound]).compare("backprop", "ekdaa").decision.reasons
+    masked = replace(sound, probes={"ekdaa0": PROBED | {"certain": 0.9}})
+    reasons = Results([masked]).compare("backprop", "ekdaa").decision.reasons
+    assert [one.partition(":")[0] for one in reasons] == ["check masking failed"]
+
+
+PROBED = {
+    **dict.fromkeys(("certain", "flat", "unsteady", "slope_error", "attacked", "at_largest"), 0.0),
+    "scale_free": 0.0,
+    "scale_free_changed": 0.0,
+    "doubled": 0.0,
+    "doubled_changed": 0.0,
+    "clean": 1.0,
+    "noise": 0.95,
+    "images": 200.0,
+    "epsilon": 0.15,
+    "largest": 0.25,
+    "slope_tolerance": 0.01,
+}
+
+
+def test_surrogates_that_were_not_scored_are_weak_by_their_probe(sound):
+    strong = replace(sound, probes={"wide_fa0": PROBED})
+    assert found(strong, "weak_surrogates") == []
+    weak = replace(sound, probes={"wide_fa0": PROBED | {"at_largest": 0.5}})
+    assert only(weak, "weak_surrogates").value == pytest.approx(50)
+
+
+def test_of_a_control_only_a_large_gain_is_told(sound):
+    probes = {"ekdaa0": PROBED | {"attacked": 0.06, "scale_free_changed": 0.06}}
+    assert only(replace(sound, probes=probes), "scale_free_loss").status == WARN
+    control = {**sound.models, "ekdaa0": replace(sound.models["ekdaa0"], rule="frozen")}
+    assert found(replace(sound, models=control, probes=probes), "scale_free_loss") == []
