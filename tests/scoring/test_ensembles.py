@@ -48,6 +48,8 @@ def test_an_ensembles_outcomes_are_what_targets_say_of_images_crafted_on_all_its
     assert set(rows["surrogate"]) == {"quick_bp+quick_ekdaa"}
     assert set(rows["surrogate_rule"]) == {"backprop+ekdaa"}
     assert set(rows["relation"]) == {"white-box", "same-rule"}
+    # Pictures are kept of the first seed's ensemble alone: they show an attack, and one is enough for that.
+    assert {outcomes.ensembles[example.surrogate].seed for example in outcomes.examples} == {0}
 
 
 def test_a_gradient_of_an_ensemble_costs_one_pass_through_each_member_and_nothing_is_done_twice(
