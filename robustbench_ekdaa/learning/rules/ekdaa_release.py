@@ -69,10 +69,8 @@ class EkdaaRelease(LearningRule):
 
     def create_feedback(self, network: Network, generator: torch.Generator) -> None:
         """Start E_2 ... E_L at the weights, height and width swapped."""
-        self.E = [
-            nn.Parameter(_swap(block.layer.weight.detach()).clone(memory_format=torch.contiguous_format))
-            for block in network.block_list[1:]
-        ]
+        starts = (_swap(block.layer.weight.detach()) for block in network.block_list[1:])
+        self.E = [nn.Parameter(start.new_empty(start.shape).copy_(start)) for start in starts]
 
     @torch.no_grad()
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Step:
