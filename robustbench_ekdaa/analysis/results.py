@@ -11,7 +11,7 @@ import pandas as pd
 from ..errors import UsageError, unknown_name
 from ..names import as_spelled
 from ..scoring.outcomes import Outcomes
-from .checks import ORDER, Finding, failed_checks, findings
+from .checks import ORDER, Finding, findings
 from .comparison import Comparison
 from .frame import NUMBER, TEXT, WHOLE, stopped_on_the_way, tidy_frame
 from .metrics import accuracy
@@ -165,7 +165,7 @@ class Results:
         Raises:
             UsageError: for a name, data set, norm, epsilon or metric that is not in these results.
         """
-        return self._verdict(self._comparison(dataset, norm, epsilon, metric), first, second)
+        return self._comparison(dataset, norm, epsilon, metric).verdict(first, second)
 
     def verdicts(
         self,
@@ -186,13 +186,7 @@ class Results:
         Raises:
             UsageError: for what is not in these results.
         """
-        comparison = self._comparison(dataset, norm, epsilon, metric)
-        return [self._verdict(comparison, *pair) for pair in comparison.pairs()]
-
-    def _verdict(self, comparison: Comparison, first: str, second: str) -> Verdict:
-        first, second = (as_spelled("model", name, self.cards) for name in (first, second))
-        failed = failed_checks(comparison.outcomes, first, second)
-        return comparison.verdict(first, second, [f"check {one.check} failed: {one.meaning}" for one in failed])
+        return self._comparison(dataset, norm, epsilon, metric).all_verdicts()
 
     def _comparison(self, dataset: str | None, norm: str | None, epsilon: object, metric: str) -> Comparison:
         if dataset is None and len(self.outcomes) != 1:

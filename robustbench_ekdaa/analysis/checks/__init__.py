@@ -30,7 +30,6 @@ class RunCheck:
     unit: str
 
 
-SAID_BY_VERDICTS = ("standing", "training_seeds")
 RUN_CHECKS: dict[str, RunCheck] = {
     "standing": RunCheck(cards.standing, "% clean accuracy"),
     "test_images": RunCheck(evidence.count_images, "images"),
@@ -90,13 +89,11 @@ def findings(outcomes: Outcomes, model: str | None = None) -> tuple[Finding, ...
 def failed_checks(outcomes: Outcomes, a: str, b: str) -> list[Finding]:
     """Return the failed checks that forbid a verdict about two cards: about the whole run, or about either of them.
 
-    `compare` calls this; an empty list means that nothing forbids a verdict. A verdict has words of its own for cards
-    without standing and for fewer than three seeds, which are left out.
+    `compare` calls this; an empty list means that nothing forbids a verdict.
 
     Args:
         outcomes: the stored outcomes of one data set.
         a: a model card's name.
         b: another's.
     """
-    failed = [one for one in findings(outcomes) if one.status == FAIL and one.check not in SAID_BY_VERDICTS]
-    return [one for one in failed if one.concerns(a) or one.concerns(b)]
+    return [one for one in findings(outcomes) if one.status == FAIL and (one.concerns(a) or one.concerns(b))]
