@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, product
 
 from ..cards.crossing import EPOCH
 from ..cards.epsilons import read_epsilon
@@ -65,6 +65,7 @@ class Comparison:
         self.epsilon, self.notes = self._chosen(epsilon)
         self._arenas: dict[str, Arena] = {}
         self._found: dict[tuple[str, CardPair], tuple[Regime, ...]] = {}
+        self._adjustments: dict[CardPair, dict[str, float]] = {}
 
     # -- what is compared --------------------------------------------------------------------------------------------
 
@@ -119,19 +120,30 @@ class Comparison:
 
     def _adjusted(self, first: str, second: str) -> tuple[Regime, ...]:
         """Return a pair's regimes, their p-values adjusted for all pairs and norms, slot by slot."""
-        swapped = (second, first) in self.pairs()
+        pairs = self.pairs()
+        swapped = (second, first) in pairs
         pair = (second, first) if swapped else (first, second)
-        family: dict[str, list[tuple[tuple[str, CardPair], Regime]]] = {}
-        for place in ((norm, one) for norm in self.grids for one in dict.fromkeys((*self.pairs(), pair))):
-            for regime in self._regimes(*place):
-                family.setdefault(regime.slot, []).append((place, regime))
-        adjusted: dict[str, Regime] = {}
-        for members in family.values():
-            for (place, regime), p in zip(members, holm([one.p_alone for _, one in members]), strict=True):
-                if place == (self.norm, pair):
-                    adjusted[regime.name] = replace(regime, p=float(p))
-        found = tuple(adjusted[regime.name] for regime in self._regimes(self.norm, pair))
+        if pair not in self._adjustments:
+            family = self._family(dict.fromkeys((*pairs, pair)))
+            self._adjustments |= family if pair in pairs else {pair: family[pair]}
+        found = tuple(
+            replace(regime, p=self._adjustments[pair][regime.name]) for regime in self._regimes(self.norm, pair)
+        )
         return tuple(map(turned, found)) if swapped else found
+
+    def _family(self, pairs: dict[CardPair, None]) -> dict[CardPair, dict[str, float]]:
+        """Return the adjusted p-values of some pairs under this norm, by the regimes' names."""
+        slots: dict[str, list[tuple[str, CardPair, Regime]]] = {}
+        for norm, pair in product(self.grids, pairs):
+            for regime in self._regimes(norm, pair):
+                slots.setdefault(regime.slot, []).append((norm, pair, regime))
+        adjusted: dict[CardPair, dict[str, float]] = {pair: {} for pair in pairs}
+        for members in slots.values():
+            values = holm([regime.p_alone for *_, regime in members])
+            for (norm, pair, regime), p in zip(members, values, strict=True):
+                if norm == self.norm:
+                    adjusted[pair][regime.name] = float(p)
+        return adjusted
 
     def _regimes(self, norm: str, pair: CardPair) -> tuple[Regime, ...]:
         if (norm, pair) not in self._found:

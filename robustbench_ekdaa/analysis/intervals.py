@@ -207,16 +207,16 @@ def t_interval(sample: Sample, confidence: float = 0.95) -> Interval:
     estimate +- t_nu sqrt(V), with V = V_I + V_S of `variance_parts` and Satterthwaite's degrees of freedom,
     nu = V^2 / (V_I^2 / (N - 1) + V_S^2 / (n - 1)) (Satterthwaite, Biometrics Bull. 2, 1946).
     """
-    from scipy.stats import t
+    from scipy.special import stdtr, stdtrit
 
     images, seeds = variance_parts(sample)
     variance, estimate = images + seeds, sample.estimate
     pooled = images**2 / max(sample.n_images - 1, 1) + seeds**2 / max(sample.n_seeds - 1, 1)
     freedom = np.where(pooled > 0, variance**2 / np.where(pooled > 0, pooled, 1), 1.0)
     error = np.sqrt(variance)
-    half = t.ppf(0.5 + confidence / 2, freedom) * error
+    half = stdtrit(freedom, 0.5 + confidence / 2) * error
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = np.where(np.abs(estimate) < NOTHING, 1.0, 2 * t.sf(np.abs(estimate) / error, freedom))
+        p = np.where(np.abs(estimate) < NOTHING, 1.0, 2 * stdtr(freedom, -np.abs(estimate) / error))
     return Interval(estimate, estimate - half, estimate + half, p, _sure(estimate, p))
 
 

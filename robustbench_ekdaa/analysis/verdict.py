@@ -250,12 +250,11 @@ def seeds_needed(primary: Regime) -> int | None:
 
 def _half_width(regime: Regime, seeds: int, level: float) -> float:
     """Return half the width of a regime's interval, had it been found with another number of seeds."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     images, part = regime.image_variance, regime.seed_variance * regime.n_seeds / seeds
     variance = images + part
     if variance == 0:
         return 0.0
     freedom = variance**2 / (images**2 / max(regime.n_images - 1, 1) + part**2 / max(seeds - 1, 1))
-    half: float = t.ppf(1 - level / 2, freedom) * variance**0.5
-    return half
+    return float(stdtrit(freedom, 1 - level / 2)) * float(variance**0.5)

@@ -266,3 +266,11 @@ def test_the_epsilon_is_the_declared_one_or_the_default_and_which_is_said():
     assert (found.epsilon, found.notes[0]) == (0.05, "The epsilon is the one that the sweep declares.")
     chosen = Comparison(declared, epsilon="0.2").verdict("a", "b")
     assert (chosen.epsilon, chosen.notes[0]) == (0.2, "The epsilon was chosen after the sweep.")
+
+
+def test_asking_for_a_card_that_is_not_ranked_changes_no_other_pairs_adjustment():
+    shares = {**BETTER, **{("d", place): 0.5 for place in ("a", "b", "far", "itself")}}
+    outcomes = planted({**EVEN, **shares}, clean={"d": 0.1}, images=200)
+    first, second = Comparison(outcomes), Comparison(outcomes)
+    assert first.verdict("a", "d").decision.kind == "undecided"
+    assert first.verdict("a", "b").regimes == second.verdict("a", "b").regimes
