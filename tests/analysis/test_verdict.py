@@ -270,7 +270,7 @@ def test_the_epsilon_is_the_declared_one_or_the_default_and_which_is_said():
 
 def test_asking_for_a_card_that_is_not_ranked_changes_no_other_pairs_adjustment():
     shares = {**BETTER, **{("d", place): 0.5 for place in ("a", "b", "far", "itself")}}
-    outcomes = planted({**EVEN, **shares}, clean={"d": 0.1}, images=200)
+    outcomes = planted({**EVEN, **shares}, clean={"d": 0.1}, rules={"d": "b"}, images=200)
     first, second = Comparison(outcomes), Comparison(outcomes)
     assert first.verdict("a", "d").decision.kind == "undecided"
     assert first.verdict("a", "b").regimes == second.verdict("a", "b").regimes
