@@ -20,7 +20,7 @@ def make(spec, shape=(1, 8, 8), classes=10, seed=0, **kwargs):
     return build_network(spec, shape, classes, keyed_generator(seed, "weights"), **kwargs)
 
 
-@pytest.mark.parametrize("preset", ["small_cnn", "lenet", "ekdaa_cnn"])
+@pytest.mark.parametrize("preset", ["small_cnn", "lenet", "ekdaa_cnn", "wide_cnn", "mlp"])
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 17, 40)])
 def test_presets_map_any_image_to_one_logit_per_class(preset, shape):
     network = make(NetworkSpec(preset=preset), shape, 7)

@@ -1,11 +1,15 @@
 """Surrogates of other architectures: cards with the role "surrogate", which `foreign` stands for."""
 
 import pytest
+import torch
 
 import robustbench_ekdaa as rb
 from robustbench_ekdaa.cards import REGISTERED, SweepSpec, Workspace
 from robustbench_ekdaa.data import load_dataset
 from robustbench_ekdaa.errors import UsageError
+from robustbench_ekdaa.learning.training import make_rule
+from robustbench_ekdaa.networks import build_network
+from robustbench_ekdaa.randomness import keyed_generator
 from robustbench_ekdaa.scoring.plan import plan_sweep
 from robustbench_ekdaa.scoring.store import reading
 
@@ -43,6 +47,29 @@ def test_foreign_stands_for_all_cards_whose_role_is_surrogate(workspace):
     named = [card.name for card in workspace.expand_models(["quick_bp", "foreign", "far_bp"])]
     assert named[0] == "quick_bp"
     assert sorted(named[1:]) == sorted([*builtin, "far_bp", "near_bp"])
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 8), (1, 28, 28), (3, 32, 32)])
+@pytest.mark.parametrize("card", Workspace().expand_models(["foreign"]), ids=lambda card: card.name)
+def test_the_package_s_surrogates_take_images_of_all_data_sets(card, shape):
+    network = build_network(card.network, shape, 7, keyed_generator(0, "weights"))
+    rule = make_rule(card)
+    rule.bind(network, keyed_generator(0, "feedback"))
+    images, labels = torch.rand(6, *shape, generator=torch.Generator().manual_seed(0)), torch.arange(6)
+    step = rule.compute_gradients(images, labels)
+    assert step.logits.shape == (6, 7)
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in network.parameters())
+
+
+def test_the_package_s_foreign_architectures_of_blocks_are_crossed_with_rules():
+    trained_by = {}
+    for card in Workspace().expand_models(["foreign"]):
+        trained_by.setdefault(card.network.preset or card.network.factory, set()).add(card.rule)
+    assert trained_by.keys() == {"wide_cnn", "mlp", "batchnorm_cnn", "residual", "vision_transformer"}
+    for preset in ("wide_cnn", "mlp"):
+        assert trained_by[preset] >= {"backprop", "ekdaa", "sign_symmetry"}
+    targets = [card for card in map(Workspace().models.__getitem__, Workspace().models) if card.role == "target"]
+    assert not trained_by.keys() & {card.network.preset or card.network.factory for card in targets}
 
 
 def test_the_role_is_no_part_of_a_model_s_identity(workspace, tmp_path):
