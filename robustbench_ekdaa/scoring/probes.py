@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..cards import AttackCard, Workspace, content_hash
+from ..cards.crossing import EPOCH
 from ..data import Dataset, shared_dataset
 from ..errors import UsageError, WorkFailed
 from ..learning import ModelJob, model_job
@@ -131,6 +132,9 @@ def _plan(
 ) -> tuple[dict[str, Facts], list[ModelJob]]:
     """Return what is said of the data, if that is not known, and the models that are still to be asked."""
     records = [one for one in outcomes.models.values() if one.status == "trained" and one.key not in known]
+    records = [
+        one for one in records if EPOCH not in one.name
+    ]  # earlier epochs are there to be compared at one accuracy
     records = [one for one in records if cards is None or one.name in cards]
     if "" in known and not records:
         return {}, []

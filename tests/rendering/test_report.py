@@ -297,3 +297,13 @@ def test_a_browser_shows_the_page_without_scrolling_sideways(folder, tmp_path, w
     shown = subprocess.run([*command, probe.as_uri()], capture_output=True, text=True, timeout=120, check=False).stdout
     (wide,) = re.findall(r'data-wide="(\d+)"', shown)
     assert int(wide) <= width
+
+
+def test_the_page_shows_what_checks_found_what_failed_first_and_names_what_passed(tmp_path):
+    few = random_outcomes(images=20, noise=False)
+    page = Page(write_report(Results([few]), tmp_path / "report"))
+    text = page.text
+    assert "no verdict may rest on the numbers that they are about" in text
+    assert text.index("test images (fail)") < text.index("training seeds (warn)") < text.index("Passed: ")
+    assert "20 images" in text
+    assert "Take 100 or more." in text
