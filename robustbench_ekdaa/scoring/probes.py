@@ -22,6 +22,7 @@ from .probing import SAMPLE, Facts, ProbeSpec, probe_data, probe_model
 from .store import reading, writing
 from .sweep import trained_models
 
+STEPS = 50  # an attack of more is taken only where there is no other: a probe should take seconds
 NO_GRID = (0.05, 0.1)  # epsilons where a run was swept at none
 
 
@@ -100,9 +101,11 @@ def with_probes(
 
 
 def probe_spec(outcomes: Outcomes) -> ProbeSpec:
-    """Choose what models are probed with: the sweep's attack of most steps on one surrogate, at its middle epsilon."""
+    """Choose what models are probed with: the sweep's attack of most steps up to `STEPS`, at its middle epsilon."""
+    norms = [record.norm for record in outcomes.attacks.values() if not record.imported]
+    plain = AttackCard.model_validate({"kind": "attack", "name": "bim", "norm": norms[0] if norms else "linf"})
     attacks = [card for record in outcomes.attacks.values() if (card := _card(record))]
-    attack = max(attacks, key=lambda card: card.steps, default=AttackCard(kind="attack", name="bim", steps=10))
+    attack = max(attacks, key=lambda card: (card.steps <= STEPS, min(card.steps, STEPS), -card.steps), default=plain)
     epsilons = [epsilon for epsilon in outcomes.epsilons if epsilon > 0] or list(NO_GRID)
     middle = min(epsilons, key=lambda epsilon: (abs(epsilon - epsilons[-1] / 2), epsilon))
     return ProbeSpec(attack, middle, epsilons[-1], int(outcomes.spec.get("seed", 0)))

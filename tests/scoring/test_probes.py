@@ -3,16 +3,20 @@
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from filelock import FileLock
 
 import robustbench_ekdaa as rb
 from robustbench_ekdaa.errors import UsageError
+from robustbench_ekdaa.scoring.outcomes import AttackRecord
+from robustbench_ekdaa.scoring.probes import probe_spec
 from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
 
 from ..support.kept_lines import Lines
+from ..support.made_outcomes import random_outcomes
 from ..support.quick_models import write_card
 
 PROBED = {"masking", "true_gradient", "steady_forward", "doubled_steps", "scale_free_loss", "shared_images"}
@@ -83,3 +87,23 @@ def test_a_run_that_another_command_writes_to_is_checked_and_left_as_it_is(run, 
 def test_a_run_of_the_first_release_is_checked(released):
     found = rb.check(released)
     assert {"test_images", "training_seeds"} <= {one.check for one in found}
+
+
+@pytest.mark.parametrize(
+    ("cards", "chosen"),
+    [
+        ({"a": {"steps": 1}, "b": {"steps": 10}, "c": {"steps": 40}, "d": {"steps": 400}}, "c"),
+        ({"b": {"steps": 100}, "c": {"steps": 400}}, "b"),
+        ({"a": {"steps": 1}, "b": {"steps": 10, "target": "random"}}, "bim"),
+        ({"b": {"steps": 10, "source": {"component": "ensemble_logits"}}}, "bim"),
+    ],
+)
+def test_models_are_probed_with_the_attack_of_most_steps_that_takes_seconds(cards, chosen):
+    made = random_outcomes(attacks=tuple(cards), noise=False, images=10)
+    attacks = {
+        name: AttackRecord(name, name, name, "linf", {"kind": "attack", "name": name, **card})
+        for name, card in cards.items()
+    }
+    spec = probe_spec(replace(made, attacks=attacks))
+    assert spec.attack.name == chosen
+    assert (spec.epsilon, spec.largest) == (0.2, 0.4)

@@ -36,7 +36,7 @@ def excess(more: Bools, fewer: Bools) -> float:
 
 def transfer_beats_white_box(outcomes: Outcomes) -> Iterator[Finding]:
     """Look for targets that images crafted on another model fool more than those crafted on themselves."""
-    looked = False
+    looked = beaten = False
     for grid in transfer_grids(outcomes):
         worst: dict[str, tuple[float, float, str]] = {}
         iterative = any(outcomes.attacks[key].card.get("steps", 1) > 1 for key in grid.attacks)
@@ -60,9 +60,8 @@ def transfer_beats_white_box(outcomes: Outcomes) -> Iterator[Finding]:
                 "Attack it with more steps and a loss free of scale; look for gradients that vanish or are not true.",
                 (card,),
             )
-        if worst:
-            return
-    if looked:
+        beaten |= bool(worst)
+    if looked and not beaten:
         yield passed("transfer_beats_white_box", 0, "Nobody fools a target more than attacks on itself.")
 
 

@@ -390,3 +390,11 @@ def test_of_a_control_only_a_large_gain_is_told(sound):
     assert only(replace(sound, probes=probes), "scale_free_loss").status == WARN
     control = {**sound.models, "ekdaa0": replace(sound.models["ekdaa0"], rule="frozen")}
     assert found(replace(sound, models=control, probes=probes), "scale_free_loss") == []
+
+
+def test_transfer_that_beats_white_box_is_told_of_every_norm(sound):
+    l2 = replace(sound.attacks["fgsm"], norm="l2")
+    two = replace(sound, attacks={**sound.attacks, "fgsm": l2})
+    masked = cells_with(two, lambda cell: sound.clean[cell.target] if own(cell) else None)
+    told = [one.where[-6:] for one in found(masked, "transfer_beats_white_box")]
+    assert sorted({place.partition("(")[2] for place in told}) == ["l2)", "linf)"]
