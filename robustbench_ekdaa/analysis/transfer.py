@@ -274,14 +274,6 @@ class TransferGrid:
         """Return each target card's accuracy at every epsilon, averaged over surrogates and seeds, (E, cards)."""
         return self.over_seeds(self.target_accuracy(attack))
 
-    def by_surrogate_card(self, epsilon: float) -> Floats:
-        """Return each target card's worst-case accuracy by the card that was attacked on, (C, cards).
-
-        Rows are in the order of `pairs.surrogate_cards`; NaN where no counted pair was scored.
-        """
-        right = self.right_in_the_worst_case(epsilon).mean(-1)
-        return self.over_seeds(self.pairs.means_by_card(right))
-
     def success_among(self, epsilon: float, among: Bools) -> Floats:
         """Return the share of some images that each target card no longer gets right in the worst case, (cards,).
 

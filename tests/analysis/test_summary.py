@@ -268,6 +268,18 @@ def test_eps_50_lies_in_its_interval_whose_upper_end_may_lie_beyond_the_grid(dra
     assert np.isinf(unhurt[["eps_50", "eps_50_high"]]).all(axis=None)
 
 
+def test_what_each_surrogate_card_leaves_has_an_interval_and_averages_to_the_summary(drawn):
+    rows = Results([drawn]).by_surrogate(0.2)
+    assert len(rows) == 9
+    assert (rows["accuracy_low"] < rows["accuracy"]).all()
+    assert (rows["accuracy"] < rows["accuracy_high"]).all()
+    assert set(rows["n_seeds"]) == {3}
+    (grid,) = transfer_grids(drawn)
+    table = rows.pivot(index="surrogate", columns="target", values="accuracy")
+    table = table[list(grid.cards)]
+    assert table.mean().to_numpy() == pytest.approx(summary_of(drawn, 0.2)["transfer_accuracy"].to_numpy())
+
+
 def test_white_box_accuracy_is_that_under_attacks_on_the_target_itself(drawn):
     summary = summary_of(drawn, 0.2)
     for card in ("backprop", "ekdaa", "frozen"):
@@ -325,9 +337,9 @@ def test_an_epsilon_may_be_written_in_every_way(real, epsilon):
 
 
 def test_what_each_surrogate_card_leaves_averages_to_the_summary(real):
-    (grid,) = transfer_grids(real)
-    assert grid.pairs.surrogate_cards == ("mlp", "linear")
-    table = grid.by_surrogate_card(0.2)
+    rows = Results([real]).by_surrogate(0.2)
+    table = rows.pivot(index="surrogate", columns="target", values="accuracy")
+    table = table.loc[["mlp", "linear"], ["mlp", "linear"]].to_numpy()
     predictions = {
         (cell.surrogate, cell.target, cell.attack): cell.predictions for cell in real.cells if cell.epsilon == 0.2
     }
