@@ -3,9 +3,10 @@
     python benchmarks/unbounded_activations.py --run runs/unbounded          about a quarter of an hour on one core
 
 Trains `wide_cnn` on 12,000 images of Fashion-MNIST for eight epochs, with the recipe of the card ekdaa at half its
-rate, under activations with and without bound, and once with kernels that start as the weights' transposes. Of the last
-hidden layer and the readout above it, it shows how large the activations become, how large the readout's weights are in
-the end, and whether its error kernels have come to point where its weights do.
+rate, under activations with and without bound, once with kernels that start as the weights' transposes, and once by
+Kolen-Pollack, which aligns its feedback by the same recipe and has no error map. Of the last hidden layer and the
+readout above it, it shows how large the activations become, how large the readout's weights are in the end, and whether
+its error kernels (or feedback weights) have come to point where its weights do.
 """
 
 from __future__ import annotations
@@ -21,9 +22,16 @@ from robustbench_ekdaa.data import Dataset, shared_dataset
 from robustbench_ekdaa.learning import TrainingJob, train
 from robustbench_ekdaa.learning.training import load_network, make_network
 
-VARIANTS = (("tanh", "random"), ("relu", "random"), ("leaky_relu", "random"), ("relu", "transpose"))
+VARIANTS = (
+    ("ekdaa", "tanh", "random"),
+    ("ekdaa", "relu", "random"),
+    ("ekdaa", "leaky_relu", "random"),
+    ("ekdaa", "relu", "transpose"),
+    ("kolen_pollack", "relu", "random"),
+)
 IMAGES = 300
 COLUMNS = (
+    "rule",
     "activation",
     "kernels start",
     "learned from, %",
@@ -35,11 +43,11 @@ COLUMNS = (
 )
 
 
-def card(activation: str, error_kernels: str) -> ModelCard:
+def card(rule: str, activation: str, start: str) -> ModelCard:
     """Return the card of one variant."""
-    options: dict[str, Any] = {"beta": 0.9, "gamma": 1.0}
-    if error_kernels != "random":
-        options["error_kernels"] = error_kernels
+    options: dict[str, Any] = {"beta": 0.9, "gamma": 1.0} if rule == "ekdaa" else {}
+    if start != "random":
+        options["error_kernels"] = start
     recipe = {
         "epochs": 8,
         "batch_size": 64,
@@ -53,8 +61,8 @@ def card(activation: str, error_kernels: str) -> ModelCard:
     return ModelCard.model_validate(
         {
             "kind": "model",
-            "name": f"{activation}_{error_kernels}",
-            "rule": "ekdaa",
+            "name": f"{rule}_{activation}_{start}",
+            "rule": rule,
             "rule_options": options,
             "network": network,
             "training": {"default": recipe},
@@ -78,9 +86,9 @@ def seen(network: Any, images: torch.Tensor) -> tuple[float, float, float]:
     )
 
 
-def row(activation: str, error_kernels: str, dataset: Dataset, run: Path) -> str:
+def row(rule: str, activation: str, kernels: str, dataset: Dataset, run: Path) -> str:
     """Train one variant, or find it trained, and return its line of the table."""
-    job = TrainingJob.on(dataset, card(activation, error_kernels), 0, held_out=0.8)
+    job = TrainingJob.on(dataset, card(rule, activation, kernels), 0, held_out=0.8)
     facts = train(job, dataset, run)
     images = dataset.test.images[:IMAGES]
     start, _, _ = seen(make_network(job, dataset), images)
@@ -88,7 +96,7 @@ def row(activation: str, error_kernels: str, dataset: Dataset, run: Path) -> str
     angles = facts["layers"]["readout"]["feedback_angle"]
     learned, held = 100 * facts["train_accuracy"], 100 * facts["held_out_accuracy"]
     figures = (f"{learned:.1f}", f"{held:.1f}", f"{start:.2f} → {end:.2f}", f"{readout:.3f}", f"{angles:.0f}")
-    return f"| {' | '.join((activation, error_kernels, *figures, f'{100 * silent:.0f}'))} |"
+    return f"| {' | '.join((rule, activation, kernels, *figures, f'{100 * silent:.0f}'))} |"
 
 
 def main() -> None:
@@ -99,9 +107,9 @@ def main() -> None:
     torch.set_num_threads(1)
     dataset = shared_dataset("fashion_mnist")
     print(f"| {' | '.join(COLUMNS)} |")
-    print("| --- | --- |" + " ---: |" * (len(COLUMNS) - 2))
-    for activation, error_kernels in VARIANTS:
-        print(row(activation, error_kernels, dataset, run), flush=True)
+    print("| --- | --- | --- |" + " ---: |" * (len(COLUMNS) - 3))
+    for variant in VARIANTS:
+        print(row(*variant, dataset, run), flush=True)
 
 
 if __name__ == "__main__":
