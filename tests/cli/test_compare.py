@@ -256,3 +256,9 @@ def test_a_declared_epsilon_that_is_not_swept_is_refused():
     for wrong in (0.2, 0, {"linf": 0.3}):
         with pytest.raises(UsageError, match="verdict_epsilon must be one of the epsilons above 0"):
             rb.SweepSpec(**facts, verdict_epsilon=wrong)
+
+
+def test_a_folder_its_results_and_a_benchmark_give_the_same_verdict(swept):
+    one = rb.compare(swept, "quick_bp", "quick_ekdaa", metric="area")
+    assert rb.compare(rb.open_results(swept), "quick_bp", "quick_ekdaa", metric="area") == one
+    assert rb.Benchmark(swept, device="cpu").compare("quick_bp", "quick_ekdaa", metric="area") == one
