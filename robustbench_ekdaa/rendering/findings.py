@@ -16,7 +16,7 @@ STATUS_COLOURS = {"fail": "bold red", "warn": "yellow", "pass": "green"}
 
 def measured(finding: Finding) -> str:
     """Return the number that a check measured, with its unit."""
-    return f"{finding.value:.4g} {RUN_CHECKS[finding.check].unit}"
+    return f"{round(finding.value, 4):.4g} {RUN_CHECKS[finding.check].unit}"
 
 
 def findings_table(found: Sequence[Finding]) -> Table:
