@@ -39,7 +39,7 @@ RUN_CHECKS: dict[str, RunCheck] = {
     "common_images": RunCheck(evidence.common_set, "images"),
     "clean_accuracies": RunCheck(cards.clean_accuracies, "points"),
     "recipes": RunCheck(cards.recipes, "fields"),
-    "idle_options": RunCheck(cards.idle_options, "the option"),
+    "idle_options": RunCheck(cards.idle_options, "options"),
     "permuted_labels": RunCheck(cards.permuted_labels, "points"),
     "true_gradient": RunCheck(probed.true_gradient, "% off"),
     "steady_forward": RunCheck(probed.steady_forward, "% of images"),

@@ -165,7 +165,7 @@ def idle_options(outcomes: Outcomes) -> Iterator[Finding]:
             meaning = f"{option} = {value:g} has no effect in {title(outcomes, card)}: {optimiser} ignores the size of "
             meaning += "gradients."
             remedy = "Train it by SGD, or say what the rule is without it."
-            idle.append(Finding("idle_options", WARN, value, f"{card}: {option}", meaning, remedy, (card,)))
+            idle.append(Finding("idle_options", WARN, 1, f"{card}: {option}", meaning, remedy, (card,)))
     yield from idle
     if seen and not idle:
         yield passed("idle_options", 0, "Every option has an effect under its optimiser.")
