@@ -34,5 +34,6 @@ from .rendering import plot_alignment as plot_alignment
 from .rendering import plot_curves as plot_curves
 from .rendering import plot_training as plot_training
 from .rendering import plot_transfer_matrix as plot_transfer_matrix
+from .rendering import plot_who_is_fooled as plot_who_is_fooled
 
 __version__: str

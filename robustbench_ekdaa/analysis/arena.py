@@ -118,6 +118,12 @@ class Arena:
             self._found[place] = self._by_card(np.repeat(once, len(self.left_out), 0), there, set())
         return self._found[place]
 
+    def own_accuracy(self, attacks: Sequence[str]) -> Floats:
+        """Return each target's accuracy before and under all of some attacks on itself, by epsilon, (E, T)."""
+        there = [self._attacked(model.key, attacks) for model in self.targets]
+        shares = np.stack([self._own(attacks, epsilon).mean(-1) for epsilon in self.epsilons])
+        return np.where(there, shares, np.nan)
+
     # -- surrogates --------------------------------------------------------------------------------------------------
 
     def rows(self, models: Iterable[ModelRecord]) -> list[list[int]]:
@@ -194,6 +200,15 @@ class Arena:
                 active = np.array([seed in attacking or seed in seeds for seed in self.left_out[1:]])
                 cards[name] = kept_by(np.asarray(means[:, own], np.float64), seeds, self.left_out, active)
         return cards
+
+
+def white_box_accuracy(grid: TransferGrid) -> Floats:
+    """Return each target's accuracy before and under all gradient attacks on itself, at every epsilon, (E, T).
+
+    NaN for targets that were not attacked by all of them.
+    """
+    arena = Arena(grid, "area", grid.epsilons[-1])  # a metric over all epsilons
+    return arena.own_accuracy(arena.following_attacks)
 
 
 def network_of(model: ModelRecord) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from .standing import compared_targets
 from .transfer import Predictions, scored_targets
 
 TEXT, WHOLE, NUMBER = "string", "Int64", "float64"
+FIELD_TYPES = {"str": TEXT, "str | None": TEXT, "int": WHOLE, "float": NUMBER}
 CRAFTING = ("zero_gradient_share", "queries", "median_norm")  # columns about the crafting, whoever the target is
 COLUMNS = {
     "dataset": TEXT,
@@ -43,6 +45,16 @@ COLUMNS = {
     "relation": TEXT,
 }
 EPOCHS = {"surrogate_epoch": WHOLE, "target_epoch": WHOLE}  # columns of runs with models that stopped on the way
+
+
+def rows_frame(kind: Any, rows: Sequence[object]) -> pd.DataFrame:
+    """Put instances of a dataclass into a frame whose types do not depend on what they hold."""
+    return pd.DataFrame(
+        {
+            item.name: pd.Series([getattr(row, item.name) for row in rows], dtype=FIELD_TYPES[str(item.type)])
+            for item in fields(kind)
+        }
+    )
 
 
 def tidy_frame(outcomes: Outcomes, common: Sequence[str] | None = None, *, epochs: bool = False) -> pd.DataFrame:

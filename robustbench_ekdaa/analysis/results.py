@@ -11,12 +11,14 @@ import pandas as pd
 from ..errors import UsageError, unknown_name
 from ..names import as_spelled
 from ..scoring.outcomes import Outcomes
+from .arena import white_box_accuracy
 from .card_intervals import by_surrogate
 from .checks import ORDER, Finding, findings
 from .comparison import Comparison
-from .frame import NUMBER, TEXT, WHOLE, stopped_on_the_way, tidy_frame
+from .fooled import FooledRow, fooled_rows
+from .frame import NUMBER, TEXT, WHOLE, rows_frame, stopped_on_the_way, tidy_frame
 from .metrics import accuracy
-from .summary import reference_epsilon, summary_frame, summary_rows
+from .summary import SummaryRow, reference_epsilon, summary_rows
 from .transfer import (
     KNOWN,
     TransferGrid,
@@ -28,7 +30,7 @@ from .transfer import (
 )
 from .verdict import Verdict
 
-WORST_CASE = "worst case"
+WORST_CASE, WHITE_BOX = "worst case", "white-box"
 BY_SURROGATE = {
     "dataset": TEXT,
     "norm": TEXT,
@@ -149,7 +151,32 @@ class Results:
         Raises:
             UsageError: if `epsilon` was not scored.
         """
-        return summary_frame([row for one in self.outcomes for row in summary_rows(one, epsilon)])
+        return rows_frame(SummaryRow, [row for one in self.outcomes for row in summary_rows(one, epsilon)])
+
+    def who_is_fooled(self, epsilon: float | None = None) -> pd.DataFrame:
+        """Return who is fooled by whom: what each target card keeps of the attacks from each surrogate card.
+
+        One row per (data set, norm, target card, place that attacks come from). `attacks_from` is "card" or "foreign
+        card" (of an architecture that no target has) where one card's models were attacked on, which `surrogate` names;
+        "mean over cards", which is the summary's `transfer_accuracy`; or "white-box", attacks on the target itself, the
+        summary's `white_box_accuracy`. In the last two `surrogate` is a missing value.
+
+        `accuracy` is the share of images that are right before and under all gradient attacks from there (worst case
+        per image), averaged over the same pairs of models as in `summary`: no model attacks itself, another epoch of
+        its training, or a model of its start while its card has other seeds. `accuracy_low` and `accuracy_high` are its
+        95 % interval over images and training seeds. `attack_success_rate_common`, with its interval, is the share
+        turned wrong of the `n_common` images that all compared models get right when clean; NaN for cards that are not
+        compared. `n_seeds` counts the target's models, `n_surrogates` the models attacked on. Where nothing was scored,
+        numbers are NaN and counts 0. `standing` is the target's, as in `summary`. Rows stand in the sweep's order,
+        foreign cards after others: nothing is ranked here.
+
+        Args:
+            epsilon: where to state accuracies (default: the one nearest to half of the largest).
+
+        Raises:
+            UsageError: if `epsilon` was not scored.
+        """
+        return rows_frame(FooledRow, [row for one in self.outcomes for row in fooled_rows(one, epsilon)])
 
     def by_surrogate(self, epsilon: float | None = None) -> pd.DataFrame:
         """Return who is fooled by whom, by card: one row per (data set, norm, surrogate card, target card).
@@ -276,8 +303,9 @@ class Results:
         """Return accuracy against epsilon as one row per (data set, norm, attack, target model, epsilon).
 
         Each is the mean over surrogates as in `summary` (of an ensemble attack: over ensembles); `attack` is an
-        attack's name, or "worst case". Noise comes last of its norm, then imported images: not those crafted on the
-        target itself or on a model that started from its weights.
+        attack's name, or "worst case"; or "white-box": not transfer, but the share of images right before and under all
+        gradient attacks on the target itself. Noise comes last of its norm, then imported images: not those crafted on
+        the target itself or on a model that started from its weights.
         """
         return pd.concat([curve_frame(one) for one in self.outcomes], ignore_index=True)
 
@@ -290,6 +318,7 @@ def curve_frame(outcomes: Outcomes) -> pd.DataFrame:
         for attack in (*grid.attacks, None):
             values = grid.target_accuracy(attack)
             rows += _curve_rows(outcomes, grid, names[attack] if attack else WORST_CASE, values)
+        rows += _curve_rows(outcomes, grid, WHITE_BOX, white_box_accuracy(grid))
     rows += [*_plain_rows(outcomes, noise_attacks(outcomes)), *_plain_rows(outcomes, imported_attacks(outcomes))]
     return pd.DataFrame(
         {name: pd.Series([row[name] for row in rows], dtype=kind) for name, kind in CURVE_COLUMNS.items()}

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ..cards.epsilons import read_epsilon
 from ..errors import UsageError
 from ..scoring.outcomes import Outcomes
 from .card_intervals import card_intervals
-from .frame import NUMBER, TEXT, WHOLE
 from .intervals import is_narrow
 from .metrics import Floats, accuracy, area_under_curve, common_images, eps_50, robust_accuracy
 from .standing import NOT_RANKED, Standing, compared_targets, standings
@@ -64,17 +62,6 @@ class SummaryRow:
 
 
 IMAGES_AND_SEEDS, WILSON = "images and seeds", "at least Wilson's"  # what an interval comes from
-TYPES = {"str": TEXT, "str | None": TEXT, "int": WHOLE, "float": NUMBER}
-
-
-def summary_frame(rows: Sequence[SummaryRow]) -> pd.DataFrame:
-    """Put rows into a frame whose types do not depend on what they hold."""
-    return pd.DataFrame(
-        {
-            item.name: pd.Series([getattr(row, item.name) for row in rows], dtype=TYPES[str(item.type)])
-            for item in fields(SummaryRow)
-        }
-    )
 
 
 def summary_rows(outcomes: Outcomes, epsilon: float | None = None) -> tuple[SummaryRow, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..analysis.intervals import wilson_interval
-from ..analysis.results import WORST_CASE, Results, curve_frame
+from ..analysis.results import WHITE_BOX, WORST_CASE, Results, curve_frame
 from ..analysis.transfer import imported_attacks, noise_attacks, transfer_grids
 from ..errors import UsageError
 from ..scoring.outcomes import Outcomes
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 
 def plot_curves(results: Results | Outcomes, *, dataset: str | None = None) -> Figure:
-    """Draw accuracy under transfer attacks against epsilon.
+    """Draw accuracy under attack against epsilon.
 
-    One panel per attack, and one for the worst case over the gradient attacks of a norm. Lines are means over
-    surrogates (as in `Results.summary`) and training seeds; bands reach from the lowest to the highest seed, and
-    at least over Wilson's 95 % interval of the mean: seeds that agree do not make few images many.
+    One panel per attack, transferred from other models, one for the worst case over the gradient attacks of a norm, and
+    one for the same attacks on the target itself (white-box): a ranking by transfer has to agree with it. Lines are
+    means over surrogates (as in `Results.summary`) and training seeds; bands reach from the lowest to the highest seed,
+    and at least over Wilson's 95 % interval of the mean: seeds that agree do not make few images many.
 
     Args:
         results: what to draw.
@@ -79,7 +80,7 @@ class _Panel(NamedTuple):
 
 
 def _panels(outcomes: Outcomes, frame: pd.DataFrame) -> list[_Panel]:
-    """Return the panels: attacks, their worst case, noise, imported images."""
+    """Return the panels: attacks, their worst case, attacks on the target itself, noise, imported images."""
     grids, titles = transfer_grids(outcomes), {record.name: title_of(record) for record in outcomes.attacks.values()}
     several = len({record.norm for record in outcomes.attacks.values()}) > 1
     panels = []
@@ -88,6 +89,7 @@ def _panels(outcomes: Outcomes, frame: pd.DataFrame) -> list[_Panel]:
         panels += [_Panel(grid.norm, name, titles[name]) for name in names]
         if len(names) > 1:
             panels.append(_Panel(grid.norm, WORST_CASE, f"Worst case of the {len(names)} attacks"))
+        panels.append(_Panel(grid.norm, WHITE_BOX, "White-box: attacks on the model itself"))
     for key in (*noise_attacks(outcomes), *imported_attacks(outcomes)):
         record = outcomes.attacks[key]
         panels.append(_Panel(record.norm, record.name, title_of(record)))
@@ -177,7 +179,7 @@ def _finish(
                 label_line(grid[place], card_label(styles[name]), styles[name].colour, end, height)
     else:
         card_legend(figure, styles)
-    heading = f"Accuracy under transfer attacks: {readable(outcomes.title, outcomes.dataset)}"
+    heading = f"Accuracy under attack: {readable(outcomes.title, outcomes.dataset)}"
     title = figure.suptitle(heading, fontsize=11, x=0.01, ha="left")
     plain_text([title])
     several = frame.groupby("model")["seed"].nunique().max() > 1
@@ -187,6 +189,7 @@ def _finish(
         else "one training seed: bands are Wilson's 95 % interval over images"
     )
     same_start = any(grid.counts_same_start for grid in transfer_grids(outcomes))
+    own = any(panel.attack == WHITE_BOX for panel in panels)
     from_files, together = imported_attacks(outcomes), any(grid.ensembles for grid in transfer_grids(outcomes))
     others = "none is the target itself" + ("" if same_start else " or started from its weights")
     caption(
@@ -195,6 +198,7 @@ def _finish(
             f"Lines: mean over surrogates (each surrogate's model card weighs the same; {others}) and training seeds; "
             f"{band}.",
             f"Dotted: chance, {chance:.3g} %. {len(outcomes.labels)} test images.",
+            *(["White-box: before and under all gradient attacks on the target itself."] * own),
             *(["Worst case: of the attacks on a surrogate and on ensembles that hold it, not the target."] * together),
             *(["Imported images are the same for all targets, and in no worst case."] if from_files else []),
         ],

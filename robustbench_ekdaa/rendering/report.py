@@ -34,6 +34,7 @@ from .style import NORM_SIGNS, looks, save_figure
 from .tables import definitions, display_frame, latex_table, markdown_table, percent
 from .training_section import shown_trainings, training_facts, training_looks, training_pictures
 from .transfer_matrix import plot_attack_matrices, plot_transfer_matrix
+from .who_is_fooled import plot_who_is_fooled
 
 MARKER = ".robustbench-ekdaa-report"  # lists the files of a report; a file that it does not list is never replaced
 
@@ -145,8 +146,15 @@ def _pictures(results: Results, outcomes: Outcomes) -> Iterator[Picture]:
         alt = f"Accuracy against epsilon on {outcomes.title}, one panel per attack, one line per model card."
         yield Picture(f"{slug}-curves", "curves", alt, partial(plot_curves, results, dataset=name))
     for grid in grids:
-        alt = f"Heat map of every target's accuracy on images crafted on every surrogate, {outcomes.title}"
         norm, suffix = grid.norm, f"-{slug_of(grid.norm)}" if len(grids) > 1 else ""
+        yield Picture(
+            f"{slug}-who-is-fooled{suffix}",
+            "who is fooled",
+            f"Heat map of every target card's accuracy under attacks from every surrogate card, with intervals, "
+            f"{outcomes.title} ({NORM_SIGNS.get(norm, norm)}).",
+            partial(plot_who_is_fooled, results, norm=norm, dataset=name),
+        )
+        alt = f"Heat map of every target's accuracy on images crafted on every surrogate, {outcomes.title}"
         yield Picture(
             f"{slug}-transfer{suffix}",
             "matrix",
@@ -183,6 +191,7 @@ def _write_tables(results: Results, trainings: Trainings | None, folder: Path) -
     if not results.outcomes:
         return
     export_frame(results.frame(), folder / "results.csv")
+    export_frame(results.who_is_fooled(), folder / "who_is_fooled.csv")
     summary = results.summary()
     export_frame(summary, folder / "summary.csv")
     shown, below = display_frame(summary, _titles(results)), definitions(summary)

@@ -11,9 +11,15 @@ from hypothesis import strategies as st
 from matplotlib.patches import Rectangle
 from statsmodels.stats.proportion import proportion_confint
 
-from robustbench_ekdaa.analysis.results import WORST_CASE, Results
+from robustbench_ekdaa.analysis.results import WHITE_BOX, WORST_CASE, Results
 from robustbench_ekdaa.errors import UsageError
-from robustbench_ekdaa.rendering import plot_attack_matrices, plot_curves, plot_examples, plot_transfer_matrix
+from robustbench_ekdaa.rendering import (
+    plot_attack_matrices,
+    plot_curves,
+    plot_examples,
+    plot_transfer_matrix,
+    plot_who_is_fooled,
+)
 from robustbench_ekdaa.rendering.curves import place_labels
 from robustbench_ekdaa.rendering.examples import amplification
 from robustbench_ekdaa.rendering.pictures import slug_of
@@ -22,13 +28,18 @@ from robustbench_ekdaa.rendering.style import looks, save_figure, shortened
 from ..support.figures import LONG, panel, texts
 from ..support.made_outcomes import make_outcomes, random_outcomes
 
-DRAWERS = [plot_curves, plot_transfer_matrix, plot_attack_matrices, plot_examples]
+DRAWERS = [plot_curves, plot_who_is_fooled, plot_transfer_matrix, plot_attack_matrices, plot_examples]
 
 
 def test_the_lines_are_the_means_over_seeds_and_the_bands_their_range_or_wilsons_interval(real):
     figure = plot_curves(real)
     curves = Results([real]).curves()
-    for title, attack in (("FGSM", "fgsm"), ("Worst case of the 2 attacks", WORST_CASE), ("NOISE", "noise")):
+    for title, attack in (
+        ("FGSM", "fgsm"),
+        ("Worst case of the 2 attacks", WORST_CASE),
+        ("White-box: attacks on the model itself", WHITE_BOX),
+        ("NOISE", "noise"),
+    ):
         part = 100 * curves[curves["attack"] == attack].set_index(["model", "epsilon"])["accuracy"]
         axes = panel(figure, title)
         for line, name in zip(axes.lines, ("mlp", "linear"), strict=False):

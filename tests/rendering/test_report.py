@@ -109,7 +109,9 @@ def test_the_tables_hold_the_results(folder, results):
 def test_every_figure_is_there_as_png_and_pdf(folder):
     stems = {path.stem for path in (folder / "figures").iterdir()}
     assert stems == {
-        f"{name}-{kind}" for name in ("digits", "cifar10") for kind in ("curves", "transfer", "attacks", "examples")
+        f"{name}-{kind}"
+        for name in ("digits", "cifar10")
+        for kind in ("curves", "who-is-fooled", "transfer", "attacks", "examples")
     }
     for stem in stems:
         assert (folder / "figures" / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
