@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from robustbench_ekdaa.analysis.results import Results
+from robustbench_ekdaa.analysis.results import WHITE_BOX, Results
 from robustbench_ekdaa.analysis.summary import status_of
 from robustbench_ekdaa.analysis.transfer import transfer_grids
 from robustbench_ekdaa.errors import UsageError
@@ -57,13 +57,17 @@ def test_curves_of_several_data_sets_are_numbered_on_and_of_one_type_whatever_th
     assert list(nothing.dtypes) == list(curves.dtypes)
 
 
-def test_a_target_that_only_itself_attacked_has_no_curve():
+def test_a_target_that_only_itself_attacked_has_a_white_box_curve_alone():
     # One seed of one card: white-box is all there is, and the mean over other models is of nothing.
     predictions = {("a0", "a0", "fgsm", 0.1): wrong_on(0), ("a0", "b0", "fgsm", 0.1): wrong_on(1, 2)}
     outcomes = make_outcomes([("a", 0), ("b", 0)], LABELS, {"a0": RIGHT, "b0": RIGHT}, predictions)
     curves = Results([outcomes]).curves()
-    assert set(curves.model) == {"b"}
-    assert curves.accuracy.tolist() == [1.0, 0.5, 1.0, 0.5]  # under the attack, and in the worst case
+    own = curves[curves.attack == WHITE_BOX]
+    assert set(own.model) == {"a"}
+    assert own.accuracy.tolist() == [1.0, 0.75]
+    others = curves.drop(own.index)
+    assert set(others.model) == {"b"}
+    assert others.accuracy.tolist() == [1.0, 0.5, 1.0, 0.5]  # under the attack, and in the worst case
 
 
 def test_every_model_has_its_status_failed_ones_among_them():

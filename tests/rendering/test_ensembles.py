@@ -52,7 +52,8 @@ def test_every_figure_can_be_drawn_of_ensembles_and_imported_images():
     outcomes = with_import(with_ensembles(random_outcomes(cards=2, seeds=2, attacks=("fgsm",))))
     assert len(plot_attack_matrices(outcomes).axes) == 2 + 1  # FGSM, ENS and the colour bar
     titles = [axes.get_title(loc="left") for axes in plot_curves(outcomes).axes]
-    assert titles == ["FGSM", "ENS", "Worst case of the 2 attacks", "NOISE", "mine (imported)"]
+    own = "White-box: attacks on the model itself"
+    assert titles == ["FGSM", "ENS", "Worst case of the 2 attacks", own, "NOISE", "mine (imported)"]
     assert "or on BACKPROP + EKDAA, seed 0" in " ".join(plot_examples(outcomes).get_supxlabel().split())
 
 
@@ -60,7 +61,8 @@ def test_ensembles_that_hold_every_target_are_said_to_count_nowhere_and_have_no_
     outcomes = with_ensembles(random_outcomes(cards=2, seeds=1, attacks=("fgsm",)))
     assert "every ensemble holds the target: ENS" in warnings(outcomes)
     titles = [axes.get_title(loc="left") for axes in plot_curves(outcomes).axes]
-    assert titles == ["FGSM", "NOISE"]  # of one attack that counts, no worst case is drawn
+    own = "White-box: attacks on the model itself"
+    assert titles == ["FGSM", own, "NOISE"]  # of one attack that counts, no worst case is drawn
     assert "holds the target" not in warnings(with_ensembles(random_outcomes(cards=2, seeds=2, attacks=("fgsm",))))
 
 
