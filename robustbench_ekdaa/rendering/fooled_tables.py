@@ -23,7 +23,9 @@ NAME_WIDTH, CELL_WIDTH = 24, 12
 TOGETHER_NAMES = {ALL_CARDS: "mean over cards", ITSELF: "itself (white-box)"}
 
 
-BELOW = "Accuracy (%) of each model (column) under attacks crafted on each card (row), with its 95 % interval."
+COLUMNS_AND_ROWS = (
+    "Accuracy (%) of each model (column) under attacks crafted on each card (row), with its 95 % interval."
+)
 
 
 def fooled_tables(results: Results, epsilon: float | None = None) -> Group:
@@ -36,7 +38,7 @@ def fooled_tables(results: Results, epsilon: float | None = None) -> Group:
     from rich.text import Text
 
     parts = [part for one in results.outcomes for part in _parts(fooled_rows(one, epsilon), one.title)]
-    return Group(*parts, *([Text(BELOW)] if parts else []))
+    return Group(*parts, *([Text(COLUMNS_AND_ROWS)] if parts else []))
 
 
 def _parts(rows: Sequence[FooledRow], title: str) -> Iterator[Text | Table]:

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Line = Sequence[FooledRow]  # a line of cells: one place that attacks come from, all targets
-Panels = dict[str, Sequence[Line]]  # by title
+CellRow = Sequence[FooledRow]  # a line of cells: one place that attacks come from, all targets
+CellPanels = dict[str, Sequence[CellRow]]  # by title
 
-PANELS = {
+SOURCE_PANELS = {
     "images crafted on": (CARD,),
     "images crafted on foreign cards, of architectures that no target has": (FOREIGN_CARD,),
     "together": (ALL_CARDS, ITSELF),
@@ -91,18 +91,19 @@ def _chosen(outcomes: Outcomes, epsilon: float | None, norm: str | None) -> list
     return [row for row in rows if row.norm == (norm or norms[0])]
 
 
-def _panels(rows: Sequence[FooledRow]) -> Panels:
+def _panels(rows: Sequence[FooledRow]) -> CellPanels:
     """Return the lines of cells by panel; panels without any are left out."""
     lines: dict[tuple[str, str | None], list[FooledRow]] = {}
     for row in rows:
         lines.setdefault((row.attacks_from, row.surrogate), []).append(row)
-    shown: Panels = {
-        title: [line for (source, _), line in lines.items() if source in sources] for title, sources in PANELS.items()
+    shown: CellPanels = {
+        title: [line for (source, _), line in lines.items() if source in sources]
+        for title, sources in SOURCE_PANELS.items()
     }
     return {title: part for title, part in shown.items() if part}
 
 
-def _draw(axes: Axes, part: Sequence[Line], styles: dict[str, Look], *, with_intervals: bool) -> None:
+def _draw(axes: Axes, part: Sequence[CellRow], styles: dict[str, Look], *, with_intervals: bool) -> None:
     from matplotlib.patches import Rectangle
 
     shares = 100 * np.array([[row.accuracy for row in line] for line in part])
@@ -150,7 +151,7 @@ def _source(row: FooledRow, styles: dict[str, Look]) -> str:
     return shortened(label, LABEL_WIDTH)
 
 
-def _name_targets(axes: Axes, line: Line, styles: dict[str, Look]) -> None:
+def _name_targets(axes: Axes, line: CellRow, styles: dict[str, Look]) -> None:
     """Write the targets' titles below their columns, with their standing where they are not ranked."""
     room = _cell_width(len(line))
     width = int(LETTERS_PER_INCH * room) if room >= 1 else LABEL_WIDTH
@@ -164,7 +165,7 @@ def _name_targets(axes: Axes, line: Line, styles: dict[str, Look]) -> None:
         tick.set_color(styles[row.target].colour)
 
 
-def _sentences(lines: Sequence[Line], styles: dict[str, Look]) -> Iterator[str]:
+def _sentences(lines: Sequence[CellRow], styles: dict[str, Look]) -> Iterator[str]:
     """Yield the caption."""
     rows = [row for line in lines for row in line]
     scored = [row for row in rows if row.n_seeds]
