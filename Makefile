@@ -8,7 +8,7 @@ quickstart: .venv/installed
 	$(BIN)/robustbench-ekdaa quickstart
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from robustbench_ekdaa.data import Dataset, load_dataset
 from robustbench_ekdaa.data.loading import _load
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.files import read_tensors
-from robustbench_ekdaa.learning.contract import Finding, run_test
+from robustbench_ekdaa.learning.contract import RuleFinding, run_test
 from robustbench_ekdaa.learning.job import checkpoint_path
 from robustbench_ekdaa.networks import build_network
 from robustbench_ekdaa.randomness import ImageDraws, keyed_generator
@@ -150,7 +150,7 @@ def test_scoring_gives_the_same_predictions_whatever_torch_was_told_before(ambie
 
 
 @pytest.fixture(scope="module")
-def usual_finding(digits) -> Finding:
+def usual_finding(digits) -> RuleFinding:
     return run_test("backprop limit", RULES.get("frozen"), digits)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,18 +67,6 @@ def card_intervals(grid: TransferGrid, epsilon: float, compared: Sequence[str]) 
             *((_ends(white_box), float(white_box.estimate)) if white_box else ()),
         )
     return found
-
-
-def by_surrogate(grid: TransferGrid, epsilon: float) -> Iterator[tuple[str, str, Interval, int]]:
-    """Yield what every target card keeps of the attacks from every surrogate card, pairs of one model left out.
-
-    Returns:
-        the surrogate card's name, the target card's, accuracy with its interval, and the number of target seeds.
-    """
-    arena = Arena(grid, "accuracy", epsilon)
-    for rows in arena.rows(arena.surrogates):
-        for card, kept in arena.under([[rows]]).items():
-            yield arena.surrogates[rows[0]].name, card, share_interval(kept.sample()), len(kept.seeds)
 
 
 def _trapezoid(epsilons: Sequence[float]) -> list[float]:

@@ -12,13 +12,12 @@ from ..errors import UsageError, unknown_name
 from ..names import as_spelled
 from ..scoring.outcomes import Outcomes
 from .arena import white_box_accuracy
-from .card_intervals import by_surrogate
 from .checks import ORDER, Finding, findings
 from .comparison import Comparison
 from .fooled import FooledRow, fooled_rows
 from .frame import NUMBER, TEXT, WHOLE, rows_frame, stopped_on_the_way, tidy_frame
 from .metrics import accuracy
-from .summary import SummaryRow, reference_epsilon, summary_rows
+from .summary import SummaryRow, summary_rows
 from .transfer import (
     KNOWN,
     TransferGrid,
@@ -31,17 +30,6 @@ from .transfer import (
 from .verdict import Verdict
 
 WORST_CASE, WHITE_BOX = "worst case", "white-box"
-BY_SURROGATE = {
-    "dataset": TEXT,
-    "norm": TEXT,
-    "epsilon": NUMBER,
-    "surrogate": TEXT,
-    "target": TEXT,
-    "accuracy": NUMBER,
-    "accuracy_low": NUMBER,
-    "accuracy_high": NUMBER,
-    "n_seeds": WHOLE,
-}
 CURVE_COLUMNS = {
     "dataset": TEXT,
     "norm": TEXT,
@@ -177,35 +165,6 @@ class Results:
             UsageError: if `epsilon` was not scored.
         """
         return rows_frame(FooledRow, [row for one in self.outcomes for row in fooled_rows(one, epsilon)])
-
-    def by_surrogate(self, epsilon: float | None = None) -> pd.DataFrame:
-        """Return who is fooled by whom, by card: one row per (data set, norm, surrogate card, target card).
-
-        `accuracy` is what `summary` averages over surrogate cards: transfer robust accuracy under the attacks crafted
-        on that card's models; `accuracy_low` and `accuracy_high` are its 95 % interval over images and training seeds,
-        `n_seeds` counts the target's. Cards that no counted pair was scored of are left out.
-
-        Args:
-            epsilon: where to state accuracies (default: as in `summary`).
-
-        Raises:
-            UsageError: if `epsilon` was not scored.
-        """
-        rows = [
-            (one.dataset, grid.norm, chosen, surrogate, target, *ends, seeds)
-            for one in self.outcomes
-            for grid in transfer_grids(one)
-            if (chosen := reference_epsilon(grid.epsilons, epsilon)) > 0
-            for surrogate, target, found, seeds in by_surrogate(grid, chosen)
-            for ends in [map(float, (found.estimate, found.low, found.high))]
-        ]
-        columns = zip(*rows, strict=True) if rows else ([] for _ in BY_SURROGATE)
-        return pd.DataFrame(
-            {
-                name: pd.Series(list(values), dtype=kind)
-                for (name, kind), values in zip(BY_SURROGATE.items(), columns, strict=True)
-            }
-        )
 
     def compare(
         self,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 WIDTHS = {"data set": 17, "norm": 4, "model": 20, "note": 15}  # of columns that hold words, which may be broken
 DROPPED = ("noise", FOOLED, "white-box", "area / clean", "seeds")  # columns for which a terminal has no room
 WITHOUT_INTERVAL = ("area", "ε₅₀")  # nor has it for these
-BELOW = "Means over surrogates, in the sweep's order: no ranking. The report has what each surrogate leaves."
+BELOW = "Means over surrogates, in the sweep's order: no ranking. What each surrogate leaves stands below."
 
 
 def summary_table(results: Results, epsilon: float | None = None) -> Table:

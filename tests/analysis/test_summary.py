@@ -10,7 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from robustbench_ekdaa.analysis import summary as summary_module
 from robustbench_ekdaa.analysis.intervals import wilson_interval
-from robustbench_ekdaa.analysis.results import WORST_CASE, Results
+from robustbench_ekdaa.analysis.results import WHITE_BOX, WORST_CASE, Results
 from robustbench_ekdaa.analysis.transfer import mean_of_defined, transfer_grids
 from robustbench_ekdaa.errors import UsageError
 
@@ -269,7 +269,7 @@ def test_eps_50_lies_in_its_interval_whose_upper_end_may_lie_beyond_the_grid(dra
 
 
 def test_what_each_surrogate_card_leaves_has_an_interval_and_averages_to_the_summary(drawn):
-    rows = Results([drawn]).by_surrogate(0.2)
+    rows = Results([drawn]).who_is_fooled(0.2).query("attacks_from == 'card'")
     assert len(rows) == 9
     assert (rows["accuracy_low"] < rows["accuracy"]).all()
     assert (rows["accuracy"] < rows["accuracy_high"]).all()
@@ -337,7 +337,7 @@ def test_an_epsilon_may_be_written_in_every_way(real, epsilon):
 
 
 def test_what_each_surrogate_card_leaves_averages_to_the_summary(real):
-    rows = Results([real]).by_surrogate(0.2)
+    rows = Results([real]).who_is_fooled(0.2).query("attacks_from == 'card'")
     table = rows.pivot(index="surrogate", columns="target", values="accuracy")
     table = table.loc[["mlp", "linear"], ["mlp", "linear"]].to_numpy()
     predictions = {
@@ -423,8 +423,8 @@ def test_results_without_any_attack_still_tell_clean_accuracy():
 
 def test_curves_hold_one_row_per_target_attack_and_epsilon(real):
     curves = Results([real]).curves()
-    assert set(curves["attack"]) == {"fgsm", "bim", WORST_CASE, "noise"}
-    assert len(curves) == 4 * 3 * 5
+    assert set(curves["attack"]) == {"fgsm", "bim", WORST_CASE, WHITE_BOX, "noise"}
+    assert len(curves) == 5 * 3 * 5
     worst = curves[curves["attack"] == WORST_CASE].set_index(["model", "seed", "epsilon"])["accuracy"]
     for attack in ("fgsm", "bim"):
         under = curves[curves["attack"] == attack].set_index(["model", "seed", "epsilon"])["accuracy"]

@@ -68,6 +68,7 @@ def test_a_name_longer_than_a_file_system_takes_is_one_line_that_says_so(cli, tm
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_warnings_of_libraries_are_errors_for_nobody(tmp_path):
     """Foolbox imports from a place that SciPy warns of."""
     write_card(tmp_path, "quick_bp", "backprop")

@@ -57,7 +57,9 @@ def test_nothing_but_trainings_and_sweeps_writes_in_a_run_folder(run, tmp_path, 
     assert content(tmp_path) == before
 
 
-@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+@pytest.mark.parametrize(
+    "form", ["csv", pytest.param("json", marks=pytest.mark.slow), pytest.param("parquet", marks=pytest.mark.slow)]
+)
 def test_a_hyphen_exports_to_standard_output_what_a_file_would_hold(run, form):
     code, _, error = run(f"export runs/a --format {form} --out rows")
     assert code == 0, error

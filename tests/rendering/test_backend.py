@@ -6,6 +6,7 @@ import sys
 
 import matplotlib
 import matplotlib.pyplot as plt
+import pytest
 
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.rendering import (
@@ -21,6 +22,7 @@ from ..support.made_outcomes import random_outcomes
 REPORT = "from robustbench_ekdaa.cli import main; main()"
 
 
+@pytest.mark.slow
 def test_no_display_that_a_notebook_asks_for_breaks_a_report(trained, tmp_path):
     environment = {**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # it is not installed
     command = [sys.executable, "-c", REPORT, "report", str(trained / "run"), "--out", str(tmp_path / "report")]

@@ -262,7 +262,7 @@ def test_progress_counts_the_figures(tmp_path):
     progress = Counting()
     few = replace(random_outcomes(cards=2, seeds=1, attacks=("fgsm",)), examples=())
     write_report(Results([few]), tmp_path / "report", progress=progress)
-    assert progress.done == progress.total == 2
+    assert progress.done == progress.total == 3
 
 
 def test_a_card_that_learned_nothing_is_said_to_be_in_no_ranking_and_shows_nothing_that_would_lead(real, tmp_path):

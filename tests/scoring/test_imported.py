@@ -260,6 +260,7 @@ def test_images_outside_their_ball_are_refused_before_anything_is_written(worksp
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_a_report_tells_beside_a_table_of_imported_images_how_their_models_were_trained(swept, workspace, tmp_path):
     score_images(shaken(tmp_path / "mine.npz", np.arange(7)), swept, workspace=workspace)
     results = Results(open_run(swept))

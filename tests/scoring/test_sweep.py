@@ -120,6 +120,7 @@ def test_crafting_is_done_once_however_many_targets_there_are(tmp_path, workspac
     assert two - one == ekdaa_training + alike + 2 * batches + 2 * batches * 2 * 2
 
 
+@pytest.mark.slow
 def test_memory_grows_neither_with_epsilons_nor_with_targets(tmp_path, workspace, spec):
     peaks = []
     for number, (epsilons, models) in enumerate([(2, ("quick_bp",)), (12, ("quick_bp", "quick_ekdaa"))]):

@@ -72,7 +72,7 @@ sys.path[:0] = ["", ".", os.getcwd()] if ON_THE_PATH else []
 """
 
 
-@pytest.mark.parametrize("on_the_path", [False, True])
+@pytest.mark.parametrize("on_the_path", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_script_without_a_guard_trains_with_workers_in_which_no_file_of_the_working_folder_runs(
     tmp_path, on_the_path
 ):
