@@ -26,7 +26,8 @@ from robustbench_ekdaa.learning.checkpoint import tidy_checkpoints
 from robustbench_ekdaa.learning.contract import run_test
 from robustbench_ekdaa.learning.job import checkpoint_path, log_path, partial_path
 from robustbench_ekdaa.learning.training import make_rule
-from robustbench_ekdaa.progress import Silent
+
+from ..support.stopped import StopAfter
 
 NETWORK = {"blocks": [{"layer": "conv", "width": 2, "pool": "max"}, {"layer": "linear", "width": 4}]}
 ADAM = {"optimizer": "Adam", "learning_rate": 0.01, "schedule": "StepLR", "schedule_options": {"step_size": 1}}
@@ -43,19 +44,12 @@ def job(few, seed=0, rule="backprop", **recipe):
     return TrainingJob(ModelCard.model_validate(facts), "digits", few.fingerprint, seed)
 
 
-class Watch(Silent):
-    """Collects lines; stops the work, as Ctrl-C would, after so many steps."""
+class Watch(StopAfter):
+    """Collects lines too."""
 
     def __init__(self, steps=10**9):
-        self.left, self.lines = steps, []
-
-    def task(self, label, total):
-        return self
-
-    def advance(self, amount=1, note=None):
-        self.left -= amount
-        if self.left < 0:
-            raise KeyboardInterrupt
+        super().__init__(steps)
+        self.lines = []
 
     def line(self, text):
         self.lines.append(text)
