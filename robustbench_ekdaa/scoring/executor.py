@@ -7,7 +7,7 @@ of a result depends on the number of cores or workers, and small networks do not
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -35,10 +35,20 @@ class PartlyDone(WorkFailed):
 class Executor(Protocol):
     """Something that runs jobs and hands back each result as soon as it is there."""
 
-    def run(self, jobs: Sequence[Job[Result]]) -> Iterator[tuple[int, Result]]:
-        """Yield (position of the job, its result), in order of completion.
+    @property
+    def slots(self) -> int:
+        """How many jobs it can run at a time; that may change while it works."""
+
+    def run(self, jobs: Iterable[Job[Result] | None]) -> Iterator[tuple[int, Result]]:
+        """Yield (position of the job among the jobs, its result), in order of completion.
 
         A job's error stops the others, and is raised once all results that were finished by then are handed over.
+
+        Args:
+            jobs: they are taken as soon as they are given, begun in this order, and asked for in the caller's thread.
+                None says that there is no more for now, as more depends on results: it is asked again once the
+                caller has taken one. It must not be the answer when nothing is left to take.
+
         """
 
 
@@ -89,11 +99,13 @@ def label(job: Job[Any]) -> str:
 
 
 class _Here:
+    slots = 1
+
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
 
-    def run(self, jobs: Sequence[Job[Result]]) -> Iterator[tuple[int, Result]]:
-        for position, job in enumerate(jobs):
+    def run(self, jobs: Iterable[Job[Result] | None]) -> Iterator[tuple[int, Result]]:
+        for position, job in enumerate(job for job in jobs if job is not None):
             try:
                 result = run_job(job, self.progress)
             except PartlyDone as error:

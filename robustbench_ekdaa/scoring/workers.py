@@ -13,11 +13,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count, takewhile
 from multiprocessing.spawn import get_executable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from ..errors import WorkFailed
@@ -34,40 +34,47 @@ START = "import sys; sys.path[:] = sys.argv[1:]; from robustbench_ekdaa.scoring.
 class WorkerPool:
     """An `Executor` whose jobs run in so many processes, each started when there is a job for it."""
 
-    def __init__(self, count: int, progress: Progress) -> None:
-        self.count, self.progress = count, progress
+    def __init__(self, slots: int, progress: Progress) -> None:
+        self.slots, self.progress = slots, progress
         self.lock = threading.Lock()
         self.processes: list[WorkerProcess] = []
         self.idle: list[WorkerProcess] = []
         self.stopped = False
 
-    def run(self, jobs: Sequence[Job[Result]]) -> Iterator[tuple[int, Result]]:
+    def run(self, jobs: Iterable[Job[Result] | None]) -> Iterator[tuple[int, Result]]:
         """Yield (position of the job, its result), in order of completion; see `Executor`."""
-        todo, done = deque(enumerate(jobs)), SimpleQueue[tuple[int, Any, BaseException | None]]()
-        for _ in range(min(self.count, len(jobs))):
-            threading.Thread(target=self._work, args=(todo, done), daemon=True).start()
+        todo, done = SimpleQueue[Any](), SimpleQueue[tuple[int, Any, BaseException | None]]()
+        given, positions, threads, in_hand = iter(jobs), count(), 0, 0
         try:
-            for _ in jobs:
+            while True:
+                for job in takewhile(lambda job: job is not None, given):
+                    todo.put((next(positions), job))
+                    in_hand += 1
+                    if threads < min(self.slots, in_hand):
+                        threading.Thread(target=self._work, args=(todo, done), daemon=True).start()
+                        threads += 1
+                if not in_hand:
+                    return
                 position, result, failure = done.get()
+                in_hand -= 1
                 if failure is None:
                     yield position, result
                     continue
-                todo.clear()
+                _drain(todo)
                 yield from _kept(position, failure)
                 while not done.empty():
                     position, result, another = done.get()
                     yield from [(position, result)] if another is None else _kept(position, another)
                 raise failure
         finally:
-            todo.clear()
+            _drain(todo)
+            for _ in range(threads):
+                todo.put(None)
 
-    def _work(self, todo: deque[tuple[int, Job[Any]]], done: SimpleQueue[Any]) -> None:
-        """Do job after job, in one process at a time; runs in a thread of its own."""
-        while todo:
-            try:
-                position, job = todo.popleft()
-            except IndexError:  # another thread was faster
-                return
+    def _work(self, todo: SimpleQueue[Any], done: SimpleQueue[Any]) -> None:
+        """Do job after job, in one process at a time, until there is None; runs in a thread of its own."""
+        while (given := todo.get()) is not None:
+            position, job = given
             try:
                 done.put((position, self._do(job), None))
             except BaseException as failure:
@@ -106,6 +113,15 @@ class WorkerPool:
             self.stopped = True
             for process in self.processes:
                 process.kill()
+
+
+def _drain(queue: SimpleQueue[Any]) -> None:
+    """Take out what nobody has begun with."""
+    try:
+        while True:
+            queue.get_nowait()
+    except Empty:
+        pass
 
 
 def _kept(position: int, failure: BaseException) -> list[tuple[int, Any]]:

@@ -119,6 +119,33 @@ def test_jobs_run_on_one_thread_each_and_report_progress(workers):
     assert torch.get_num_threads() == threads
 
 
+class Steps:
+    """Gives a job that needs the results of others once these were taken, and says None before."""
+
+    def __init__(self):
+        self.taken, self.given, self.asked = [], [], 0
+
+    def __iter__(self):
+        for number, needed in ((2, 0), (3, 1), (4, 2)):
+            while len(self.taken) < needed:
+                self.asked += 1
+                yield None
+            self.given.append((number, len(self.taken)))
+            yield partial(square, number)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_jobs_may_be_given_only_once_results_that_they_need_were_taken(workers):
+    steps = Steps()
+    with executor(workers, Silent()) as runner:
+        assert runner.slots == workers
+        for position, result in runner.run(steps):
+            steps.taken.append((position, result[0]))
+    assert steps.taken == [(0, 4), (1, 9), (2, 16)]
+    assert steps.given == [(2, 0), (3, 1), (4, 2)]
+    assert steps.asked == (2 if workers == 2 else 0)  # here nothing is ever left to take
+
+
 def test_a_workers_death_is_one_clear_line_and_its_errors_are_its_own():
     with executor(2, Silent()) as runner:
         with pytest.raises(WorkFailed, match=r"a worker process died in the middle of a job: it was killed.*--workers"):
