@@ -63,8 +63,9 @@ class Comparison:
             )
         self.norm = norm or finished[0]
         self.epsilon, self.notes = self._chosen(epsilon)
+        # Comparisons of other norms, for the same adjustment, need the same regimes: they are found once per run.
+        self._found: dict[tuple[object, ...], tuple[Regime, ...]] = outcomes.derived.setdefault("regimes", {})
         self._arenas: dict[str, Arena] = {}
-        self._found: dict[tuple[str, CardPair], tuple[Regime, ...]] = {}
         self._adjustments: dict[CardPair, dict[str, float]] = {}
 
     # -- what is compared --------------------------------------------------------------------------------------------
@@ -113,8 +114,8 @@ class Comparison:
         )
 
     def all_verdicts(self) -> list[Verdict]:
-        """Return the verdicts on all pairs."""
-        return [self.verdict(*pair) for pair in self.pairs()]
+        """Return the verdicts on all pairs that were attacked alike."""
+        return [self.verdict(*pair) for pair in self.pairs() if self._regimes(self.norm, pair)]
 
     # -- regimes -----------------------------------------------------------------------------------------------------
 
@@ -146,10 +147,13 @@ class Comparison:
         return adjusted
 
     def _regimes(self, norm: str, pair: CardPair) -> tuple[Regime, ...]:
-        if (norm, pair) not in self._found:
-            arena = self._arena(norm)
-            self._found[norm, pair] = () if arena is None else pair_regimes(arena, *pair)
-        return self._found[norm, pair]
+        arena = self._arena(norm)
+        if arena is None:
+            return ()
+        place = self.metric, norm, arena.epsilons, pair
+        if place not in self._found:
+            self._found[place] = pair_regimes(arena, *pair)
+        return self._found[place]
 
     def _arena(self, norm: str) -> Arena | None:
         """Return one norm's attacks reduced to the metric; None where it has none, or no epsilon has all of them."""

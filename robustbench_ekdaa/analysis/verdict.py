@@ -88,7 +88,7 @@ class Decision:
         named: the regimes that the answer depends on.
         more_seeds: how many seeds more would make an undecided primary interval narrow enough; None where they would
             not, or are not what is lacking.
-        reasons: sentences on why it is undecided.
+        reasons: sentences on why it is undecided, or on what else would forbid a claim.
     """
 
     kind: Kind
@@ -146,17 +146,25 @@ class Verdict:
         return next((one for one in self.regimes if one.slot == PRIMARY), None)
 
     @property
+    def claim(self) -> str:
+        """The verdict, and about what it is."""
+        where = f"{self.dataset}, {self.norm}" + ("" if self.epsilon is None else f", ε = {self.epsilon:g}")
+        return f"{self.first} against {self.second} ({where}, {TITLES[self.metric]}): {self.word}."
+
+    @property
+    def evidence(self) -> str:
+        """The numbers that it rests on; "" without foreign surrogates."""
+        if (one := self.primary) is None:
+            return ""
+        return (
+            f"Under foreign surrogates {100 * one.difference:+.1f} points [{100 * one.low:+.1f}, "
+            f"{100 * one.high:+.1f}], {one.n_seeds} seeds, {one.n_images:,} images."
+        )
+
+    @property
     def sentence(self) -> str:
         """The verdict with what it rests on."""
-        where = f"{self.dataset}, {self.norm}" + ("" if self.epsilon is None else f", ε = {self.epsilon:g}")
-        text = f"{self.first} against {self.second} ({where}, {TITLES[self.metric]}): {self.word}."
-        if self.primary is not None:
-            one = self.primary
-            text += (
-                f" Under foreign surrogates {100 * one.difference:+.1f} points [{100 * one.low:+.1f}, "
-                f"{100 * one.high:+.1f}], {one.n_seeds} seeds, {one.n_images:,} images."
-            )
-        return text
+        return " ".join(part for part in (self.claim, self.evidence) if part)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -182,10 +190,11 @@ def decide(regimes: Sequence[Regime], given: Circumstances) -> Decision:
     """Choose the words for a comparison; the regimes' order does not matter."""
     primary = next((one for one in regimes if one.slot == PRIMARY), None)
     if primary is None:
-        return Decision("no foreign surrogates")
+        return Decision("no foreign surrogates", reasons=given.obstacles)
     if primary.n_seeds < SEEDS_FOR_A_SUGGESTION:
         lacking = SEEDS_FOR_A_VERDICT - primary.n_seeds
-        return Decision("undecided", more_seeds=lacking, reasons=("fewer than 3 training seeds say nothing",))
+        reasons = ("fewer than 3 training seeds say nothing", *given.obstacles)
+        return Decision("undecided", more_seeds=lacking, reasons=reasons)
     suggestive = primary.n_seeds < SEEDS_FOR_A_VERDICT
     beyond = [one for one in regimes if one.side]
     if {one.side for one in beyond} == {1, -1}:

@@ -19,7 +19,7 @@ from ..text import one_line, visible
 NARROWEST_TABLE = 80  # columns of a table
 LONGEST_NAME = 40  # letters up to which names are never broken
 # What is written for our own signs where the stream's encoding does not have them.
-SPELLED = {"ε": "eps", "ℓ": "l", "∞": "inf", "±": "+-", "×": "x", "–": "-", "…": "...", "₅": "5", "₀": "0"}
+SPELLED = {"ε": "eps", "ℓ": "l", "∞": "inf", "±": "+-", "×": "x", "–": "-", "…": "...", "₅": "5", "₀": "0", "†": "#"}
 
 
 def spell(error: UnicodeError) -> tuple[str, int]:

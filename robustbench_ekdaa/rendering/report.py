@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from ..analysis.caveats import caveats
+from ..analysis.frame import rows_frame
 from ..analysis.results import Results
 from ..analysis.summary import status_of
 from ..analysis.trainings import Trainings
@@ -34,6 +35,7 @@ from .style import NORM_SIGNS, looks, save_figure
 from .tables import definitions, display_frame, latex_table, markdown_table, percent
 from .training_section import shown_trainings, training_facts, training_looks, training_pictures
 from .transfer_matrix import plot_attack_matrices, plot_transfer_matrix
+from .verdict_section import VerdictRow, verdict_facts, verdict_rows
 from .who_is_fooled import plot_who_is_fooled
 
 MARKER = ".robustbench-ekdaa-report"  # lists the files of a report; a file that it does not list is never replaced
@@ -192,6 +194,8 @@ def _write_tables(results: Results, trainings: Trainings | None, folder: Path) -
         return
     export_frame(results.frame(), folder / "results.csv")
     export_frame(results.who_is_fooled(), folder / "who_is_fooled.csv")
+    verdicts = [row for one in results.outcomes for row in verdict_rows(one)]
+    export_frame(rows_frame(VerdictRow, verdicts), folder / "verdicts.csv")
     summary = results.summary()
     export_frame(summary, folder / "summary.csv")
     shown, below = display_frame(summary, _titles(results)), definitions(summary)
@@ -265,6 +269,7 @@ def _section(results: Results, outcomes: Outcomes, summary: pd.DataFrame, pictur
         "models": models,
         "failed": [model for model in models if model["status"] == "failed"],
         "definitions": definitions(rows),
+        "verdicts": verdict_facts(outcomes),
         "caveats": caveats(outcomes),
         "checks": check_facts(outcomes),
         "strangers": not any(grid.counts_same_start for grid in transfer_grids(outcomes)),

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from robustbench_ekdaa.analysis import summary, transfer
+from robustbench_ekdaa.analysis import comparison, summary, transfer
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.rendering import write_report
 
@@ -21,8 +21,8 @@ def of_two_norms(outcomes):
 @pytest.fixture
 def counted(monkeypatch):
     """Count the real calls by data set and norm."""
-    calls = {"intervals": Counter(), "grids": Counter()}
-    find, build = summary.card_intervals, transfer._grids
+    calls = {"intervals": Counter(), "grids": Counter(), "regimes": Counter()}
+    find, build, compare = summary.card_intervals, transfer._grids, comparison.pair_regimes
 
     def intervals(grid, *arguments):
         calls["intervals"][grid.outcomes.dataset, grid.norm] += 1
@@ -32,12 +32,17 @@ def counted(monkeypatch):
         calls["grids"][outcomes.dataset] += 1
         return build(outcomes)
 
+    def regimes(arena, first, second):
+        calls["regimes"][arena.outcomes.dataset, arena.grid.norm, first, second] += 1
+        return compare(arena, first, second)
+
+    monkeypatch.setattr(comparison, "pair_regimes", regimes)
     monkeypatch.setattr(summary, "card_intervals", intervals)
     monkeypatch.setattr(transfer, "_grids", grids)
     return calls
 
 
-def test_one_report_finds_the_intervals_of_each_data_set_and_norm_once_and_builds_its_grids_once(counted, tmp_path):
+def test_one_report_finds_intervals_and_regimes_of_each_norm_once_and_builds_grids_once(counted, tmp_path):
     first = of_two_norms(random_outcomes(cards=2, seeds=2))
     second = replace(random_outcomes(cards=2, seeds=2), dataset="cifar10", title="CIFAR-10")
     results = Results([first, second])
@@ -45,3 +50,5 @@ def test_one_report_finds_the_intervals_of_each_data_set_and_norm_once_and_build
     results.summary()
     assert counted["intervals"] == {(first.dataset, "linf"): 1, (first.dataset, "l2"): 1, ("cifar10", "linf"): 1}
     assert counted["grids"] == {first.dataset: 1, "cifar10": 1}
+    assert set(counted["regimes"].values()) == {1}
+    assert len(counted["regimes"]) == 3  # one pair: two norms of one data set, one of the other

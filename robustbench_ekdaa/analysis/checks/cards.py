@@ -104,7 +104,7 @@ def permuted_labels(outcomes: Outcomes) -> Iterator[Finding]:
 
 def recipes(outcomes: Outcomes) -> Iterator[Finding]:
     """Compare the recipes that the compared cards were trained under, field by field."""
-    known = {card: recipe for card in _trainings(outcomes) if (recipe := _recipe(outcomes, card))}
+    known = {card: recipe for card in _trainings(outcomes) if (recipe := recorded_recipe(outcomes, card))}
     if len(known) < 2:
         return
     fields = differing(list(known.values()))
@@ -137,7 +137,7 @@ def differing(recipes: list[Mapping[str, Any]]) -> list[str]:
     return [field for field in fields if any(recipe.get(field) != recipes[0].get(field) for recipe in recipes)]
 
 
-def _recipe(outcomes: Outcomes, card: str) -> Mapping[str, Any] | None:
+def recorded_recipe(outcomes: Outcomes, card: str) -> Mapping[str, Any] | None:
     """Return a card's recipe; None where nobody recorded it: of early releases, and of models from elsewhere."""
     for record in outcomes.models.values():
         identity = record.metrics.get("training")
@@ -158,7 +158,7 @@ def idle_options(outcomes: Outcomes) -> Iterator[Finding]:
     idle, seen = [], 0
     for card in _trainings(outcomes):
         record = next(one for one in outcomes.models.values() if one.name == card)
-        recipe = _recipe(outcomes, card)
+        recipe = recorded_recipe(outcomes, card)
         optimiser = recipe.get("optimizer", "SGD") if recipe else None
         seen += recipe is not None
         for option, value in _scales(record).items() if optimiser in SCALE_FREE else ():
