@@ -17,6 +17,7 @@ from .comparison import Comparison
 from .fooled import FooledRow, fooled_rows
 from .frame import NUMBER, TEXT, WHOLE, rows_frame, stopped_on_the_way, tidy_frame
 from .metrics import accuracy
+from .optimality import OptimalityRow, optimality_rows
 from .summary import SummaryRow, summary_rows
 from .transfer import (
     KNOWN,
@@ -165,6 +166,27 @@ class Results:
             UsageError: if `epsilon` was not scored.
         """
         return rows_frame(FooledRow, [row for one in self.outcomes for row in fooled_rows(one, epsilon)])
+
+    def optimality(self, epsilon: float | None = None) -> pd.DataFrame:
+        """Return how near each attack comes to the best result known, that of all attacks together, image by image.
+
+        One row per (data set, norm, target card, place that attacks come from, attack). `attacks_from` is "mean over
+        cards" (transfer, averaged over the same pairs of models as in `summary`) or "white-box", attacks on the target
+        itself. `accuracy` is the share of images right before and under this attack alone, `best_known` the share right
+        before and under all attacks of that norm at that epsilon from the same surrogates (attacks that only ask the
+        target among them, in the white-box rows), and `gap` their difference, in [0, 1]: 0 where no other attack
+        fools the target on any further image. `area_gap` is the area between the two curves from epsilon 0 to the
+        largest, divided by the largest: the mean gap over all epsilons. What was not attacked so has no row. A gap says
+        nothing of a model's robustness, and has no interval: it is about these attacks on these images.
+
+        Args:
+            epsilon: where to state accuracies (default: the one nearest to half of the largest).
+
+        Raises:
+            UsageError: if `epsilon` was not scored.
+        """
+        rows = [row for one in self.outcomes for row in optimality_rows(one, epsilon)]
+        return rows_frame(OptimalityRow, rows)
 
     def compare(
         self,

@@ -14,7 +14,7 @@ lower it. An ensemble that holds the target itself is white-box, and left out of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -201,6 +201,12 @@ class TransferGrid:
         transfer = self.scored_under(attack) & ~self._known
         return CountedPairs.of(self.outcomes, self.surrogates, transfer, transfer & (self._relations != "same-start"))
 
+    def pairs_attacked_by(self, attack: str) -> CountedPairs:
+        """The `pairs` whose holder has outcomes of one attack, alone or in an ensemble."""
+        transfer = self.scored_under(attack) & ~self._known
+        there = np.stack([transfer[rows].any(0) for rows in self._held])
+        return replace(self.pairs, counted=self.pairs.counted & there)
+
     @cached_property
     def counted_attacks(self) -> tuple[str, ...]:
         """The attacks that some pair counts for in means; an ensemble may hold every target."""
@@ -237,13 +243,17 @@ class TransferGrid:
             answer[i, j] = still & before if attack is None else still
         return answer
 
-    def right_in_the_worst_case(self, epsilon: float) -> Bools:
+    def right_in_the_worst_case(self, epsilon: float, attack: str | None = None) -> Bools:
         """Which images each target gets right before and under every attack that a holder of a model has, (H, T, N).
 
-        These are the attacks on the model and on the ensembles it is a member of; ensembles that hold the target do
-        not count. Where a pair has no attack at all, this is True: `pairs` leaves it out.
+        These are the attacks on the model and on the ensembles it is a member of, or one of them; ensembles that hold
+        the target do not count. Where a pair has no attack at all, this is True: `pairs` leaves it out.
         """
-        right, allowed = self.right(epsilon), self.scored & ~self._known
+        right, scored = self.right(epsilon, attack), self.scored
+        if attack is not None:
+            right &= np.stack([self.outcomes.clean[key] == self.outcomes.labels for key in self.targets])
+            scored = self.scored_under(attack)
+        allowed = scored & ~self._known
         spared = right | ~allowed[:, :, None]
         return np.stack([spared[rows].all(0) for rows in self._held])
 

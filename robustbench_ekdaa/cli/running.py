@@ -27,12 +27,13 @@ def benchmark(run: Path, **means: Any) -> Iterator[Benchmark]:
 
 def do_sweep(spec: SweepSpec, run: Path, **means: Any) -> bool:
     """Run a sweep, print its summary, and return whether any model failed."""
-    from ..rendering import fooled_tables, summary_table
+    from ..rendering import fooled_tables, optimality_tables, summary_table
 
     with benchmark(run, **means) as work:
         results = work.sweep(spec)
     show(summary_table(results))
     show(fooled_tables(results))
+    show(optimality_tables(results))
     return tell_failed(work)
 
 

@@ -6,6 +6,7 @@ from .curves import plot_curves
 from .examples import plot_examples
 from .findings import findings_table
 from .fooled_tables import fooled_tables
+from .optimality_tables import optimality_tables
 from .report import write_report
 from .training_curves import plot_training
 from .transfer_matrix import plot_attack_matrices, plot_transfer_matrix
@@ -14,6 +15,7 @@ from .who_is_fooled import plot_who_is_fooled
 __all__ = [
     "findings_table",
     "fooled_tables",
+    "optimality_tables",
     "plot_alignment",
     "plot_attack_matrices",
     "plot_curves",

@@ -30,6 +30,7 @@ from .curves import plot_curves
 from .examples import plot_examples
 from .export import export_frame
 from .findings import check_facts
+from .optimality_tables import optimality_facts
 from .pictures import Picture, slug_of
 from .style import NORM_SIGNS, looks, save_figure
 from .tables import definitions, display_frame, latex_table, markdown_table, percent
@@ -196,6 +197,7 @@ def _write_tables(results: Results, trainings: Trainings | None, folder: Path) -
     export_frame(results.who_is_fooled(), folder / "who_is_fooled.csv")
     verdicts = [row for one in results.outcomes for row in verdict_rows(one)]
     export_frame(rows_frame(VerdictRow, verdicts), folder / "verdicts.csv")
+    export_frame(results.optimality(), folder / "optimality.csv")
     summary = results.summary()
     export_frame(summary, folder / "summary.csv")
     shown, below = display_frame(summary, _titles(results)), definitions(summary)
@@ -270,6 +272,7 @@ def _section(results: Results, outcomes: Outcomes, summary: pd.DataFrame, pictur
         "failed": [model for model in models if model["status"] == "failed"],
         "definitions": definitions(rows),
         "verdicts": verdict_facts(outcomes),
+        "optimality": optimality_facts(outcomes),
         "caveats": caveats(outcomes),
         "checks": check_facts(outcomes),
         "strangers": not any(grid.counts_same_start for grid in transfer_grids(outcomes)),
