@@ -35,5 +35,6 @@ from .rendering import plot_curves as plot_curves
 from .rendering import plot_training as plot_training
 from .rendering import plot_transfer_matrix as plot_transfer_matrix
 from .rendering import plot_who_is_fooled as plot_who_is_fooled
+from .scoring.ray_cluster import RayCluster as RayCluster
 
 __version__: str

@@ -27,6 +27,7 @@ from .learning.contract import RuleFinding, rule_maker
 from .learning.contract import check_rule as check_contract
 from .progress import Progress, Silent
 from .scoring.outcomes import ModelRecord
+from .scoring.ray_cluster import RayCluster
 from .zoo import PublishedModel
 
 
@@ -259,7 +260,7 @@ def sweep(
     *,
     workspace: Workspace | Place | None = None,
     device: str = "auto",
-    workers: int | None = 1,
+    workers: int | RayCluster | None = 1,
     progress: Progress | None = None,
     command: str | None = None,
     zoo: Place | None = None,
@@ -273,7 +274,8 @@ def sweep(
         device: "auto", "cpu", "cuda", ...
         workers: run jobs side by side in so many processes; None: one per core on a CPU. They look for modules where
             this process does, but never in the working folder. A script that registers rules or data sets itself is run
-            once more in each, so what starts work must stand under ``if __name__ == "__main__":``.
+            once more in each, so what starts work must stand under ``if __name__ == "__main__":``. Or the `RayCluster`
+            that jobs run on.
         progress: gets lines and bars (default: silent).
         command: what asked for it, kept for the report.
         zoo: a folder or URL that `publish` wrote to: models that the run lacks are taken from there, where key and
@@ -330,7 +332,7 @@ def score(
     indices: Sequence[int] | None = None,
     workspace: Workspace | Place | None = None,
     device: str = "auto",
-    workers: int | None = 1,
+    workers: int | RayCluster | None = 1,
     progress: Progress | None = None,
     command: str | None = None,
     zoo: Place | None = None,
@@ -422,7 +424,7 @@ def check(
     *,
     workspace: Workspace | Place | None = None,
     device: str = "auto",
-    workers: int | None = 1,
+    workers: int | RayCluster | None = 1,
     progress: Progress | None = None,
 ) -> list[Finding]:
     """Return what the checks find in a run: whether its numbers mean what they seem to; see `Results.check`.

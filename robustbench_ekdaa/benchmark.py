@@ -27,6 +27,7 @@ from .scoring.imported import ImportSpec, score_images
 from .scoring.outcomes import ModelRecord
 from .scoring.probes import with_probes
 from .scoring.publishing import exhibits
+from .scoring.ray_cluster import RayCluster
 from .scoring.store import noted_digest, open_run, reading, writing
 from .scoring.sweep import check_models, check_workers, choose_device, run_sweep, train_models
 from .scoring.taking import find_models, take_models
@@ -42,7 +43,8 @@ class Benchmark:
         device: "auto", "cpu", "cuda", ...
         workers: run jobs side by side in so many processes; None: one per core on a CPU. They look for modules where
             this process does, but never in the working folder. A script that registers rules or data sets itself is run
-            once more in each, so what starts work must stand under ``if __name__ == "__main__":``.
+            once more in each, so what starts work must stand under ``if __name__ == "__main__":``. Or the `RayCluster`
+            that jobs run on.
         progress: gets lines and bars (default: silent).
         command: what asked for it, kept for the report.
         zoo: a folder or URL that `publish` wrote to: models that the run lacks are taken from there, where its key and
@@ -65,14 +67,14 @@ class Benchmark:
         *,
         workspace: Workspace | Place | None = None,
         device: str = "auto",
-        workers: int | None = 1,
+        workers: int | RayCluster | None = 1,
         progress: Progress | None = None,
         command: str | None = None,
         zoo: Place | None = None,
     ) -> None:
         self.run = a_path("run", run)
         self.workspace = as_workspace(workspace)
-        self.device, self.workers = choose_device(device), check_workers(workers)
+        self.device, self.workers = choose_device(device, workers), check_workers(workers)
         self.progress, self.command = a_progress(progress), command
         self.zoo = None if zoo is None else Zoo(location("zoo", zoo))
         self.failed: tuple[ModelRecord, ...] = ()

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 MOST_SOURCE = 10_000_000  # bytes of a Python file that a card names
+# Files that were sent to this process, by FILE.py and the folder it is looked for in; nothing else is looked for then.
+SENT_FILES: dict[tuple[str, Path | None], Path] = {}
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
@@ -137,6 +139,8 @@ def referenced_file(name: str, beside: Path | None = None) -> Path:
         UsageError: when there is no such file.
 
     """
+    if (name.rpartition(":")[0], beside) in SENT_FILES:
+        return SENT_FILES[name.rpartition(":")[0], beside]
     path = Path(name.rpartition(":")[0])
     with suppress(RuntimeError):  # "~" where there is no home folder
         path = path.expanduser()

@@ -175,6 +175,13 @@ class AttackCard(FileCard):
         """Whether it takes several surrogates together rather than one."""
         return self.uses_surrogate and self.source.component != "single"
 
+    @property
+    def parts(self) -> tuple[Component, ...]:
+        """All its components, the loss among them."""
+        optional = [part for part in (self.start, self.adapter) if part is not None]
+        named = Component(component=self.loss), self.source, self.update, self.step
+        return *named, *optional, *self.input, *self.gradient
+
     def identity(self) -> dict[str, Any]:
         """Return everything in the card that decides the adversarial images: its name too, which keys random draws.
 
@@ -182,9 +189,7 @@ class AttackCard(FileCard):
         the identity of today's cards.
         """
         facts = self.model_dump(exclude={"title", "paper", "notes", "kind"}, exclude_defaults=True)
-        optional = [part for part in (self.start, self.adapter) if part is not None]
-        named = Component(component=self.loss), self.source, self.update, self.step
-        for part in (*named, *optional, *self.input, *self.gradient):
+        for part in self.parts:
             if is_file_reference(part.component):
                 file = part.component.rpartition(":")[0]
                 files, digest = facts.setdefault("files", {}), referenced_digest(part.component, self.folder)

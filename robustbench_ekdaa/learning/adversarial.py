@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
@@ -11,6 +12,11 @@ from ..crafting import attack_key, build_attempt, check_epsilons, craft
 from ..errors import UsageError, located
 from ..networks import Network
 from ..randomness import keyed_generator, random_integers
+
+AttackPlace = tuple[Path, str]  # a workspace's folder, and the name that a model card has for one of its attacks
+
+# Attack cards that were sent to this process; it looks here before it looks into their workspaces.
+SENT_ATTACKS: dict[AttackPlace, AttackCard] = {}
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,13 @@ class AttackedBatches:
         return batch
 
 
+def attack_place(card: ModelCard, dataset: str) -> AttackPlace | None:
+    """Return where the attack is found that a card is trained against on a data set; None for none."""
+    adversarial = card.recipe(dataset).adversarial
+    folder = Path() if card.folder is None else card.folder.parent
+    return None if adversarial is None else (folder, adversarial.attack)
+
+
 def attack_of(card: ModelCard, dataset: str) -> AttackCard | None:
     """Return the attack that a card is trained against on a data set; None for none.
 
@@ -62,12 +75,11 @@ def attack_of(card: ModelCard, dataset: str) -> AttackCard | None:
         UsageError: for an unknown attack, or one that takes no single surrogate.
 
     """
-    adversarial = card.recipe(dataset).adversarial
-    if adversarial is None:
+    place = attack_place(card, dataset)
+    if place is None:
         return None
-    folder = "." if card.folder is None else card.folder.parent
     with located(f"{card.at_recipe(dataset)}.adversarial.attack"):
-        attack = Workspace(folder).attacks[adversarial.attack]
+        attack = SENT_ATTACKS.get(place) or Workspace(place[0]).attacks[place[1]]
         if not attack.uses_surrogate or attack.uses_ensemble:
             raise UsageError(f"{attack.name} is not crafted on one network; take an attack such as pgd")
     return attack

@@ -1,4 +1,6 @@
-"""Where jobs run: in this process, or side by side in worker processes of this machine.
+"""Where jobs run: in this process, side by side in worker processes of this machine, or on a Ray cluster.
+
+An executor is small: jobs go in, results come out, and the driver stores them.
 
 On a CPU every job computes on one thread, and the cores are used by running jobs side by side. So no bit
 of a result depends on the number of cores or workers, and small networks do not wait for each other's threads.
@@ -9,13 +11,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 
 from ..computing import ordinary_torch
 from ..errors import WorkFailed
 from ..progress import Progress
+
+if TYPE_CHECKING:
+    from .ray_cluster import RayCluster
 
 Result = TypeVar("Result")
 Job = Callable[[Progress], Result]
@@ -53,8 +58,8 @@ class Executor(Protocol):
 
 
 @contextmanager
-def executor(workers: int | None, progress: Progress, device: str = "cpu") -> Iterator[Executor]:
-    """Give an executor with so many workers.
+def executor(workers: int | RayCluster | None, progress: Progress, device: str = "cpu") -> Iterator[Executor]:
+    """Give an executor with so many workers, or one on a Ray cluster.
 
     One worker is this process itself: a debugger sees the jobs there, but code in them that ends the process ends it.
     None stands for worker processes, one per core on a CPU and one on a GPU.
@@ -62,21 +67,34 @@ def executor(workers: int | None, progress: Progress, device: str = "cpu") -> It
     Jobs for worker processes must be picklable. What a script or a module registers by a decorator is known in them
     too: they import that module, or run that script once more, as multiprocessing does.
     """
-    from .workers import WorkerPool
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        if workers == 1:
-            yield _Here(progress)
-        else:
-            crew = WorkerPool(workers or (usable_cores() if device == "cpu" else 1), progress)
-            try:
-                yield crew
-            finally:
-                crew.stop()
+        with _chosen(workers, progress, device) as chosen:
+            yield chosen
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def _chosen(workers: int | RayCluster | None, progress: Progress, device: str) -> Iterator[Executor]:
+    if workers == 1:
+        from .local import Here
+
+        yield Here(progress)
+    elif workers is None or isinstance(workers, int):
+        from .workers import WorkerPool
+
+        crew = WorkerPool(workers or (usable_cores() if device == "cpu" else 1), progress)
+        try:
+            yield crew
+        finally:
+            crew.stop()
+    else:
+        from .ray_cluster import on_the_cluster
+
+        with on_the_cluster(workers, progress, device) as cluster:
+            yield cluster
 
 
 def usable_cores() -> int:
@@ -96,19 +114,3 @@ def run_job(job: Job[Result], progress: Progress) -> Result:
 def label(job: Job[Any]) -> str:
     """Return what a job is called in messages."""
     return str(getattr(job, "label", "a job"))
-
-
-class _Here:
-    slots = 1
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-
-    def run(self, jobs: Iterable[Job[Result] | None]) -> Iterator[tuple[int, Result]]:
-        for position, job in enumerate(job for job in jobs if job is not None):
-            try:
-                result = run_job(job, self.progress)
-            except PartlyDone as error:
-                yield position, error.result
-                raise
-            yield position, result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,11 @@ from ..text import visible
 from ..zoo import Zoo
 from .executor import Executor, executor
 from .jobs import SHOWN_IMAGES, Checkpoints, load_unchanged, predict
+from .luggage import Luggage, luggage_of
 from .outcomes import IMPORTED, AttackRecord, CraftingKey, CraftingRecord, OutcomeKey
 from .packing import Roles
 from .plan import ImageSet, ensemble_key, model_jobs, refuse_twins
+from .ray_cluster import RayCluster
 from .store import Store, writing
 from .sweep import (
     WorkDone,
@@ -108,7 +110,7 @@ def score_images(
     *,
     workspace: Workspace | None = None,
     device: str = "auto",
-    workers: int | None = 1,
+    workers: int | RayCluster | None = 1,
     progress: Progress | None = None,
     command: str | None = None,
     zoo: Zoo | None = None,
@@ -124,7 +126,7 @@ def score_images(
         run: the run folder; models that it does not hold are trained.
         workspace: where the cards are (default: the current folder and the package's own).
         device: "auto", "cpu", "cuda", ...
-        workers: jobs run side by side in so many processes; None: one per core on a CPU.
+        workers: jobs run side by side in so many processes; None: one per core on a CPU; or a `RayCluster`.
         progress: gets lines and bars.
         command: what asked for it, kept for reports.
         zoo: where models that the run lacks are taken from; what it does not hold is trained.
@@ -133,7 +135,7 @@ def score_images(
         UsageError: before anything is computed, for whatever in the request or the file is wrong.
         WorkFailed: when the run folder cannot be written; all that was stored stays.
     """
-    workspace, progress, device = workspace or Workspace(), progress or Silent(), choose_device(device)
+    workspace, progress, device = workspace or Workspace(), progress or Silent(), choose_device(device, workers)
     workers = check_workers(workers)
     if spec.attack in workspace.attacks or spec.attack in workspace.suites:
         raise UsageError(f"{spec.attack}: an attack card has that name. Choose another with --name.")
@@ -312,6 +314,17 @@ class ScoreFile:
     def label(self) -> str:
         """What it is called in messages."""
         return f"scoring {self.job.label}"
+
+    @property
+    def luggage(self) -> Luggage:
+        """What it needs on another machine."""
+        needed = luggage_of(self.trained.run, (self.job.loaded_by, self.job.fingerprint), [self.job])
+        return replace(needed, files={**needed.files, f"{IMPORTED}/{self.spec.file.name}": self.spec.file})
+
+    def at(self, run: Path) -> ScoreFile:
+        """Return the same job for another run folder."""
+        spec = replace(self.spec, file=run / IMPORTED / self.spec.file.name)
+        return replace(self, spec=spec, trained=replace(self.trained, run=run))
 
     def __call__(self, progress: Progress) -> dict[float, NDArray[np.int64]]:
         """Return, per epsilon, the class predicted for each image, (N,)."""

@@ -19,10 +19,12 @@ from ..crafting.surrogates import differ
 from ..data import Dataset, shared_dataset
 from ..errors import TrainingDiverged, UsageError, WorkFailed
 from ..learning import ModelJob, TrainingJob, load_model, make_model
+from ..learning.job import partial_path
 from ..networks.wrappers import WRAP_RANDOM
 from ..progress import Progress
 from .executor import PartlyDone
 from .images import ImageFile
+from .luggage import SENT_DATASETS, Luggage, luggage_of
 from .outcomes import ModelRecord
 from .plan import CraftJob
 
@@ -32,6 +34,8 @@ SHOWN_IMAGES = 4  # adversarial images kept per crafting, for reports to show
 
 def load_unchanged(source: str, fingerprint: str) -> Dataset:
     """Load a data set and make sure that it is still the one that was planned with."""
+    if fingerprint in SENT_DATASETS:
+        return SENT_DATASETS[fingerprint]
     dataset = shared_dataset(source)
     if dataset.fingerprint != fingerprint:
         raise WorkFailed(f"data set {source} changed while the sweep was running. Run the same command again.")
@@ -76,6 +80,18 @@ class TrainModel:
     def label(self) -> str:
         """What it is called in messages."""
         return f"the {'training' if isinstance(self.job, TrainingJob) else 'loading'} of {self.job.label}"
+
+    @property
+    def luggage(self) -> Luggage | None:
+        """What it needs on another machine; a ready model is taken over where its files are."""
+        jobs = [job for job in (self.job, *self.kept) if isinstance(job, TrainingJob)]
+        partial = [partial_path(self.run, job.key) for job in jobs]
+        dataset = self.job.loaded_by, self.job.fingerprint
+        return luggage_of(self.run, dataset, jobs, files=partial) if jobs else None
+
+    def at(self, run: Path) -> TrainModel:
+        """Return the same job for another run folder."""
+        return replace(self, run=run)
 
     def __call__(self, progress: Progress) -> list[ModelRecord]:
         """Return the models' records; their checkpoints are in the run folder."""
@@ -158,6 +174,15 @@ class PredictClean:
     def label(self) -> str:
         """What it is called in messages."""
         return f"the clean pass of {self.job.label}"
+
+    @property
+    def luggage(self) -> Luggage:
+        """What it needs on another machine."""
+        return luggage_of(self.trained.run, (self.job.loaded_by, self.job.fingerprint), [self.job])
+
+    def at(self, run: Path) -> PredictClean:
+        """Return the same job for another run folder."""
+        return replace(self, trained=replace(self.trained, run=run))
 
     def __call__(self, progress: Progress) -> NDArray[np.int64]:
         """Return the class predicted for each image, (N,)."""
@@ -244,6 +269,20 @@ class CraftAndScore:
     def label(self) -> str:
         """What it is called in messages."""
         return f"the crafting of {self.job.label}"
+
+    @property
+    def luggage(self) -> Luggage:
+        """What it needs on another machine."""
+        models = {job.key: job for _, targets in self.job.wanted for job in targets}
+        models |= {job.key: job for job in self.job.surrogates.members}
+        files = [] if self.file is None else [self.file.path]
+        dataset = self.dataset, self.fingerprint
+        return luggage_of(self.trained.run, dataset, models.values(), attacks=[self.job.attack], files=files)
+
+    def at(self, run: Path) -> CraftAndScore:
+        """Return the same job for another run folder."""
+        file = self.file and replace(self.file, path=run / self.file.path.relative_to(self.trained.run))
+        return replace(self, trained=replace(self.trained, run=run), file=file)
 
     def __call__(self, progress: Progress) -> dict[float, Crafting]:
         """Return, per epsilon, what the targets predicted; the images, if wanted, are in their file by then.

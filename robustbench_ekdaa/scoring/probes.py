@@ -17,8 +17,10 @@ from ..learning import ModelJob, model_job
 from ..progress import Progress
 from .executor import executor
 from .jobs import Checkpoints, load_unchanged
+from .luggage import Luggage, luggage_of
 from .outcomes import AttackRecord, Outcomes
 from .probing import SAMPLE, Facts, ProbeSpec, probe_data, probe_model
+from .ray_cluster import RayCluster
 from .store import reading, writing
 from .sweep import trained_models
 
@@ -41,6 +43,16 @@ class ProbeModel:
         """What it is called in messages."""
         return f"the probing of {self.job.label}"
 
+    @property
+    def luggage(self) -> Luggage:
+        """What it needs on another machine."""
+        dataset = self.job.loaded_by, self.job.fingerprint
+        return luggage_of(self.trained.run, dataset, [self.job], attacks=[self.spec.attack])
+
+    def at(self, run: Path) -> ProbeModel:
+        """Return the same job for another run folder."""
+        return replace(self, trained=replace(self.trained, run=run))
+
     def __call__(self, progress: Progress) -> Facts | str:
         """Return what was found, or why nothing was."""
         try:
@@ -60,7 +72,7 @@ def with_probes(
     cards: Collection[str] | None,
     workspace: Workspace,
     device: str,
-    workers: int | None,
+    workers: int | RayCluster | None,
     progress: Progress,
 ) -> list[Outcomes]:
     """Probe what was not probed yet, keep that in the store, and return the outcomes with it.

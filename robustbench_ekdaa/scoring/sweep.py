@@ -24,6 +24,7 @@ from .images import image_files, tidy_run
 from .jobs import SHOWN_IMAGES, Checkpoints, CraftAndScore, Crafting, PredictClean, TrainModel
 from .outcomes import AttackRecord, CraftingKey, CraftingRecord, DataRecord, ImageRecord, ModelRecord, OutcomeKey
 from .plan import CraftJob, ImageSet, SweepPlan, plan_sweep
+from .ray_cluster import RayCluster
 from .store import Store, writing
 from .taking import find_models, refuse_another_outcome, take_models
 from .worker import refuse_to_start_work
@@ -31,8 +32,17 @@ from .worker import refuse_to_start_work
 MOST_WORKERS = 1_000
 
 
-def choose_device(device: str | torch.device) -> str:
-    """Turn "auto" into "cuda" where there is one, else "cpu"; raises UsageError for a device that cannot be used."""
+def choose_device(device: str | torch.device, workers: int | RayCluster | None = 1) -> str:
+    """Turn "auto" into "cuda" where there is one, else "cpu"; raises UsageError for a device that cannot be used.
+
+    What a Ray cluster has need not be here: its jobs take "cpu", or "cuda" where they are given GPUs.
+    """
+    if isinstance(workers, RayCluster):
+        if device == "auto":
+            return "cuda" if workers.gpus_per_job else "cpu"
+        if device not in ("cpu", "cuda"):
+            raise UsageError(f"device {shown(device)}: jobs on a Ray cluster are on cpu or cuda; Ray says on which GPU")
+        return str(device)
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -45,17 +55,23 @@ def choose_device(device: str | torch.device) -> str:
     return str(device)
 
 
-def check_models(jobs: Iterable[ModelJob], dataset: Dataset, run: Path, *, device: str, workers: int | None) -> None:
+def check_models(
+    jobs: Iterable[ModelJob], dataset: Dataset, run: Path, *, device: str, workers: int | RayCluster | None
+) -> None:
     """Raise UsageError for whatever is wrong with a model, before anything is computed and the run folder is made."""
+    here = "cpu" if isinstance(workers, RayCluster) else device
     for job in jobs:
         if isinstance(job.card, RegisteredCard) and workers != 1:
             raise UsageError(f"{job.card.name}: was registered in this process, and no other has it. Take workers=1.")
-        check_model(job, dataset, run, device)
+        check_model(job, dataset, run, here)
 
 
-def check_workers(workers: int | None) -> int | None:
+def check_workers(workers: int | RayCluster | None) -> int | RayCluster | None:
     """Return the number of workers, None for as many as fit; raises UsageError for what is no number of them."""
     refuse_to_start_work()
+    if isinstance(workers, RayCluster):
+        workers.check()
+        return workers
     return None if workers is None else whole("workers", workers, least=1, most=MOST_WORKERS)
 
 
@@ -138,7 +154,7 @@ def run_sweep(
     *,
     workspace: Workspace | None = None,
     device: str = "auto",
-    workers: int | None = 1,
+    workers: int | RayCluster | None = 1,
     progress: Progress | None = None,
     command: str | None = None,
     zoo: Zoo | None = None,
@@ -150,7 +166,8 @@ def run_sweep(
         run: the run folder.
         workspace: where the cards are (default: the current folder and the package's own).
         device: "auto", "cpu", "cuda", ...
-        workers: jobs run side by side in so many processes, 1: in this one, None: one per core on a CPU.
+        workers: jobs run side by side in so many processes, 1: in this one, None: one per core on a CPU; or the
+            `RayCluster` that they run on.
         progress: gets lines and bars.
         command: the command that asked for it, kept for reports.
         zoo: where models that the run lacks are taken from; what it does not hold is trained.
@@ -159,7 +176,7 @@ def run_sweep(
         UsageError: before anything is computed, for whatever in the request is wrong.
         WorkFailed: when the run folder cannot be written; all that was stored stays.
     """
-    workspace, progress, device = workspace or Workspace(), progress or Silent(), choose_device(device)
+    workspace, progress, device = workspace or Workspace(), progress or Silent(), choose_device(device, workers)
     workers = check_workers(workers)
     plans = [plan_sweep(spec, workspace, shared_dataset(name)) for name in spec.datasets]
     for plan in plans:

@@ -67,9 +67,9 @@ def main() -> None:
     messages: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_listen, args=(incoming, messages), daemon=True).start()
     try:
-        _prepare(meaning(messages.get()))
+        prepare(meaning(messages.get()))
     except BaseException as error:
-        driver.tell("error", *_sendable(error))
+        driver.tell("error", *sendable(error))
         return
     while True:
         message = messages.get()
@@ -78,7 +78,7 @@ def main() -> None:
             job: Job[Any] = meaning(message)
             driver.tell("result", run_job(job, driver))
         except BaseException as error:
-            driver.tell("error", *_sendable(error))
+            driver.tell("error", *sendable(error))
 
 
 def _take_over_the_standard_streams() -> tuple[IO[bytes], Driver]:
@@ -98,7 +98,7 @@ def _listen(incoming: IO[bytes], messages: SimpleQueue[bytes]) -> None:
         os._exit(1)
 
 
-def _prepare(registered: Registrations) -> None:
+def prepare(registered: Registrations) -> None:
     """Register in this process what modules have registered in the driver."""
     global preparing
     preparing = True
@@ -118,7 +118,7 @@ def _prepare(registered: Registrations) -> None:
         preparing = False
 
 
-def _sendable(error: BaseException) -> tuple[BaseException, str]:
+def sendable(error: BaseException) -> tuple[BaseException, str]:
     """Return an error as it can be sent, and where it came from."""
     if isinstance(error, SystemExit):
         error = WorkFailed(f"its code ends the program (SystemExit: {error.code})")

@@ -109,7 +109,7 @@ class WorkerPool:
 
     def stop(self) -> None:
         """End the workers, also in the middle of a job: what they had not handed over is done again next time."""
-        with _deaf_to_ctrl_c(), self.lock:
+        with deaf_to_ctrl_c(), self.lock:
             self.stopped = True
             for process in self.processes:
                 process.kill()
@@ -129,7 +129,7 @@ def _kept(position: int, failure: BaseException) -> list[tuple[int, Any]]:
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
+def deaf_to_ctrl_c() -> Iterator[None]:
     """Tidy up undisturbed, however often somebody presses Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -93,7 +93,7 @@ def raised(error):
     try:
         raise error
     except BaseException as caught:
-        return worker._sendable(caught)
+        return worker.sendable(caught)
 
 
 def test_an_error_travels_as_it_is_with_the_place_it_came_from():
@@ -132,7 +132,7 @@ def main_module(monkeypatch):
 def test_a_script_may_start_no_work_while_a_worker_runs_it_and_jobs_may_afterwards(tmp_path):
     starts = "from robustbench_ekdaa.scoring.worker import refuse_to_start_work\nrefuse_to_start_work()\n"
     with pytest.raises(UsageError, match=r"study\.py: starts work whenever it is run"):
-        worker._prepare(registering(tmp_path, starts))
+        worker.prepare(registering(tmp_path, starts))
     refuse_to_start_work()
 
 
@@ -142,7 +142,7 @@ def test_a_script_that_a_worker_cannot_run_is_told_with_its_error(tmp_path, body
     with pytest.raises(
         WorkFailed, match=r"worker processes cannot import what registers things here \((SystemExit|Mod)"
     ):
-        worker._prepare(registering(tmp_path, body))
+        worker.prepare(registering(tmp_path, body))
     refuse_to_start_work()
 
 
