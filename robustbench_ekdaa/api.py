@@ -61,6 +61,7 @@ def train(
     device: str = "auto",
     progress: Progress | None = None,
     zoo: Place | None = None,
+    retry_failed: bool = False,
 ) -> ModelRecord:
     """Train one model, or find it trained, and return its record.
 
@@ -78,6 +79,7 @@ def train(
         progress: gets the bars (default: silent).
         zoo: a folder or URL that `publish` wrote to: models that the run lacks are taken from there, where key and
             digest fit, instead of being trained.
+        retry_failed: whether a model that failed before is trained anew; otherwise it has failed.
 
     Raises:
         UsageError: for whatever in the request is wrong.
@@ -85,7 +87,8 @@ def train(
 
     """
     benchmark = Benchmark(run, workspace=workspace, device=device, progress=progress, zoo=zoo)
-    return benchmark.train([model], dataset, [seed], held_out=held_out, keep_epochs=keep_epochs)[0]
+    how: dict[str, Any] = {"held_out": held_out, "keep_epochs": keep_epochs, "retry_failed": retry_failed}
+    return benchmark.train([model], dataset, [seed], **how)[0]
 
 
 def load_model(
@@ -264,6 +267,7 @@ def sweep(
     progress: Progress | None = None,
     command: str | None = None,
     zoo: Place | None = None,
+    retry_failed: bool = False,
 ) -> Results:
     """Train, attack and score what is missing of a sweep in a run folder, and return all its results.
 
@@ -280,6 +284,7 @@ def sweep(
         command: what asked for it, kept for the report.
         zoo: a folder or URL that `publish` wrote to: models that the run lacks are taken from there, where key and
             digest fit, instead of being trained.
+        retry_failed: whether models that failed before are trained anew; otherwise they count as failed.
 
     Returns:
         the results of all sweeps in the run folder, this one among them.
@@ -290,7 +295,7 @@ def sweep(
 
     """
     means: dict[str, Any] = {"workspace": workspace, "device": device, "workers": workers, "zoo": zoo}
-    return Benchmark(run, **means, progress=progress, command=command).sweep(spec)
+    return Benchmark(run, **means, progress=progress, command=command).sweep(spec, retry_failed=retry_failed)
 
 
 def load_adversarial(

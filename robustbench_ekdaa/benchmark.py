@@ -22,15 +22,15 @@ from .learning.job import checkpoint_path
 from .names import as_spelled
 from .progress import Progress, a_progress
 from .remote import location
-from .scoring.executor import executor
 from .scoring.imported import ImportSpec, score_images
 from .scoring.outcomes import ModelRecord
 from .scoring.probes import with_probes
 from .scoring.publishing import exhibits
 from .scoring.ray_cluster import RayCluster
 from .scoring.store import noted_digest, open_run, reading, writing
-from .scoring.sweep import check_models, check_workers, choose_device, run_sweep, train_models
+from .scoring.sweep import at_work_on, check_models, check_workers, choose_device, run_sweep
 from .scoring.taking import find_models, take_models
+from .scoring.trainings import train_models
 from .zoo import PublishedModel, Zoo, publish
 
 
@@ -88,6 +88,7 @@ class Benchmark:
         held_out: float = 0.0,
         keep_epochs: int | str | None = None,
         keep_going: bool = False,
+        retry_failed: bool = False,
     ) -> list[ModelRecord]:
         """Train models, or find them trained, and return their records, card by card, then those of kept epochs.
 
@@ -100,6 +101,7 @@ class Benchmark:
             keep_epochs: which epochs' weights are kept on the way, as models such as ``ekdaa#3``: "all", or K for every
                 K-th; the last is always kept.
             keep_going: whether models that fail are records, not errors.
+            retry_failed: whether models that failed before are trained anew; otherwise they count as failed.
 
         Raises:
             UsageError: for whatever in the request is wrong.
@@ -112,20 +114,21 @@ class Benchmark:
         kept = kept_jobs(jobs, keep_epochs)
         check_models(jobs, whole, self.run, device=self.device, workers=self.workers)
         found = find_models(self.zoo, [*jobs, *kept], whole, self.run, self.progress)
-        crew = executor(self.workers, self.progress, self.device)
-        with writing(self.run, self.progress) as store, crew as runner:
-            take_models(found, store, self.progress)
-            records = train_models((*jobs, *kept), store, device=self.device, runner=runner)
+        work = at_work_on(self.run, self.progress, self.workers, self.device, self.command)
+        with work as (store, runner, progress):
+            take_models(found, store, progress)
+            records = train_models((*jobs, *kept), store, device=self.device, runner=runner, retry_failed=retry_failed)
         self.failed = tuple(record for record in records if record.status == "failed")
         if self.failed and not keep_going:
             raise WorkFailed(self.failed[0].error)
         return records
 
-    def sweep(self, spec: SweepSpec | Place) -> Results:
+    def sweep(self, spec: SweepSpec | Place, *, retry_failed: bool = False) -> Results:
         """Train, attack and score what is missing of a sweep, and return all results of the run.
 
         Args:
             spec: a `SweepSpec`, or the path of a sweep file.
+            retry_failed: whether models that failed before are trained anew; otherwise they count as failed.
 
         Raises:
             UsageError: before anything is computed, for whatever in the request is wrong.
@@ -133,7 +136,7 @@ class Benchmark:
 
         """
         whole = spec if isinstance(spec, SweepSpec) else read_sweep(a_path("spec", spec))
-        self.failed = tuple(run_sweep(whole, self.run, **self._means).failed)
+        self.failed = tuple(run_sweep(whole, self.run, **self._means, retry_failed=retry_failed).failed)
         return self.results()
 
     def score(

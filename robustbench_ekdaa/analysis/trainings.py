@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from ..cards.crossing import EPOCH
 from ..errors import UsageError
 from ..learning.contract import declared_exemptions
 from ..registry import RULES
@@ -88,7 +89,7 @@ def read_trainings(run: Path | str) -> Trainings:
     with reading(run) as store:
         models, titles = store.models(), store.titles()
     epochs, layers, unread = [], [], []
-    for key, record in models.items():
+    for key, record in sorted(models.items(), key=_by_card(models)):
         titles.setdefault(record.dataset, str(record.metrics.get("dataset_title") or record.dataset))
         if record.status != "trained" or record.external:
             continue
@@ -107,6 +108,13 @@ def read_trainings(run: Path | str) -> Trainings:
         epochs.append(log.epochs.assign(**about))
         layers.append(log.layers.assign(**about))
     return Trainings(models, _joined(epochs, EPOCH_COLUMNS), _joined(layers, LAYER_COLUMNS), titles, tuple(unread))
+
+
+def _by_card(models: dict[str, ModelRecord]) -> Callable[[tuple[str, ModelRecord]], tuple[int, int]]:
+    """Return what puts models in order of card and seed, whatever the order in which they were trained."""
+    names = dict.fromkeys(record.name.partition(EPOCH)[0] for record in models.values())
+    places = {name: place for place, name in enumerate(names)}
+    return lambda item: (places[item[1].name.partition(EPOCH)[0]], item[1].seed)
 
 
 def _joined(frames: list[pd.DataFrame], columns: Iterable[str]) -> pd.DataFrame:

@@ -40,6 +40,7 @@ ZooPlace = Annotated[
 KeepEpochs = Annotated[
     str | None, typer.Option(help="Keep weights on the way: all epochs, or every K-th (the last is always kept).")
 ]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Train anew what failed before.")]
 
 
 @app.callback(invoke_without_command=True)

@@ -25,12 +25,12 @@ def benchmark(run: Path, **means: Any) -> Iterator[Benchmark]:
         yield Benchmark(run, **means, progress=progress, command=command_line())
 
 
-def do_sweep(spec: SweepSpec, run: Path, **means: Any) -> bool:
+def do_sweep(spec: SweepSpec, run: Path, *, retry_failed: bool = False, **means: Any) -> bool:
     """Run a sweep, print its summary, and return whether any model failed."""
     from ..rendering import fooled_tables, optimality_tables, summary_table
 
     with benchmark(run, **means) as work:
-        results = work.sweep(spec)
+        results = work.sweep(spec, retry_failed=retry_failed)
     show(summary_table(results))
     show(fooled_tables(results))
     show(optimality_tables(results))
@@ -41,6 +41,8 @@ def tell_failed(work: Benchmark) -> bool:
     """Print why models could not be trained, and return whether there are any."""
     for record in work.failed:
         tell(f"failed: {record.error}")
+    if work.failed:
+        tell("What failed is trained again by `sweep --retry-failed`.")
     return bool(work.failed)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from ..cards import MOST_SEEDS, SweepSpec, check, crossed_names, read_sweep
 from ..text import shell_words
-from .app import PROGRAM, Debug, Device, KeepEpochs, RunFolder, Workers, WorkspaceFolder, ZooPlace, app
+from .app import PROGRAM, Debug, Device, KeepEpochs, RetryFailed, RunFolder, Workers, WorkspaceFolder, ZooPlace, app
 from .parsing import parse_epsilons, parse_indices, parse_kept, parse_list
 from .printing import say, show_rows, with_percent_sign
 from .running import benchmark, do_sweep, tell_failed
@@ -26,6 +26,7 @@ def train(
         float, typer.Option(min=0, max=0.9, help="Keep aside this share of the training images, to choose a recipe.")
     ] = 0.0,
     keep_epochs: KeepEpochs = None,
+    retry_failed: RetryFailed = False,
     zoo: ZooPlace = None,
     workspace: WorkspaceFolder = Path("."),
     device: Device = "auto",
@@ -41,6 +42,7 @@ def train(
             held_out=held_out,
             keep_epochs=parse_kept(keep_epochs),
             keep_going=True,
+            retry_failed=retry_failed,
         )
     column = "held_out_accuracy" if held_out else "test_accuracy"
     show_rows(
@@ -88,6 +90,7 @@ def sweep(
         bool | None, typer.Option("--save-images", help="Keep the adversarial images in RUN/adversarial.")
     ] = None,
     keep_epochs: KeepEpochs = None,
+    retry_failed: RetryFailed = False,
     zoo: ZooPlace = None,
     workspace: WorkspaceFolder = Path("."),
     device: Device = "auto",
@@ -116,7 +119,9 @@ def sweep(
     given = {key: value for key, value in flags.items() if value is not None}
     base = read_sweep(spec_file).model_dump(exclude_unset=True) if spec_file else {}
     spec = check(SweepSpec, {**base, **given}, "sweep")
-    failed = do_sweep(spec, run, workspace=workspace, device=device, workers=workers, zoo=zoo)
+    failed = do_sweep(
+        spec, run, retry_failed=retry_failed, workspace=workspace, device=device, workers=workers, zoo=zoo
+    )
     say(f"Report it: {shell_words(PROGRAM, 'report', str(run), '--out', 'report')}")
     raise typer.Exit(1 if failed else 0)
 

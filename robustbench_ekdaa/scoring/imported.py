@@ -23,26 +23,18 @@ from ..learning import ModelJob
 from ..progress import Progress, Silent
 from ..text import visible
 from ..zoo import Zoo
-from .executor import Executor, executor
+from .driver import WorkDone, data_record, image_record
+from .executor import Executor
 from .jobs import SHOWN_IMAGES, Checkpoints, load_unchanged, predict
 from .luggage import Luggage, luggage_of
 from .outcomes import IMPORTED, AttackRecord, CraftingKey, CraftingRecord, OutcomeKey
 from .packing import Roles
 from .plan import ImageSet, ensemble_key, model_jobs, refuse_twins
 from .ray_cluster import RayCluster
-from .store import Store, writing
-from .sweep import (
-    WorkDone,
-    check_models,
-    check_workers,
-    choose_device,
-    data_record,
-    image_record,
-    predict_clean,
-    train_models,
-    trained_models,
-)
+from .store import Store
+from .sweep import at_work_on, check_models, check_workers, choose_device, predict_clean
 from .taking import find_models, take_models
+from .trainings import train_models, trained_models
 
 BATCH = 250  # images scored at a time
 
@@ -150,7 +142,7 @@ def score_images(
     jobs = tuple({job.key: job for job in jobs}.values())  # a model may be named twice
     check_models(jobs, dataset, Path(run), device=device, workers=workers)
     taken = find_models(zoo, jobs, dataset, Path(run), progress)
-    with writing(run, progress) as store, executor(workers, progress, device) as runner:
+    with at_work_on(run, progress, workers, device, command) as (store, runner, progress):
         known = store.attacks().values()
         if any(record.name == spec.attack and not record.imported for record in known):
             raise UsageError(f"{spec.attack}: an attack of this run has that name. Choose another with --name.")

@@ -24,6 +24,7 @@ class Roles(BaseModel):
         ensembles: the members of each.
         imports: for an attack whose images came from a file, the surrogate (None: noise); None in a sweep.
         foreign: the surrogates whose cards have the role "surrogate"; None for none.
+        labels: what the models are called, trained or not; None in runs that did not record it.
 
     """
 
@@ -36,6 +37,7 @@ class Roles(BaseModel):
     ensembles: dict[str, Annotated[list[str], Field(min_length=1)]] = {}
     imports: dict[str, str | None] | None = None
     foreign: list[str] | None = None
+    labels: dict[str, str] | None = None
 
     @field_validator("imports")
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -90,7 +90,7 @@ class CraftJob:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """All jobs of a sweep on one data set, stored or not; `scoring.sweep` drops the stored ones."""
+    """All jobs of a sweep on one data set, stored or not; `scoring.driver` drops the stored ones."""
 
     dataset: Dataset
     images: ImageSet
@@ -120,6 +120,7 @@ class SweepPlan:
             epsilons=list(self.spec.epsilons),
             ensembles={ensemble_key(keys): keys for keys in members},
             foreign=[job.key for job in self.surrogates if job.card.role == "surrogate"] or None,
+            labels={job.key: job.label for job in self.models},
         )
 
     def doubts(self) -> list[str]:
@@ -145,7 +146,7 @@ class SweepPlan:
     def craft_jobs(
         self,
         stored: set[OutcomeKey],
-        failed: set[str],
+        failed: Collection[str],
         saved: Mapping[tuple[str | None, str], Sequence[float]] | None = None,
     ) -> list[CraftJob]:
         """Return what is still to craft and score.
@@ -158,22 +159,33 @@ class SweepPlan:
             saved: (surrogate, attack) -> the epsilons whose images are saved; None when images are not to be saved.
 
         """
-        targets = [job for job in self.targets if job.key not in failed]
-        jobs = []
-        for key, attack in self.attacks:
-            for surrogates in self.surrogate_sets(attack):
-                if any(job.key in failed for job in surrogates.members):
-                    continue
-                wanted = []
-                for epsilon in self.spec.epsilons:
-                    crafting = CraftingKey(surrogates.key, key, epsilon)
-                    missing = tuple(job for job in targets if crafting.of(job.key) not in stored)
-                    unsaved = saved is not None and epsilon not in saved[surrogates.key, key]
-                    if epsilon > 0 and (missing or unsaved):
-                        wanted.append((epsilon, missing))
-                if wanted:
-                    jobs.append(CraftJob(surrogates, attack, key, tuple(wanted)))
-        return jobs
+        every = [
+            self.craft_job(key, attack, surrogates, stored, failed, saved)
+            for key, attack in self.attacks
+            for surrogates in self.surrogate_sets(attack)
+        ]
+        return [job for job in every if job is not None]
+
+    def craft_job(
+        self,
+        attack_key: str,
+        attack: AttackCard,
+        surrogates: SurrogateSet,
+        stored: set[OutcomeKey],
+        failed: Collection[str],
+        saved: Mapping[tuple[str | None, str], Sequence[float]] | None = None,
+    ) -> CraftJob | None:
+        """Return what is still to craft of one attack on one set of surrogates; None for nothing. See `craft_jobs`."""
+        if any(job.key in failed for job in surrogates.members):
+            return None
+        wanted = []
+        for epsilon in self.spec.epsilons:
+            crafting = CraftingKey(surrogates.key, attack_key, epsilon)
+            missing = tuple(job for job in self.targets if job.key not in failed and crafting.of(job.key) not in stored)
+            unsaved = saved is not None and epsilon not in saved[surrogates.key, attack_key]
+            if epsilon > 0 and (missing or unsaved):
+                wanted.append((epsilon, missing))
+        return CraftJob(surrogates, attack, attack_key, tuple(wanted)) if wanted else None
 
 
 def model_jobs(cards: Sequence[AnyModelCard], dataset: Dataset, seeds: int) -> tuple[ModelJob, ...]:

@@ -22,7 +22,7 @@ from .outcomes import AttackRecord, Outcomes
 from .probing import SAMPLE, Facts, ProbeSpec, probe_data, probe_model
 from .ray_cluster import RayCluster
 from .store import reading, writing
-from .sweep import trained_models
+from .trainings import trained_models
 
 STEPS = 50  # an attack of more is taken only where there is no other: a probe should take seconds
 NO_GRID = (0.05, 0.1)  # epsilons where a run was swept at none

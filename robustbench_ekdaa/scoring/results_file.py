@@ -19,6 +19,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
 from ..errors import UsageError, WorkFailed
 from ..files import shown_path, tidy, whole_file
 from ..progress import Progress
@@ -141,6 +146,28 @@ def _wait_for(lock: FileLock, run: Path, progress: Progress, *, patient: bool) -
             raise UsageError(f"{shown_path(run)}: another command works in this folder") from None
         progress.line(f"{shown_path(run)}: another command works in this folder; waiting until it has finished")
         lock.acquire(poll_interval=0.2)
+
+
+def is_written_to(run: Path) -> bool:
+    """Whether a command, this one or another, holds a run folder to write to it; nothing is changed."""
+    if fcntl is None:  # where a lock can only be told by taking it
+        lock = FileLock(run / ".lock")
+        try:
+            with lock.acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+    try:
+        handle = os.open(run / ".lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 @contextmanager

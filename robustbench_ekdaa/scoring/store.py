@@ -228,7 +228,7 @@ class Store:
         name, only the newest are shown.
         """
         with clear_store_errors(self._path):
-            all_of_it = _Everything(self._data(), self._image_sets(), self._models(), self._attacks(), self._sweeps())
+            all_of_it = self._everything()
             newest = newest_data(all_of_it.sweeps, all_of_it.data)
             return [
                 self._outcomes(fingerprint, shown, all_of_it, aside=place > 0)
@@ -236,7 +236,15 @@ class Store:
                 for place, shown in enumerate(shown_images(all_of_it.sweeps, fingerprint, all_of_it.attacks))
             ]
 
+    def everything(self) -> Everything:
+        """Return all that is stored beside outcomes, craftings and probes."""
+        with clear_store_errors(self._path):
+            return self._everything()
+
     # -- what the rows say, inside `clear_store_errors` ----------------------------------------------------------------
+
+    def _everything(self) -> Everything:
+        return Everything(self._data(), self._image_sets(), self._models(), self._attacks(), self._sweeps())
 
     def _data(self) -> dict[str, DataRecord]:
         """Return all data by fingerprint."""
@@ -288,7 +296,7 @@ class Store:
             found[key] = ImageRecord(key, fingerprint, positions, unpack_indices(labels, "labels"), clean)
         return found
 
-    def _outcomes(self, fingerprint: str, shown: ShownImages, everything: _Everything, *, aside: bool) -> Outcomes:
+    def _outcomes(self, fingerprint: str, shown: ShownImages, everything: Everything, *, aside: bool) -> Outcomes:
         attacks, images = everything.attacks, everything.images(shown, fingerprint)
         data = everything.data[fingerprint]
         name, title, classes = data.name, data.title, data.classes
@@ -400,8 +408,8 @@ def _check_images(images: ImageRecord, classes: int) -> None:
 
 
 @dataclass(frozen=True)
-class _Everything:
-    """What a store holds beside outcomes."""
+class Everything:
+    """What a store holds beside outcomes; the newest sweep first."""
 
     data: dict[str, DataRecord]
     image_sets: dict[str, ImageRecord]

@@ -21,7 +21,8 @@ from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.scoring.executor import executor
 from robustbench_ekdaa.scoring.images import ImageFile, tidy_run
 from robustbench_ekdaa.scoring.store import open_run, writing
-from robustbench_ekdaa.scoring.sweep import run_sweep, train_models
+from robustbench_ekdaa.scoring.sweep import run_sweep
+from robustbench_ekdaa.scoring.trainings import train_models
 
 from ..support.forward_passes import CountCalls
 from ..support.stored_runs import facts
