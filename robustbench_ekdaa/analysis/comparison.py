@@ -8,7 +8,6 @@ from functools import cached_property
 from itertools import combinations, product
 
 from ..cards.crossing import EPOCH
-from ..cards.epsilons import read_epsilon
 from ..errors import UsageError, unknown_name
 from ..names import as_spelled
 from ..scoring.outcomes import Outcomes
@@ -18,7 +17,7 @@ from .intervals import FEW_IMAGES, holm
 from .regimes import CardPair, pair_regimes, turned
 from .scores import AT_ONE_EPSILON, check_metric
 from .standing import NOT_RANKED, standings
-from .summary import reference_epsilon
+from .summary import chosen_epsilon, declared_epsilon
 from .transfer import TransferGrid, card_names, scored_targets, transfer_grids
 from .verdict import CLEAN_MARGIN, PRIMARY, Circumstances, Regime, Verdict, decide
 
@@ -161,8 +160,8 @@ class Comparison:
         if not grid.attacks or len(grid.epsilons) < 2:
             return None
         if norm not in self._arenas:
-            epsilon = self.epsilon if norm == self.norm else _declared(self.outcomes, grid)
-            self._arenas[norm] = Arena(grid, self.metric, epsilon or _default(grid))
+            epsilon = self.epsilon if norm == self.norm else None
+            self._arenas[norm] = Arena(grid, self.metric, chosen_epsilon(grid, epsilon))
         return self._arenas[norm]
 
     def _of_metric(self, grid: TransferGrid) -> TransferGrid:
@@ -175,12 +174,11 @@ class Comparison:
         if self.metric not in AT_ONE_EPSILON:
             return None, ()
         grid = self.grids[self.norm]
-        declared = _declared(self.outcomes, grid)
+        declared = declared_epsilon(grid)
         rule = "The epsilon is the one that the sweep declares."
         if declared is None:
             rule = "The sweep declares no verdict_epsilon, so the epsilon is the one nearest to half of the largest."
-        before = declared or _default(grid)
-        chosen = before if epsilon is None else reference_epsilon(grid.epsilons, read_epsilon(epsilon))
+        before, chosen = chosen_epsilon(grid), chosen_epsilon(grid, epsilon)
         return chosen, (rule if chosen == before else "The epsilon was chosen after the sweep.",)
 
     @cached_property
@@ -211,14 +209,3 @@ class Comparison:
         missing = [slot for slot in ("white-box", "query attack", "minimal norm") if slot not in slots]
         if missing and self.metric != "minimal-norm":
             yield f"Not swept: {', '.join(missing)}."
-
-
-def _default(grid: TransferGrid) -> float:
-    return reference_epsilon(grid.epsilons)
-
-
-def _declared(outcomes: Outcomes, grid: TransferGrid) -> float | None:
-    """Return the epsilon that the sweep declares for a norm, if all attacks are finished at it."""
-    declared = outcomes.spec.get("verdict_epsilon") or {}
-    epsilon = declared.get(grid.norm)
-    return epsilon if epsilon in grid.epsilons else None

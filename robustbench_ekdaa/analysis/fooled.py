@@ -18,7 +18,7 @@ from .intervals import Interval, share_interval
 from .kept import Kept, Masks
 from .metrics import Floats
 from .standing import NOT_RANKED, compared_targets, standings
-from .summary import reference_epsilon
+from .summary import chosen_epsilon
 from .transfer import TransferGrid, card_names, transfer_grids
 
 # Where attacks come from: one surrogate card, one of an architecture that no target has, all of them, the target.
@@ -60,7 +60,7 @@ def fooled_rows(outcomes: Outcomes, epsilon: float | None = None) -> tuple[Foole
 
 
 def _norm_rows(grid: TransferGrid, epsilon: float | None) -> Iterator[FooledRow]:
-    chosen = reference_epsilon(grid.epsilons, epsilon)
+    chosen = chosen_epsilon(grid, epsilon)
     if not chosen > 0:
         return
     arena, known = Arena(grid, "accuracy", chosen), standings(grid.outcomes)

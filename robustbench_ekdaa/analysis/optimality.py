@@ -18,7 +18,7 @@ from .arena import Arena
 from .fooled import ALL_CARDS, ITSELF
 from .metrics import Floats, area_under_curve
 from .standing import NOT_RANKED, standings
-from .summary import reference_epsilon
+from .summary import chosen_epsilon
 from .transfer import TransferGrid, transfer_grids
 
 
@@ -71,7 +71,7 @@ def optimality_gap(accuracy: Floats, best_known: Floats) -> Floats:
 
 
 def _norm_rows(grid: TransferGrid, epsilon: float | None) -> Iterator[OptimalityRow]:
-    chosen = reference_epsilon(grid.epsilons, epsilon)
+    chosen = chosen_epsilon(grid, epsilon)
     if not chosen > 0:
         return
     place, known = grid.epsilons.index(chosen), standings(grid.outcomes)

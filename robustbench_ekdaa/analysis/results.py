@@ -135,7 +135,8 @@ class Results:
         and controls are the ones compared.
 
         Args:
-            epsilon: where to state accuracies (default: the one nearest to half of the largest).
+            epsilon: where to state accuracies (default: the one that the sweep declares as `verdict_epsilon`, else the
+                one nearest to half of the largest).
 
         Raises:
             UsageError: if `epsilon` was not scored.
@@ -160,7 +161,8 @@ class Results:
         foreign cards after others: nothing is ranked here.
 
         Args:
-            epsilon: where to state accuracies (default: the one nearest to half of the largest).
+            epsilon: where to state accuracies (default: the one that the sweep declares as `verdict_epsilon`, else the
+                one nearest to half of the largest).
 
         Raises:
             UsageError: if `epsilon` was not scored.
@@ -180,7 +182,8 @@ class Results:
         nothing of a model's robustness, and has no interval: it is about these attacks on these images.
 
         Args:
-            epsilon: where to state accuracies (default: the one nearest to half of the largest).
+            epsilon: where to state accuracies (default: the one that the sweep declares as `verdict_epsilon`, else the
+                one nearest to half of the largest).
 
         Raises:
             UsageError: if `epsilon` was not scored.

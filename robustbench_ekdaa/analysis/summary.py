@@ -85,7 +85,7 @@ def _summary_rows(outcomes: Outcomes, epsilon: float | None) -> tuple[SummaryRow
     )
 
 
-def reference_epsilon(epsilons: Sequence[float], wanted: float | None = None) -> float:
+def reference_epsilon(epsilons: Sequence[float], wanted: object = None) -> float:
     """Return the wanted epsilon of a grid, or the one nearest to half of the largest (the smaller of two as near).
 
     Args:
@@ -110,13 +110,33 @@ def reference_epsilon(epsilons: Sequence[float], wanted: float | None = None) ->
     raise UsageError(f"epsilon {asked:g} was not scored with every attack. Choose one of {known}.")
 
 
+def chosen_epsilon(grid: TransferGrid, wanted: object = None) -> float:
+    """Return the epsilon at which a grid's cards are compared.
+
+    It is the wanted one; else the one that the sweep declares as `verdict_epsilon`, if all attacks are finished at it;
+    else `reference_epsilon`'s; NaN where no epsilon has all attacks.
+
+    Raises:
+        UsageError: if the wanted one is not in the grid, or no epsilon.
+    """
+    declared = declared_epsilon(grid)
+    return reference_epsilon(grid.epsilons, wanted) if wanted is not None or declared is None else declared
+
+
+def declared_epsilon(grid: TransferGrid) -> float | None:
+    """Return the epsilon that the sweep declares for a grid's norm; None if it declares none that is finished."""
+    declared = grid.outcomes.spec.get("verdict_epsilon") or {}
+    epsilon: float | None = declared.get(grid.norm)
+    return epsilon if epsilon in grid.epsilons else None
+
+
 def _norm_rows(
     outcomes: Outcomes, rows: list[SummaryRow], grid: TransferGrid | None, epsilon: float | None
 ) -> list[SummaryRow]:
     """Fill rows in with what one norm's attacks say."""
     if grid is None:
         return rows
-    chosen = reference_epsilon(grid.epsilons, epsilon)
+    chosen = chosen_epsilon(grid, epsilon)
     by_card = {row.model: row for row in rows}
     for card in grid.cards:
         row = by_card[card]

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..analysis.results import Results
-from ..analysis.summary import reference_epsilon
+from ..analysis.summary import declared_epsilon, reference_epsilon
+from ..analysis.transfer import transfer_grids
 from ..errors import UsageError
 from ..scoring.outcomes import IMPORTED, Example, Outcomes
 from .fonts import plain_text, readable
@@ -33,7 +34,8 @@ def plot_examples(
 
     Args:
         results: what to draw.
-        epsilon: the perturbation size (default: the one nearest to half of the largest).
+        epsilon: the perturbation size (default: the one that the sweep declares as `verdict_epsilon`, else the one
+            nearest to half of the largest).
         count: how many images, at most those that were kept.
         dataset: which data set, when the results hold several.
 
@@ -43,7 +45,9 @@ def plot_examples(
     outcomes = one_dataset(results, dataset)
     if not outcomes.examples or len(outcomes.images) == 0:
         raise UsageError(f"{outcomes.dataset}: no adversarial images were kept in this run")
-    epsilon = reference_epsilon(sorted({0.0, *(example.epsilon for example in outcomes.examples)}), epsilon)
+    kept = sorted({0.0, *(example.epsilon for example in outcomes.examples)})
+    declared = (declared_epsilon(grid) for grid in transfer_grids(outcomes))
+    epsilon = reference_epsilon(kept, epsilon or next((one for one in declared if one in kept), None))
     shown = _one_per_attack([example for example in outcomes.examples if example.epsilon == epsilon], outcomes)
     count = min(count, len(outcomes.images), *(len(example.images) for example in shown))
     styles = looks(results)

@@ -11,7 +11,7 @@ import numpy as np
 from ..analysis.intervals import wilson_interval
 from ..analysis.metrics import Bools, Floats
 from ..analysis.results import Results
-from ..analysis.summary import reference_epsilon
+from ..analysis.summary import chosen_epsilon
 from ..analysis.transfer import TransferGrid, transfer_grids
 from ..errors import UsageError, unknown_name
 from ..names import as_spelled
@@ -46,7 +46,8 @@ def plot_transfer_matrix(
     Args:
         results: what to draw.
         attack: an attack's name; default the worst case, image by image, over all gradient attacks of the norm.
-        epsilon: the perturbation size (default: the one nearest to half of the largest).
+        epsilon: the perturbation size (default: the one that the sweep declares as `verdict_epsilon`, else the one
+            nearest to half of the largest).
         norm: for the worst case, which norm's attacks (default: the first there is).
         dataset: which data set, when the results hold several.
 
@@ -95,7 +96,7 @@ def cell_precision(images: int) -> str:
 
 def finished_epsilon(grid: TransferGrid, epsilon: float | None) -> float:
     """Return the epsilon to draw; raises UsageError when none has all attacks yet."""
-    chosen = reference_epsilon(grid.epsilons, epsilon)
+    chosen = chosen_epsilon(grid, epsilon)
     if not chosen > 0:
         raise UsageError(f"{grid.outcomes.dataset}: no epsilon has all attacks yet. Run the sweep again to finish it.")
     return chosen
@@ -221,7 +222,8 @@ def plot_attack_matrices(
 
     Args:
         results: what to draw.
-        epsilon: the perturbation size (default: the one nearest to half of the largest).
+        epsilon: the perturbation size (default: the one that the sweep declares as `verdict_epsilon`, else the one
+            nearest to half of the largest).
         norm: which norm's attacks (default: the first there is).
         dataset: which data set, when the results hold several.
 

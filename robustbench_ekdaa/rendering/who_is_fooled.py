@@ -46,7 +46,8 @@ def plot_who_is_fooled(
 
     Args:
         results: what to draw.
-        epsilon: the perturbation size (default: the one nearest to half of the largest).
+        epsilon: the perturbation size (default: the one that the sweep declares as `verdict_epsilon`, else the one
+            nearest to half of the largest).
         norm: which norm's attacks (default: the first there is).
         dataset: which data set, when the results hold several.
 

@@ -113,14 +113,20 @@ def with_probes(
 
 
 def probe_spec(outcomes: Outcomes) -> ProbeSpec:
-    """Choose what models are probed with: the sweep's attack of most steps up to `STEPS`, at its middle epsilon."""
+    """Choose what models are probed with: the sweep's attack of most steps up to `STEPS`, where cards are compared.
+
+    That is at the epsilon that the sweep declares for the attack's norm, else at its middle one.
+    """
     norms = [record.norm for record in outcomes.attacks.values() if not record.imported]
     plain = AttackCard.model_validate({"kind": "attack", "name": "bim", "norm": norms[0] if norms else "linf"})
     attacks = [card for record in outcomes.attacks.values() if (card := _card(record))]
     attack = max(attacks, key=lambda card: (card.steps <= STEPS, min(card.steps, STEPS), -card.steps), default=plain)
     epsilons = [epsilon for epsilon in outcomes.epsilons if epsilon > 0] or list(NO_GRID)
     middle = min(epsilons, key=lambda epsilon: (abs(epsilon - epsilons[-1] / 2), epsilon))
-    return ProbeSpec(attack, middle, epsilons[-1], int(outcomes.spec.get("seed", 0)))
+    declared = (outcomes.spec.get("verdict_epsilon") or {}).get(attack.norm, middle)
+    return ProbeSpec(
+        attack, declared if declared in epsilons else middle, epsilons[-1], int(outcomes.spec.get("seed", 0))
+    )
 
 
 def _card(record: AttackRecord) -> AttackCard | None:

@@ -107,3 +107,11 @@ def test_models_are_probed_with_the_attack_of_most_steps_that_takes_seconds(card
     spec = probe_spec(replace(made, attacks=attacks))
     assert spec.attack.name == chosen
     assert (spec.epsilon, spec.largest) == (0.2, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("declared", "asked"), [({"linf": 0.3}, 0.3), ({"l2": 0.3}, 0.2), ({"linf": 0.7}, 0.2), (None, 0.2)]
+)
+def test_models_are_probed_at_the_epsilon_that_the_sweep_declares(declared, asked):
+    made = random_outcomes(noise=False, images=10)
+    assert probe_spec(replace(made, spec={**made.spec, "verdict_epsilon": declared})).epsilon == asked

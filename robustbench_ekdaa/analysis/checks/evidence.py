@@ -10,7 +10,7 @@ from ...scoring.outcomes import Outcomes
 from ..intervals import FEW_CASES, FEW_IMAGES, variance_parts
 from ..metrics import common_images
 from ..standing import compared_targets
-from ..summary import reference_epsilon
+from ..summary import chosen_epsilon
 from ..transfer import card_names, scored_targets, transfer_grids
 from .finding import FAIL, WARN, Finding, passed, some, title
 from .withstood import withstood
@@ -41,7 +41,7 @@ def sure_shares(outcomes: Outcomes) -> Iterator[Finding]:
         return
     fewest, narrow = float("inf"), []
     for grid in transfer_grids(outcomes):
-        if not (epsilon := reference_epsilon(grid.epsilons)) > 0:
+        if not (epsilon := chosen_epsilon(grid)) > 0:
             continue
         for card, kept in withstood(grid, epsilon).items():
             right = float(kept.whole.sum())
@@ -87,7 +87,7 @@ def seed_variance(outcomes: Outcomes) -> Iterator[Finding]:
     """Compare how uncertain seeds and images make what a card keeps: more images help against the latter alone."""
     shares: dict[str, float] = {}
     for grid in transfer_grids(outcomes):
-        if not (epsilon := reference_epsilon(grid.epsilons)) > 0:
+        if not (epsilon := chosen_epsilon(grid)) > 0:
             continue
         for card, kept in withstood(grid, epsilon).items():
             images, seeds = map(float, variance_parts(kept.sample()))

@@ -10,7 +10,7 @@ from ...cards import Component
 from ...crafting import doubts
 from ...scoring.outcomes import CraftingKey, Outcomes
 from ..metrics import Bools
-from ..summary import reference_epsilon
+from ..summary import chosen_epsilon
 from ..transfer import TransferGrid, gradient_attacks, imported_attacks, transfer_grids
 from .finding import FAIL, WARN, Finding, passed, some, title
 from .withstood import own_pairs
@@ -252,5 +252,5 @@ def _on_grid(values: np.ndarray) -> bool:
 
 def reference(grid: TransferGrid) -> float | None:
     """Return the epsilon at which a grid's cards are compared; None if there is none."""
-    epsilon = reference_epsilon(grid.epsilons)
+    epsilon = chosen_epsilon(grid)
     return epsilon if epsilon > 0 else None
