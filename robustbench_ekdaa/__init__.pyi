@@ -14,6 +14,7 @@ from .api import open_results as open_results
 from .api import publish as publish
 from .api import report as report
 from .api import score as score
+from .api import status as status
 from .api import sweep as sweep
 from .api import train as train
 from .benchmark import Benchmark as Benchmark

@@ -28,6 +28,7 @@ from .learning.contract import check_rule as check_contract
 from .progress import Progress, Silent
 from .scoring.outcomes import ModelRecord
 from .scoring.ray_cluster import RayCluster
+from .scoring.status import RunStatus
 from .zoo import PublishedModel
 
 
@@ -386,6 +387,23 @@ def open_results(run: Place) -> Results:
 
     """
     return Benchmark(run, device="cpu").results()
+
+
+def status(run: Place) -> RunStatus:
+    """Return how far a run is, also while a command works in it.
+
+    Args:
+        run: the run folder.
+
+    Returns:
+        an object with `models` (trained, failed with the cause, missing), `attacks` (cells asked for and stored) and
+        `at_work`, the command at work there with what it has in hand, None if there is none.
+
+    Raises:
+        UsageError: when there are no results, or they are damaged.
+
+    """
+    return Benchmark(run, device="cpu").status()
 
 
 def compare(

@@ -27,6 +27,7 @@ from .scoring.outcomes import ModelRecord
 from .scoring.probes import with_probes
 from .scoring.publishing import exhibits
 from .scoring.ray_cluster import RayCluster
+from .scoring.status import RunStatus, run_status
 from .scoring.store import noted_digest, open_run, reading, writing
 from .scoring.sweep import at_work_on, check_models, check_workers, choose_device, run_sweep
 from .scoring.taking import find_models, take_models
@@ -192,6 +193,15 @@ class Benchmark:
 
         """
         return Results(open_run(self.run))
+
+    def status(self) -> RunStatus:
+        """Return how far the run is, also while a command works in it: done, in hand, failed with cause, missing.
+
+        Raises:
+            UsageError: when there are no results, or they are damaged.
+
+        """
+        return run_status(self.run)
 
     def compare(self, first: str, second: str, **where: Any) -> Verdict:
         """Compare two model cards of the run; see `Results.compare`.

@@ -1,0 +1,56 @@
+"""Commands about run folders: status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .app import PROGRAM, Debug, app
+from .printing import say, show_json, show_rows
+
+if TYPE_CHECKING:
+    from ..scoring.at_work import AtWork
+
+
+@app.command(epilog=f"Example: `{PROGRAM} status runs/digits`")
+def status(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Say how far a run is: done, in hand, failed with the cause, missing; also while a command works in it."""
+    from ..api import status as status_of
+
+    found = status_of(run)
+    if as_json:
+        show_json(found.plain())
+        return
+    say_at_work(found.at_work)
+    trained = sum(model.state == "trained" for model in found.models)
+    say(f"Models: {trained} trained, {len(found.failed)} failed, {len(found.missing)} missing.")
+    show_rows(
+        [
+            {
+                "data set": one.dataset,
+                "attack": "(clean images)" if one.attack is None else one.attack,
+                "stored": one.stored,
+                "missing": one.missing,
+            }
+            for one in found.attacks
+        ]
+    )
+    for model in (*found.failed, *found.missing):
+        say(f"{model.state}: {model.model}: {model.cause}")
+
+
+def say_at_work(command: AtWork | None) -> None:
+    """Say which command works in a run folder, and what it has in hand."""
+    if command is None:
+        say("At work: nobody.")
+        return
+    who = f"process {command.process} on {command.host}" if command.host else "a command that has just begun"
+    say(f"At work: {who}" + (f": {command.command}" if command.command else "."))
+    for job in command.jobs:
+        say(f"  {job.label}: {job.done} of {job.total}" + (f"  {job.note}" if job.note else ""))
