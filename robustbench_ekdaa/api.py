@@ -26,6 +26,7 @@ from .learning import LearningRule
 from .learning.contract import RuleFinding, rule_maker
 from .learning.contract import check_rule as check_contract
 from .progress import Progress, Silent
+from .scoring.forecast import Forecast
 from .scoring.outcomes import ModelRecord
 from .scoring.ray_cluster import RayCluster
 from .scoring.status import RunStatus
@@ -297,6 +298,40 @@ def sweep(
     """
     means: dict[str, Any] = {"workspace": workspace, "device": device, "workers": workers, "zoo": zoo}
     return Benchmark(run, **means, progress=progress, command=command).sweep(spec, retry_failed=retry_failed)
+
+
+def plan(
+    spec: SweepSpec | Place,
+    run: Place,
+    *,
+    workspace: Workspace | Place | None = None,
+    device: str = "auto",
+    workers: int | RayCluster | None = 1,
+    retry_failed: bool = False,
+) -> Forecast:
+    """Return what a sweep is about to do: jobs, what is stored, why the rest is computed again, passes, bytes, time.
+
+    Nothing is made, not even the run folder. Where the run has measured nothing alike, a step of a training or a pass
+    of a network is timed now.
+
+    Args:
+        spec: a `SweepSpec`, or the path of a sweep file.
+        run: the run folder, there or not.
+        workspace: the folder that holds models/ and attacks/, or a `Workspace` (default: the current folder).
+        device: "auto", "cpu", "cuda", ...
+        workers: jobs side by side; see `sweep`.
+        retry_failed: whether models that failed before are to be trained anew.
+
+    Returns:
+        an object with `work` (per card and attack: jobs, passes, seconds and how these are known), `reasons`, bytes,
+        and `seconds` on one core.
+
+    Raises:
+        UsageError: for whatever in the request is wrong, or results that are damaged.
+
+    """
+    benchmark = Benchmark(run, workspace=workspace, device=device, workers=workers)
+    return benchmark.plan(spec, retry_failed=retry_failed)
 
 
 def load_adversarial(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,11 @@ from .learning.job import checkpoint_path
 from .names import as_spelled
 from .progress import Progress, a_progress
 from .remote import location
+from .scoring.executor import workers_for
+from .scoring.forecast import Forecast, forecast
 from .scoring.imported import ImportSpec, score_images
 from .scoring.outcomes import ModelRecord
+from .scoring.plan import plan_sweep
 from .scoring.probes import with_probes
 from .scoring.publishing import exhibits
 from .scoring.ray_cluster import RayCluster
@@ -136,9 +141,33 @@ class Benchmark:
             WorkFailed: when the run folder cannot be written; all that was stored stays.
 
         """
-        whole = spec if isinstance(spec, SweepSpec) else read_sweep(a_path("spec", spec))
+        whole = self._spec(spec)
         self.failed = tuple(run_sweep(whole, self.run, **self._means, retry_failed=retry_failed).failed)
         return self.results()
+
+    def plan(self, spec: SweepSpec | Place, *, retry_failed: bool = False) -> Forecast:
+        """Return what a sweep is about to do: jobs, why something is computed again, passes, bytes, time.
+
+        Nothing is made, not even the run folder; a zoo is not asked. Where the run has measured nothing alike, a step
+        of a training or a pass of a network is timed now.
+
+        Args:
+            spec: a `SweepSpec`, or the path of a sweep file.
+            retry_failed: as in `sweep`.
+
+        Raises:
+            UsageError: for whatever in the request is wrong, or a store that is damaged.
+
+        """
+        whole = self._spec(spec)
+        plans = [plan_sweep(whole, self.workspace, shared_dataset(name)) for name in whole.datasets]
+        cluster = isinstance(self.workers, RayCluster)
+        slots = None if isinstance(self.workers, RayCluster) else self.workers or workers_for(self.device)
+        device = choose_device("auto") if cluster else self.device
+        with ExitStack() as stack:
+            there = os.path.lexists(self.run / "results.sqlite")
+            store = stack.enter_context(reading(self.run)) if there else None
+            return forecast(plans, self.run, store, device=device, slots=slots, retry_failed=retry_failed)
 
     def score(
         self,
@@ -316,6 +345,9 @@ class Benchmark:
     def _means(self) -> dict[str, Any]:
         """With what a sweep or a scoring is done."""
         return {name: getattr(self, name) for name in ("workspace", "device", "workers", "progress", "command", "zoo")}
+
+    def _spec(self, spec: SweepSpec | Place) -> SweepSpec:
+        return spec if isinstance(spec, SweepSpec) else read_sweep(a_path("spec", spec))
 
     def _job(self, card: AnyModelCard, dataset: str, seed: int, held_out: float = 0.0) -> tuple[ModelJob, Dataset]:
         whole = shared_dataset(dataset)

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from ..cards import MOST_SEEDS, SweepSpec, check, crossed_names, read_sweep
+from ..errors import UsageError
 from ..text import shell_words
 from .app import PROGRAM, Debug, Device, KeepEpochs, RetryFailed, RunFolder, Workers, WorkspaceFolder, ZooPlace, app
 from .parsing import parse_epsilons, parse_indices, parse_kept, parse_list
+from .plans import show_plan
 from .printing import say, show_rows, with_percent_sign
 from .running import benchmark, do_sweep, tell_failed
 
@@ -91,6 +93,8 @@ def sweep(
     ] = None,
     keep_epochs: KeepEpochs = None,
     retry_failed: RetryFailed = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Make nothing; say what would be done, and how long.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --plan: print JSON.")] = False,
     zoo: ZooPlace = None,
     workspace: WorkspaceFolder = Path("."),
     device: Device = "auto",
@@ -119,9 +123,14 @@ def sweep(
     given = {key: value for key, value in flags.items() if value is not None}
     base = read_sweep(spec_file).model_dump(exclude_unset=True) if spec_file else {}
     spec = check(SweepSpec, {**base, **given}, "sweep")
-    failed = do_sweep(
-        spec, run, retry_failed=retry_failed, workspace=workspace, device=device, workers=workers, zoo=zoo
-    )
+    means: dict[str, Any] = {"workspace": workspace, "device": device, "workers": workers}
+    if plan:
+        with benchmark(run, **means) as work:
+            show_plan(work.plan(spec, retry_failed=retry_failed), as_json=as_json)
+        return
+    if as_json:
+        raise UsageError("--json: a sweep prints tables; `sweep --plan --json` and `export --format json` print JSON")
+    failed = do_sweep(spec, run, retry_failed=retry_failed, **means, zoo=zoo)
     say(f"Report it: {shell_words(PROGRAM, 'report', str(run), '--out', 'report')}")
     raise typer.Exit(1 if failed else 0)
 

@@ -395,6 +395,26 @@ def write_log(path: Path, log: list[dict[str, Any]]) -> str:
 
 
 @ordinary_torch(gradients=True)
+def time_one_step(job: TrainingJob, dataset: Dataset, device: str = "cpu") -> tuple[float, int]:
+    """Return how many seconds one step of a training takes now, the second of two, and how many steps an epoch has.
+
+    Raises:
+        UsageError: when the card cannot be trained as it is.
+        TrainingDiverged: when its own attack finds no finite gradient.
+
+    """
+    training = _Training(job, dataset, torch.device(device))
+    batches, seconds = training._batches(), 0.0
+    for _ in range(min(2, training.steps)):
+        started = time.perf_counter()
+        step = training.rule.compute_gradients(*next(batches))
+        training.optimiser.step()
+        float(step.loss)  # waits for the device
+        seconds = time.perf_counter() - started
+    return seconds, training.steps
+
+
+@ordinary_torch(gradients=True)
 def load_network(
     job: TrainingJob, dataset: Dataset, run: Path, device: str = "cpu", *, digest: str | None = None
 ) -> Network:

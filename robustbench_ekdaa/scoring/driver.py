@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +77,7 @@ class Sweeping:
         A crafting scores all its targets at once, and so begins when its surrogates and its targets are trained.
         """
         tidy_run(self.store.run)
-        self.saved = saved_images(self.plan, self.store)
+        self.saved = saved_images(self.plan, self.store.run)
         self.records = settled_models(self.plan.to_train, self.store, retry_failed=self.retry_failed)
         yield from self._trainings()
         yield from self._clean_passes()
@@ -235,11 +236,11 @@ def _as_planned(work: TrainModel) -> TrainModel:
     return work
 
 
-def saved_images(plan: SweepPlan, store: Store) -> dict[tuple[str | None, str], tuple[float, ...]] | None:
+def saved_images(plan: SweepPlan, run: Path) -> dict[tuple[str | None, str], tuple[float, ...]] | None:
     """Return which epsilons' images are saved, by (surrogate, attack); None if the sweep is not to save any."""
     if not plan.spec.save_images:
         return None
-    return {place: file.epsilons() for place, file in image_files(plan, store.run).items()}
+    return {place: file.epsilons() for place, file in image_files(plan, run).items()}
 
 
 def announce(
@@ -252,7 +253,7 @@ def announce(
     lacking = [job for job in trainable if not checkpoint_path(store.run, job.key).exists()]
     missing = [job for job in lacking if job.key not in failed]
     untrained = sum(job in plan.models for job in lacking)
-    jobs = plan.craft_jobs(stored, failed, saved_images(plan, store))
+    jobs = plan.craft_jobs(stored, failed, saved_images(plan, store.run))
     everything = plan.craft_jobs(set(), failed)
     cells = sum(len(targets) for job in jobs for _, targets in job.wanted)
     total = sum(len(targets) for job in everything for _, targets in job.wanted)

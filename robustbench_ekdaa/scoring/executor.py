@@ -67,11 +67,17 @@ def executor(workers: int | RayCluster | None, progress: Progress, device: str =
     Jobs for worker processes must be picklable. What a script or a module registers by a decorator is known in them
     too: they import that module, or run that script once more, as multiprocessing does.
     """
+    with one_thread(), _chosen(workers, progress, device) as chosen:
+        yield chosen
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread, as jobs do."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with _chosen(workers, progress, device) as chosen:
-            yield chosen
+        yield
     finally:
         torch.set_num_threads(threads)
 
@@ -85,7 +91,7 @@ def _chosen(workers: int | RayCluster | None, progress: Progress, device: str) -
     elif workers is None or isinstance(workers, int):
         from .workers import WorkerPool
 
-        crew = WorkerPool(workers or (usable_cores() if device == "cpu" else 1), progress)
+        crew = WorkerPool(workers or workers_for(device), progress)
         try:
             yield crew
         finally:
@@ -95,6 +101,11 @@ def _chosen(workers: int | RayCluster | None, progress: Progress, device: str) -
 
         with on_the_cluster(workers, progress, device) as cluster:
             yield cluster
+
+
+def workers_for(device: str) -> int:
+    """Return how many worker processes fit a device, where nobody says how many."""
+    return usable_cores() if device == "cpu" else 1
 
 
 def usable_cores() -> int:

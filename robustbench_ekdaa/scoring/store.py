@@ -241,6 +241,14 @@ class Store:
         with clear_store_errors(self._path):
             return self._everything()
 
+    def crafting_facts(self, image_set: str) -> dict[CraftingKey, dict[str, float]]:
+        """Return what is known of all craftings of these images; see `Outcomes.craftings`."""
+        with clear_store_errors(self._path):
+            return {
+                _crafting_key(*columns): unpack_json(FACTS_FORM, facts, "crafting")
+                for _, *columns, facts, _ in self._tables.rows("craftings", image_set)
+            }
+
     # -- what the rows say, inside `clear_store_errors` ----------------------------------------------------------------
 
     def _everything(self) -> Everything:
