@@ -32,7 +32,16 @@ Workers = Annotated[
     int | None,
     typer.Option(help="Processes for jobs, side by side (default: one per core on a CPU, one on a GPU); 1: this one."),
 ]
-
+ExecutorName = Annotated[
+    str, typer.Option(help="Where jobs run: local (this machine's processes), or ray (a cluster).")
+]
+RayAddress = Annotated[
+    str | None, typer.Option(help="HOST:PORT of a Ray cluster's head (default: the one that is here, or a new one).")
+]
+CpusPerJob = Annotated[float | None, typer.Option(help="Cores that a job occupies on a Ray cluster (default: 1).")]
+GpusPerJob = Annotated[
+    float | None, typer.Option(help="GPUs that a job occupies on a Ray cluster: 0.25 for four side by side on one.")
+]
 ZooPlace = Annotated[
     str | None,
     typer.Option("--zoo", help="A folder or URL with published models: those that fit are taken, not trained."),

@@ -8,12 +8,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cards import SweepSpec
+from ..errors import UsageError, unknown_name
 from ..progress import shown_progress
 from .app import command_line
 from .printing import log, show, tell
 
 if TYPE_CHECKING:
     from ..benchmark import Benchmark
+    from ..scoring.ray_cluster import RayCluster
+
+
+def workplace(
+    workers: int | None, executor: str, address: str | None, cpus: float | None, gpus: float | None
+) -> int | RayCluster | None:
+    """Return where jobs run, as `Benchmark` takes it; raises UsageError for flags that do not go together."""
+    about_ray = {"--ray-address": address, "--cpus-per-job": cpus, "--gpus-per-job": gpus}
+    given = [flag for flag, value in about_ray.items() if value is not None]
+    if executor == "local":
+        if given:
+            raise UsageError(f"{given[0]} is about a Ray cluster. Add --executor ray, or leave it out.")
+        return workers
+    if executor != "ray":
+        raise unknown_name("executor", executor, ("local", "ray"))
+    if workers is not None:
+        raise UsageError("--workers counts processes of this machine; on Ray --cpus-per-job says how many jobs fit.")
+    from ..scoring.ray_cluster import RayCluster
+
+    return RayCluster(address=address, cpus_per_job=1 if cpus is None else cpus, gpus_per_job=gpus)
 
 
 @contextmanager

@@ -10,11 +10,26 @@ import typer
 from ..cards import MOST_SEEDS, SweepSpec, check, crossed_names, read_sweep
 from ..errors import UsageError
 from ..text import shell_words
-from .app import PROGRAM, Debug, Device, KeepEpochs, RetryFailed, RunFolder, Workers, WorkspaceFolder, ZooPlace, app
+from .app import (
+    PROGRAM,
+    CpusPerJob,
+    Debug,
+    Device,
+    ExecutorName,
+    GpusPerJob,
+    KeepEpochs,
+    RayAddress,
+    RetryFailed,
+    RunFolder,
+    Workers,
+    WorkspaceFolder,
+    ZooPlace,
+    app,
+)
 from .parsing import parse_epsilons, parse_indices, parse_kept, parse_list
 from .plans import show_plan
 from .printing import say, show_rows, with_percent_sign
-from .running import benchmark, do_sweep, tell_failed
+from .running import benchmark, do_sweep, tell_failed, workplace
 
 
 @app.command(epilog=f"Example: `{PROGRAM} train backprop ekdaa --dataset digits --seeds 3 --run runs/digits`")
@@ -33,10 +48,15 @@ def train(
     workspace: WorkspaceFolder = Path("."),
     device: Device = "auto",
     workers: Workers = None,
+    executor: ExecutorName = "local",
+    ray_address: RayAddress = None,
+    cpus_per_job: CpusPerJob = None,
+    gpus_per_job: GpusPerJob = None,
     debug: Debug = False,
 ) -> None:
     """Train models; finished ones are kept, stopped ones are continued."""
-    with benchmark(run, workspace=workspace, device=device, workers=workers, zoo=zoo) as work:
+    crew = workplace(workers, executor, ray_address, cpus_per_job, gpus_per_job)
+    with benchmark(run, workspace=workspace, device=device, workers=crew, zoo=zoo) as work:
         records = work.train(
             crossed_names(models, parse_list(recipes) or ()),
             dataset,
@@ -99,6 +119,10 @@ def sweep(
     workspace: WorkspaceFolder = Path("."),
     device: Device = "auto",
     workers: Workers = None,
+    executor: ExecutorName = "local",
+    ray_address: RayAddress = None,
+    cpus_per_job: CpusPerJob = None,
+    gpus_per_job: GpusPerJob = None,
     debug: Debug = False,
 ) -> None:
     """Train, attack and score what is missing; say what is stored already."""
@@ -123,7 +147,8 @@ def sweep(
     given = {key: value for key, value in flags.items() if value is not None}
     base = read_sweep(spec_file).model_dump(exclude_unset=True) if spec_file else {}
     spec = check(SweepSpec, {**base, **given}, "sweep")
-    means: dict[str, Any] = {"workspace": workspace, "device": device, "workers": workers}
+    crew = workplace(workers, executor, ray_address, cpus_per_job, gpus_per_job)
+    means: dict[str, Any] = {"workspace": workspace, "device": device, "workers": crew}
     if plan:
         with benchmark(run, **means) as work:
             show_plan(work.plan(spec, retry_failed=retry_failed), as_json=as_json)
@@ -157,10 +182,15 @@ def score(
     workspace: WorkspaceFolder = Path("."),
     device: Device = "auto",
     workers: Workers = None,
+    executor: ExecutorName = "local",
+    ray_address: RayAddress = None,
+    cpus_per_job: CpusPerJob = None,
+    gpus_per_job: GpusPerJob = None,
     debug: Debug = False,
 ) -> None:
     """Score adversarial images from a file, made elsewhere or saved by a sweep; they are checked first."""
-    with benchmark(run, workspace=workspace, device=device, workers=workers, zoo=zoo) as work:
+    crew = workplace(workers, executor, ray_address, cpus_per_job, gpus_per_job)
+    with benchmark(run, workspace=workspace, device=device, workers=crew, zoo=zoo) as work:
         results = work.score(
             file,
             dataset,

@@ -39,6 +39,14 @@ from .parcels import Answer, Parcel, as_arrays, carry_out, packed, unpack
 from .workers import InWorker, deaf_to_ctrl_c
 
 PACKAGE = Path(__file__).parent.parent
+# What Ray reads when it is imported: it reports nothing to its makers, and prints no messages of its own. What `ray job
+# submit` was given to run with is for the driver alone.
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_SCHEDULER_EVENTS": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+    "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",
+}
 TRIES = 3  # how often a job is begun at most
 CONNECT_SECONDS = 5
 WAIT_SECONDS = 1.0  # after so long the number of nodes is looked at again
@@ -134,9 +142,7 @@ def on_the_cluster(cluster: RayCluster, progress: Progress, device: str) -> Iter
 
 def _ray() -> Any:
     """Import Ray such that it reports nothing to its makers and prints nothing."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_SCHEDULER_EVENTS"] = "0"
-    os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"  # what `ray job submit` was given is for the driver
+    os.environ.update(QUIET)
     import ray
 
     return ray
