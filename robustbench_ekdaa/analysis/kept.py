@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,14 +47,24 @@ class Kept:
         images, without = (
             mine - theirs for mine, theirs in zip(self._means(among, active), other._means(among, active), strict=True)
         )
-        mine, theirs = _mean(self.by_seed, among), _mean(other.by_seed, among)
+        mine, theirs = (one._seed_means if among is None else _mean(one.by_seed, among) for one in (self, other))
         paired = sorted(self.seeds) == sorted(other.seeds)
         order = np.argsort(self.seeds), np.argsort(other.seeds)
         return Sample(images, without, (mine[order[0]] - theirs[order[1]],) if paired else (mine, theirs))
 
+    @cached_property
+    def _without_means(self) -> Floats:
+        """Over all images, without each seed, (K,); a card stands in many pairs."""
+        return np.asarray(self.without.mean(-1))
+
+    @cached_property
+    def _seed_means(self) -> Floats:
+        """Over all images, by each of the card's models, (n,)."""
+        return np.asarray(self.by_seed.mean(-1))
+
     def _means(self, among: Masks | None, active: Bools) -> tuple[Floats, Floats]:
         if among is None:
-            return self.whole, self.without.mean(-1)[active]
+            return self.whole, self._without_means[active]
         counted, total = among.without, among.without.sum(-1)
         sums = np.where(counted, self.without, 0.0).sum(-1)
         return self.whole[among.whole], (sums / np.maximum(total, 1))[active & (total > 0)]

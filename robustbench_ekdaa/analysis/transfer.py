@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..scoring.outcomes import OutcomeKey, Outcomes, Relation
+from ..scoring.outcomes import OutcomeKey, Outcomes, Relation, read_only
 from .metrics import Bools, Floats
 
 Predictions = NDArray[np.int64]
@@ -150,12 +150,10 @@ class TransferGrid:
 
     @cached_property
     def _scored(self) -> dict[str, Bools]:
-        rows: dict[str | None, int] = {key: i for i, key in enumerate(self.surrogates)}
-        columns = {key: j for j, key in enumerate(self.targets)}
-        tables = {attack: np.zeros((len(rows), len(columns)), bool) for attack in self.attacks}
-        for key in self.predictions:
-            if key.attack in tables and key.target in columns:
-                tables[key.attack][rows[key.surrogate], columns[key.target]] = True
+        tables = {attack: np.zeros((len(self.surrogates), len(self.targets)), bool) for attack in self.attacks}
+        for cells in self._cells_at.values():
+            for i, j, attack, _ in cells:
+                tables[attack][i, j] = True
         return tables
 
     @cached_property
@@ -224,24 +222,56 @@ class TransferGrid:
     def right(self, epsilon: float, attack: str | None = None) -> Bools:
         """Which images each target still gets right, (S, T, N): under one attack, or all crafted on the surrogate.
 
-        Under all, it asks that the clean image was right too. Pairs without outcomes are False.
+        Under all, it asks that the clean image was right too, and the array cannot be written to. Pairs without
+        outcomes are False.
         """
-        labels = self.outcomes.labels
-        answer = np.zeros((len(self.surrogates), len(self.targets), len(labels)), bool)
-        scored = self.scored if attack is None else self.scored_under(attack)
-        for i, j in np.argwhere(scored):
-            surrogate, target = self.surrogates[i], self.targets[j]
-            before = self.outcomes.clean[target] == labels
-            if epsilon == 0:
-                answer[i, j] = before
-                continue
-            # Attacks on single models have no outcomes on ensembles, nor the other way round.
-            attacks = self.attacks if attack is None else (attack,)
-            keys = [OutcomeKey(surrogate, one, epsilon, target) for one in attacks]
-            known = [self.predictions[key] for key in keys if key in self.predictions]
-            still = np.logical_and.reduce([predicted == labels for predicted in known])
-            answer[i, j] = still & before if attack is None else still
+        if attack is not None:
+            return self._right_under((attack,), epsilon, self.scored_under(attack), self._right_before(epsilon))
+        if epsilon not in self._right_under_all:  # nearly every number of a report and every check starts from it
+            known = self._right_under(self.attacks, epsilon, self.scored, self._right_before(0.0))
+            self._right_under_all[epsilon] = read_only(known)
+        return self._right_under_all[epsilon]
+
+    @cached_property
+    def _right_under_all(self) -> dict[float, Bools]:
+        return {}
+
+    def _right_before(self, epsilon: float) -> Bools:
+        """Return which images an attack starts from: those right when clean, for epsilon 0, or all, (T, N)."""
+        labels, clean = self.outcomes.labels, self.outcomes.clean
+        if epsilon == 0:
+            return np.stack([clean[target] == labels for target in self.targets])
+        return np.ones((len(self.targets), len(labels)), bool)
+
+    def _right_under(self, attacks: Sequence[str], epsilon: float, scored: Bools, before: Bools) -> Bools:
+        """Return what is right under some attacks of those images that were right before, (S, T, N)."""
+        labels, answer = self.outcomes.labels, scored[:, :, None] & before
+        # Attacks on single models have no outcomes on ensembles, nor the other way round.
+        for i, j, attack, predicted in self._cells_at.get(epsilon, ()):
+            if attack in attacks:
+                answer[i, j] &= predicted == labels
         return answer
+
+    @cached_property
+    def _cells_at(self) -> dict[float, list[tuple[int, int, str, Predictions]]]:
+        """What was predicted at each epsilon, with the rows and columns of surrogates and targets."""
+        rows: dict[str | None, int] = {key: i for i, key in enumerate(self.surrogates)}
+        columns = {key: j for j, key in enumerate(self.targets)}
+        found: dict[float, list[tuple[int, int, str, Predictions]]] = {}
+        for key, predicted in self.predictions.items():
+            if key.attack in self.attacks and key.target in columns:
+                place = rows[key.surrogate], columns[key.target], key.attack, predicted
+                found.setdefault(key.epsilon, []).append(place)
+        return found
+
+    def right_pair(self, i: int, j: int, epsilon: float, attack: str) -> Bools:
+        """Which images the target j still gets right under one attack on the surrogate i, (N,); see `right`.
+
+        Where there are no outcomes at this epsilon above 0, this is True.
+        """
+        key = OutcomeKey(self.surrogates[i], attack, epsilon, self.targets[j])
+        known = self.predictions.get(key)
+        return np.ones(len(self.outcomes.labels), bool) if known is None else known == self.outcomes.labels
 
     def right_in_the_worst_case(self, epsilon: float, attack: str | None = None) -> Bools:
         """Which images each target gets right before and under every attack that a holder of a model has, (H, T, N).

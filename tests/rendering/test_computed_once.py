@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from robustbench_ekdaa.analysis import comparison, summary, transfer
+from robustbench_ekdaa.analysis.checks import findings
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.rendering import write_report
 
@@ -40,6 +41,22 @@ def counted(monkeypatch):
     monkeypatch.setattr(summary, "card_intervals", intervals)
     monkeypatch.setattr(transfer, "_grids", grids)
     return calls
+
+
+def test_all_checks_and_a_comparison_read_each_epsilons_predictions_once(monkeypatch):
+    read, real = Counter(), transfer.TransferGrid._right_under
+
+    def counted(grid, attacks, epsilon, scored, before):
+        read[attacks, epsilon] += 1
+        return real(grid, attacks, epsilon, scored, before)
+
+    monkeypatch.setattr(transfer.TransferGrid, "_right_under", counted)
+    outcomes = random_outcomes(cards=3, seeds=3)
+    findings(outcomes)
+    comparison.Comparison(outcomes).all_verdicts()
+    summary.summary_rows(outcomes)
+    everything = {place: times for place, times in read.items() if place[0] == ("fgsm", "bim")}
+    assert everything == {(("fgsm", "bim"), epsilon): 1 for epsilon in outcomes.epsilons}
 
 
 def test_one_report_finds_intervals_and_regimes_of_each_norm_once_and_builds_grids_once(counted, tmp_path):

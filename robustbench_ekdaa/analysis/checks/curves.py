@@ -88,12 +88,12 @@ def success_falls(outcomes: Outcomes) -> Iterator[Finding]:
     for grid in transfer_grids(outcomes):
         for attack in grid.attacks:
             own = [(i, j) for i, j in own_pairs(grid) if grid.scored_under(attack)[i, j]]
-            rights = [grid.right(epsilon, attack) for epsilon in grid.epsilons[1:] if own]
-            looked |= len(rights) > 1
-            for epsilon, (before, right) in zip(grid.epsilons[2:], pairwise(rights), strict=False):
-                for i, j in own:
-                    card = outcomes.models[grid.targets[j]].name
-                    found.append((excess(right[i, j], before[i, j]), card, attack, epsilon, grid.norm))
+            looked |= bool(own) and len(grid.epsilons) > 2
+            for i, j in own:
+                rights = [grid.right_pair(i, j, epsilon, attack) for epsilon in grid.epsilons[1:]]
+                card = outcomes.models[grid.targets[j]].name
+                for epsilon, (before, right) in zip(grid.epsilons[2:], pairwise(rights), strict=True):
+                    found.append((excess(right, before), card, attack, epsilon, grid.norm))
     rising = [one for one in found if one[0] > 0]
     if rising:
         gain, card, attack, epsilon, norm = max(rising)

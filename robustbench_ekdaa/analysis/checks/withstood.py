@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from ..intervals import Interval, difference_interval
+from ..intervals import Interval, difference_intervals
 from ..kept import Kept, averaged, kept_by, surrogate_weights
 from ..metrics import Bools, Floats
 from ..transfer import TransferGrid
@@ -69,8 +69,8 @@ def _by_card(grid: TransferGrid, values: Floats, left_out: list[int | None], def
 
 def differences(kept: Mapping[str, Kept], cards: Collection[str]) -> dict[tuple[str, str], Interval]:
     """Return how much more the first card of each pair keeps than the second."""
-    some = [card for card in cards if card in kept]
-    return {(a, b): difference_interval(kept[a].minus(kept[b])) for a, b in combinations(some, 2)}
+    pairs = list(combinations([card for card in cards if card in kept], 2))
+    return dict(zip(pairs, difference_intervals([kept[a].minus(kept[b]) for a, b in pairs]), strict=True))
 
 
 def sign(gap: Interval) -> int:
