@@ -10,6 +10,7 @@ from .api import craft as craft
 from .api import load_adversarial as load_adversarial
 from .api import load_dataset as load_dataset
 from .api import load_model as load_model
+from .api import merge as merge
 from .api import open_results as open_results
 from .api import plan as plan
 from .api import publish as publish

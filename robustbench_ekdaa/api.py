@@ -21,12 +21,13 @@ from .computing import ordinary_torch
 from .crafting import AdversarialImages, WeaknessFound
 from .crafting.surrogates import Precision
 from .data import Split, load_split, shared_dataset
-from .errors import UsageError
+from .errors import UsageError, shown
 from .learning import LearningRule
 from .learning.contract import RuleFinding, rule_maker
 from .learning.contract import check_rule as check_contract
-from .progress import Progress, Silent
+from .progress import Progress, Silent, a_progress
 from .scoring.forecast import Forecast
+from .scoring.merging import Merged, merge_runs
 from .scoring.outcomes import ModelRecord
 from .scoring.ray_cluster import RayCluster
 from .scoring.status import RunStatus
@@ -439,6 +440,30 @@ def status(run: Place) -> RunStatus:
 
     """
     return Benchmark(run, device="cpu").status()
+
+
+def merge(runs: Sequence[Place], out: Place, *, progress: Progress | None = None) -> Merged:
+    """Make one run of several, of several machines or people, as if all had been computed there in this order.
+
+    What they both hold must be the same: data, images, cards, weights, predictions. What does not fit is told, and
+    nothing is written.
+
+    Args:
+        runs: the run folders; they are only read.
+        out: the new run folder, which appears whole or not at all.
+        progress: gets the conflicts, a line each (default: silent; the error's `conflicts` are the same).
+
+    Returns:
+        how many `models` and `outcomes` the new `run` holds.
+
+    Raises:
+        UsageError: for runs that do not fit together, are damaged or not there, and for a folder that is there already.
+        WorkFailed: for a full disk.
+
+    """
+    if isinstance(runs, (str, Path)) or not isinstance(runs, Sequence):
+        raise UsageError(f"runs: must be a list of run folders (got {shown(runs)})")
+    return merge_runs([a_path("runs", run) for run in runs], a_path("out", out), a_progress(progress))
 
 
 def compare(

@@ -1,4 +1,4 @@
-"""Commands about run folders: status."""
+"""Commands about run folders: status and merge."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..progress import shown_progress
 from .app import PROGRAM, Debug, app
-from .printing import say, show_json, show_rows
+from .printing import log, say, show_json, show_rows
 
 if TYPE_CHECKING:
     from ..scoring.at_work import AtWork
@@ -43,6 +44,20 @@ def status(
     )
     for model in (*found.failed, *found.missing):
         say(f"{model.state}: {model.model}: {model.cause}")
+
+
+@app.command(epilog=f"Example: `{PROGRAM} merge runs/a runs/b --out runs/both`")
+def merge(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders; they are only read.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="The new run folder.")],
+    debug: Debug = False,
+) -> None:
+    """Make one run of several, where data, images and cards fit; conflicts are listed, and then nothing is written."""
+    from ..api import merge as merge_into
+
+    with shown_progress(log()) as progress:
+        made = merge_into(runs, out_folder, progress=progress)
+    say(f"Merged: {made.models} models, {made.outcomes:,} outcomes in {made.run}")
 
 
 def say_at_work(command: AtWork | None) -> None:

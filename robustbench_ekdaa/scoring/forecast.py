@@ -16,8 +16,9 @@ from .executor import one_thread
 from .outcomes import OutcomeKey
 from .plan import CraftJob, SweepPlan
 from .reasons import reasons
+from .selection import Everything
 from .speeds import Basis, Speeds
-from .store import Everything, Store
+from .store import Store
 
 WorkKind = Literal["training", "clean pass", "attack"]
 ROW_BYTES = 150  # of a stored cell beside its classes

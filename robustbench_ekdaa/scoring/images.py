@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,49 @@ def image_files(plan: SweepPlan, run: Path) -> dict[tuple[str | None, str], Imag
             path = run / "adversarial" / f"{attack.name}{_on(surrogates)}-{digest}.safetensors"
             files[surrogates.key, key] = ImageFile(path, attack.norm, plan.images.indices, facts)
     return files
+
+
+@dataclass(frozen=True)
+class MergedImages:
+    """The images that several files of one name hold, of several runs.
+
+    Attributes:
+        parts: what each holds.
+
+    """
+
+    parts: tuple[AdversarialImages, ...]
+
+    @property
+    def conflicts(self) -> list[str]:
+        """What does not fit, by epsilon."""
+        found: dict[float, Tensor] = {}
+        lines = []
+        for part in self.parts:
+            if part.norm != self.parts[0].norm or not torch.equal(part.indices, self.parts[0].indices):
+                lines.append("which images it is about is another")
+                continue
+            for epsilon, images in zip(part.epsilons, part.images, strict=True):
+                if not torch.equal(found.setdefault(epsilon, images), images):
+                    lines.append(f"what its images at epsilon {epsilon:g} are is another")
+        return lines
+
+    def write(self, path: Path) -> None:
+        """Write the images of all epsilons; raises WorkFailed when the disk refuses."""
+        images = {
+            epsilon: images
+            for part in reversed(self.parts)
+            for epsilon, images in zip(part.epsilons, part.images, strict=True)
+        }
+        epsilons, first = tuple(sorted(images)), self.parts[0]
+        facts = {name: fact for name, fact in first.facts.items() if name != "digest"}
+        stacked = torch.stack([images[epsilon] for epsilon in epsilons])
+        save_adversarial(path, AdversarialImages(stacked, epsilons, first.norm, first.indices, facts))
+
+
+def merge_image_files(paths: Sequence[Path]) -> MergedImages:
+    """Read files of one name; raises UsageError for one that is damaged."""
+    return MergedImages(tuple(load_adversarial(path) for path in paths))
 
 
 def tidy_run(run: Path) -> None:

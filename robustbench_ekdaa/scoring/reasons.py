@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ from ..learning import ModelJob, TrainingJob
 from ..learning.job import checkpoint_path
 from .outcomes import AttackRecord, ModelRecord
 from .plan import SweepPlan
-from .selection import Recorded
-from .store import Everything
+from .selection import Everything, Recorded
 
 ABSENT = "not given"
 
@@ -43,15 +42,20 @@ def reasons(plan: SweepPlan, stored: Everything, run: Path, to_train: Iterable[M
     return [*_of_images(plan, stored), *models, *attacks]
 
 
-def fields_changed(before: Any, now: Any, where: str = "") -> Iterator[str]:
-    """Yield, field by field, what differs between two pieces of plain data: "recipe.epochs: 10 then, 20 now"."""
+def fields_changed(before: Any, now: Any, where: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield what differs between two pieces of plain data: the field, what it was, and what it is."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in dict.fromkeys((*before, *now)):
             place = f"{where}.{name}" if where else str(name)
             yield from fields_changed(before.get(name, ABSENT), now.get(name, ABSENT), place)
     elif before != now:
         then, today = (one if one is ABSENT else shown(one, 40) for one in (before, now))
-        yield f"{where}: {then} then, {today} now"
+        yield where, then, today
+
+
+def _then_and_now(before: Any, now: Any, where: str = "") -> Iterator[str]:
+    for place, then, today in fields_changed(before, now, where):
+        yield f"{place}: {then} then, {today} now"
 
 
 def _of_model(job: ModelJob, stored: Everything, run: Path) -> Iterator[str]:
@@ -81,7 +85,7 @@ def _changes(before: ModelRecord, job: ModelJob) -> Iterator[str]:
     if not isinstance(job, TrainingJob):
         yield "its code, weights or options are others"
     elif "training" in before.metrics:
-        yield from fields_changed(before.metrics["training"], _plain(job.identity))
+        yield from _then_and_now(before.metrics["training"], _plain(job.identity))
 
 
 def _of_attack(key: str, card: AttackCard, plan: SweepPlan, stored: Everything) -> Iterator[str]:
@@ -93,13 +97,15 @@ def _of_attack(key: str, card: AttackCard, plan: SweepPlan, stored: Everything) 
 def _changes_of_attack(
     before: AttackRecord, card: AttackCard, plan: SweepPlan, sweeps: Iterable[Recorded]
 ) -> Iterator[str]:
-    told = {"title", "paper", "notes", "kind"}
-    now = {name: value for name, value in card.model_dump(mode="json").items() if name not in told}
-    then = {name: value for name, value in before.card.items() if name not in told}
-    yield from fields_changed(then, now)
+    yield from _then_and_now(plain_card(before.card), plain_card(card.model_dump(mode="json")))
     spec = next((sweep.spec for sweep in sweeps if before.key in sweep.roles.attacks), {})
     for name in ("seed", "precision"):
-        yield from fields_changed(spec.get(name), getattr(plan.spec, name), f"the sweep's {name}")
+        yield from _then_and_now(spec.get(name), getattr(plan.spec, name), f"the sweep's {name}")
+
+
+def plain_card(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of an attack's card decides its images."""
+    return {name: value for name, value in card.items() if name not in ("title", "paper", "notes", "kind")}
 
 
 def _of_images(plan: SweepPlan, stored: Everything) -> Iterator[str]:

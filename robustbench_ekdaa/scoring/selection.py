@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .outcomes import IMPORTED, AttackRecord, CraftingKey, DataRecord, ModelRecord
+import numpy as np
+
+from .outcomes import IMPORTED, AttackRecord, CraftingKey, DataRecord, ImageRecord, ModelRecord
 from .packing import Roles
 from .sealed import Damaged
 
@@ -165,3 +167,38 @@ def known(records: Mapping[str, Any], key: str, kind: str) -> Any:
     if key not in records:
         raise Damaged(f"there is no {kind} {key[:40]!r}")
     return records[key]
+
+
+def _check_images(images: ImageRecord, classes: int) -> None:
+    """Raise Damaged unless these can be images of so many classes."""
+    if len(images.labels) != len(images.indices):
+        raise Damaged("images and labels do not belong together")
+    if images.indices.min() < 0 or len(np.unique(images.indices)) < len(images.indices):
+        raise Damaged("images are not told apart")
+    if images.labels.min() < 0 or images.labels.max() >= classes:
+        raise Damaged(f"labels are not below {classes}")
+
+
+@dataclass(frozen=True)
+class Everything:
+    """What a store holds beside outcomes; the newest sweep first."""
+
+    data: dict[str, DataRecord]
+    image_sets: dict[str, ImageRecord]
+    models: dict[str, ModelRecord]
+    attacks: dict[str, AttackRecord]
+    sweeps: list[Recorded]
+
+    def images(self, shown: ShownImages, fingerprint: str) -> ImageRecord:
+        """Return a set of images of some data; raises Damaged for one that is not there or of others."""
+        found: ImageRecord = known(self.image_sets, shown.image_set, "set of images")
+        if found.fingerprint != fingerprint:
+            raise Damaged("images and data do not belong together")
+        _check_images(found, len(self.data[fingerprint].classes))
+        return found
+
+    def replaced(self, fingerprint: str) -> list[str]:
+        """Return the keys of the sets of images of other data of the same name."""
+        name = self.data[fingerprint].name
+        others = {data.fingerprint for data in self.data.values() if data.name == name} - {fingerprint}
+        return [key for key, images in self.image_sets.items() if images.fingerprint in others]

@@ -18,7 +18,7 @@ from ..learning.training import make_network, time_one_step
 from ..networks import Network
 from .outcomes import CraftingKey
 from .plan import CraftJob
-from .store import Everything
+from .selection import Everything
 
 Basis = Literal["measured", "timed now", "unknown"]
 TIMED_IMAGES = 64

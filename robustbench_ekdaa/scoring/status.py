@@ -11,8 +11,8 @@ from typing import Any, Literal
 from ..learning.job import checkpoint_path
 from .at_work import AtWork, at_work
 from .outcomes import AttackRecord, CraftingKey, ModelRecord, OutcomeKey
-from .selection import Recorded, newest_data, shown_images
-from .store import Everything, Store, reading
+from .selection import Everything, Recorded, newest_data, shown_images
+from .store import Store, reading
 
 ModelState = Literal["trained", "failed", "missing"]
 

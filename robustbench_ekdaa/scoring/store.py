@@ -10,7 +10,6 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ from .packing import (
 )
 from .results_file import add_tables, clear_store_errors, has_added, keep_in_one_file, opened_to_read, opened_to_write
 from .sealed import Damaged, SealedTables
-from .selection import Joined, Recorded, ShownImages, join_roles, known, newest_data, shown_images
+from .selection import Everything, Joined, Recorded, ShownImages, join_roles, known, newest_data, shown_images
 
 
 class Store:
@@ -241,6 +240,29 @@ class Store:
         with clear_store_errors(self._path):
             return self._everything()
 
+    def predictions(self, image_set: str) -> Iterator[tuple[OutcomeKey, NDArray[np.int64]]]:
+        """Yield everything that was predicted for some images, each (N,), in the order in which it was stored."""
+        with clear_store_errors(self._path):
+            images = known(self._image_sets(), image_set, "set of images")
+            classes = len(known(self._data(), images.fingerprint, "data set").classes)
+            for _, *key, blob in self._tables.rows("outcomes", image_set):
+                yield _outcome_key(*key), unpack_classes(blob, len(images.labels), classes)
+
+    def craftings(self, image_set: str) -> Iterator[CraftingRecord]:
+        """Yield what is kept of each crafting of some images."""
+        with clear_store_errors(self._path):
+            clean = known(self._image_sets(), image_set, "set of images").first
+            for _, *columns, facts, blob in self._tables.rows("craftings", image_set):
+                images = None if blob is None else unpack_images(blob, clean.shape[1:], len(clean))
+                yield CraftingRecord(_crafting_key(*columns), unpack_json(FACTS_FORM, facts, "crafting"), images)
+
+    def probes(self, image_set: str) -> Iterator[tuple[str, str, dict[str, float]]]:
+        """Yield what was probed with, the model's key ("" for the data) and what was found, oldest first."""
+        with clear_store_errors(self._path):
+            rows = self._tables.rows("probes", image_set) if has_added(self._tables) else ()
+            for _, model, what, facts in rows:
+                yield what, model, unpack_json(FACTS_FORM, facts, "probe")
+
     def crafting_facts(self, image_set: str) -> dict[CraftingKey, dict[str, float]]:
         """Return what is known of all craftings of these images; see `Outcomes.craftings`."""
         with clear_store_errors(self._path):
@@ -403,41 +425,6 @@ def _crafting_key(surrogate: str, attack: str, epsilon: float) -> CraftingKey:
 
 def _outcome_key(surrogate: str, attack: str, epsilon: float, target: str) -> OutcomeKey:
     return OutcomeKey(unpack_absent(surrogate), unpack_absent(attack), epsilon, target)
-
-
-def _check_images(images: ImageRecord, classes: int) -> None:
-    """Raise Damaged unless these can be images of so many classes."""
-    if len(images.labels) != len(images.indices):
-        raise Damaged("images and labels do not belong together")
-    if images.indices.min() < 0 or len(np.unique(images.indices)) < len(images.indices):
-        raise Damaged("images are not told apart")
-    if images.labels.min() < 0 or images.labels.max() >= classes:
-        raise Damaged(f"labels are not below {classes}")
-
-
-@dataclass(frozen=True)
-class Everything:
-    """What a store holds beside outcomes; the newest sweep first."""
-
-    data: dict[str, DataRecord]
-    image_sets: dict[str, ImageRecord]
-    models: dict[str, ModelRecord]
-    attacks: dict[str, AttackRecord]
-    sweeps: list[Recorded]
-
-    def images(self, shown: ShownImages, fingerprint: str) -> ImageRecord:
-        """Return a set of images of some data; raises Damaged for one that is not there or of others."""
-        found: ImageRecord = known(self.image_sets, shown.image_set, "set of images")
-        if found.fingerprint != fingerprint:
-            raise Damaged("images and data do not belong together")
-        _check_images(found, len(self.data[fingerprint].classes))
-        return found
-
-    def replaced(self, fingerprint: str) -> list[str]:
-        """Return the keys of the sets of images of other data of the same name."""
-        name = self.data[fingerprint].name
-        others = {data.fingerprint for data in self.data.values() if data.name == name} - {fingerprint}
-        return [key for key, images in self.image_sets.items() if images.fingerprint in others]
 
 
 @contextmanager
