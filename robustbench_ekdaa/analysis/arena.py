@@ -8,7 +8,9 @@ from functools import cached_property
 import numpy as np
 
 from ..names import folded
-from ..scoring.outcomes import ModelRecord, OutcomeKey, Outcomes
+from ..scoring.bits import Bits, unpacked
+from ..scoring.keys import CraftingKey
+from ..scoring.outcomes import ModelRecord, Outcomes
 from .kept import Groups, Kept, Masks, averaged, kept_by, surrogate_weights
 from .metrics import Bools, Floats, accuracy
 from .scores import AT_ONE_EPSILON, Values, per_image
@@ -105,7 +107,8 @@ class Arena:
             for place, seed in enumerate(self.left_out):
                 rows = counted[:, j] & (seeds != seed)
                 rows = rows if rows.any() else counted[:, j]
-                means[place, j] = self._statistic([right[rows, j].all(0) for right in self._right])
+                worst = (np.bitwise_and.reduce(right[rows, j], axis=0) for right in self._right)
+                means[place, j] = self._statistic([unpacked(right, len(self.outcomes.labels)) for right in worst])
         return self._by_card(means, np.asarray(counted.any(0)), {model.seed for model in self.surrogates})
 
     def itself(self, attacks: Sequence[str]) -> dict[str, Kept]:
@@ -158,31 +161,26 @@ class Arena:
         masks = np.stack([right[some].all(0) if any(some) else right.all(0) for some in rows])
         return Masks(masks[0], masks[1:])
 
-    def _statistic(self, right: Sequence[Bools]) -> Values:
+    def _statistic(self, right: Iterable[Bools]) -> Values:
         return per_image(self.metric, self.epsilons, right)
 
     @cached_property
-    def _right(self) -> list[Bools]:
-        """Which images each target gets right before and under all attacks of each surrogate, by epsilon, (H, T, N)."""
-        return [self.grid.right_in_the_worst_case(epsilon) for epsilon in self.epsilons]
+    def _right(self) -> list[Bits]:
+        """Which images each target gets right before and under all attacks of each surrogate, by epsilon, (H, T, B)."""
+        return [self.grid.worst_case_bits(epsilon) for epsilon in self.epsilons]
 
     @cached_property
     def _values(self) -> Values:
-        return self._statistic(self._right)
+        return self._statistic(unpacked(right, len(self.outcomes.labels)) for right in self._right)
 
     def _own(self, attacks: Sequence[str], epsilon: float) -> Bools:
         """Return which images each target gets right before and under attacks on itself, (T, N)."""
-        labels, outcomes = self.outcomes.labels, self.outcomes
-        right = np.stack([outcomes.clean[model.key] == labels for model in self.targets])
-        for j, model in enumerate(self.targets):
-            for attack in attacks if epsilon > 0 else ():
-                predicted = self.grid.predictions.get(OutcomeKey(model.key, attack, epsilon, model.key))
-                right[j] &= True if predicted is None else predicted == labels
-        return right
+        return unpacked(self.grid.clean & self.grid.right_on_itself(epsilon, attacks), len(self.outcomes.labels))
 
     def _attacked(self, target: str, attacks: Sequence[str]) -> bool:
-        places = [OutcomeKey(target, attack, self.epsilons[-1], target) for attack in attacks]
-        return bool(attacks) and all(place in self.grid.predictions for place in places)
+        cells = self.outcomes.cells
+        places = [CraftingKey(target, attack, self.epsilons[-1]) for attack in attacks]
+        return bool(attacks) and all(cells.has(place, target) for place in places)
 
     def _by_card(self, means: Floats | Values, there: Bools, attacking: set[int]) -> dict[str, Kept]:
         """Average over each card's models that were attacked; cards with none are left out.

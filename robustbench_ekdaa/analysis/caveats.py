@@ -25,16 +25,21 @@ def _replaced(outcomes: Outcomes) -> list[str]:
 
 def _missing(outcomes: Outcomes) -> list[str]:
     """Count the cells that the sweep asks for and that are not there."""
-    targets, trained = scored_targets(outcomes), {key for key in outcomes.models if _is_trained(outcomes, key)}
+    scored, trained = (
+        frozenset(scored_targets(outcomes)),
+        {key for key in outcomes.models if _is_trained(outcomes, key)},
+    )
     alone = sum(key in trained for key in outcomes.surrogates)
     together = sum(trained.issuperset(one.members) for one in outcomes.ensembles.values())
     epsilons = [epsilon for epsilon in outcomes.epsilons if epsilon > 0]
     gradient, noise = gradient_attacks(outcomes), noise_attacks(outcomes)
     crafted = sum(together if outcomes.attacks[key].together else alone for key in gradient) + len(noise)
-    expected = len(targets) * len(epsilons) * crafted
+    expected = len(scored) * len(epsilons) * crafted
     counted = {*gradient, *noise}
     hopeless = bool(outcomes.ensembles) and not together  # `_ensembles` says why
-    found = sum(cell.target in targets and cell.attack in counted for cell in outcomes.cells)
+    found = sum(
+        len(scored.intersection(seen)) for crafting, seen in outcomes.cells.blocks if crafting.attack in counted
+    )
     silent = [
         record.title or record.name
         for key, record in outcomes.attacks.items()

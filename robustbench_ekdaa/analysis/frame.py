@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from ..scoring.outcomes import IMPORTED, CraftingKey, Curve, ModelRecord, Outcomes
+from ..scoring.bits import how_many
+from ..scoring.keys import IMPORTED, CraftingKey
+from ..scoring.outcomes import ModelRecord, Outcomes
+from .counting import CountedRows, Counting
 from .intervals import wilson_interval
-from .metrics import Bools, accuracy, attack_success_rate, common_images, mistake_agreement, transfer_rate
+from .metrics import Floats, ratio
 from .standing import compared_targets
-from .transfer import Predictions, scored_targets
+from .transfer import scored_targets
 
 TEXT, WHOLE, NUMBER = "string", "Int64", "float64"
 FIELD_TYPES = {"str": TEXT, "str | None": TEXT, "int": WHOLE, "float": NUMBER}
@@ -59,30 +63,9 @@ def rows_frame(kind: Any, rows: Sequence[object]) -> pd.DataFrame:
 
 def tidy_frame(outcomes: Outcomes, common: Sequence[str] | None = None, *, epochs: bool = False) -> pd.DataFrame:
     """Return one data set's tidy rows; see `Results.frame`."""
-    compared = _compared(outcomes, common)
-    clean = [outcomes.clean[key] for key in compared]
-    among = common_images(clean, outcomes.labels) if clean else np.zeros(len(outcomes.labels), bool)
-    targets = set(scored_targets(outcomes))
-    own: dict[tuple[str | None, str], dict[float, Predictions]] = {
-        (curve.surrogate, curve.attack): dict(curve.points)
-        for curve in outcomes.curves()
-        if curve.surrogate == curve.target
-    }
-    order = {key: place for place, key in enumerate((*outcomes.models, *outcomes.ensembles, IMPORTED))}
-    attacks = {key: place for place, key in enumerate(outcomes.attacks)}
-    curves = [curve for curve in outcomes.curves() if curve.target in targets]
-    curves.sort(
-        key=lambda curve: (
-            len(order) if curve.surrogate is None else order[curve.surrogate],
-            order[curve.target],
-            attacks[curve.attack],
-        )
-    )
-    blocks = []
-    for curve in curves:
-        counted = among if curve.target in compared else None
-        blocks.append(_block(outcomes, curve, counted, own.get((curve.surrogate, curve.attack))))
-    return _joined(blocks, COLUMNS | EPOCHS if epochs else COLUMNS)
+    counting = Counting(outcomes, _compared(outcomes, common))
+    columns = COLUMNS | EPOCHS if epochs else COLUMNS
+    return _named(outcomes, counting.rows(), int(how_many(counting.among)), columns)
 
 
 def stopped_on_the_way(outcomes: Outcomes) -> bool:
@@ -97,67 +80,80 @@ def _compared(outcomes: Outcomes, common: Sequence[str] | None) -> tuple[str, ..
     return tuple(key for key in scored_targets(outcomes) if outcomes.models[key].name in common)
 
 
-def _block(
-    outcomes: Outcomes, curve: Curve, among: Bools | None, own: dict[float, Predictions] | None
-) -> dict[str, Any]:
-    """Return the columns of one curve, E rows; what is the same in every row is a scalar."""
-    surrogate, target, attack, points = curve.surrogate, curve.target, curve.attack, curve.points
-    labels, clean, predictions = outcomes.labels, outcomes.clean[target], np.stack([part for _, part in points])
-    right = (predictions == labels).sum(-1)
-    low, high = wilson_interval(right, len(labels))
-    undefined = np.full(len(points), np.nan)
-    block: dict[str, Any] = {
-        "dataset": outcomes.dataset,
-        **_model_columns(outcomes, "surrogate", surrogate),
-        **_model_columns(outcomes, "target", target),
-        "attack": outcomes.attacks[attack].name,
-        "norm": outcomes.attacks[attack].norm,
-        "epsilon": np.array([epsilon for epsilon, _ in points]),
-        "n_images": len(labels),
-        "clean_accuracy": float(accuracy(clean, labels)),
-        "accuracy": accuracy(predictions, labels),
+def _named(outcomes: Outcomes, rows: CountedRows, among: int, kinds: dict[str, str]) -> pd.DataFrame:
+    """Turn counts into the table's columns."""
+    keys: list[str | None] = [*outcomes.models, *outcomes.ensembles, IMPORTED, None]
+    attacks, images = [*outcomes.attacks], len(outcomes.labels)
+    right = [(outcomes.clean[key] == outcomes.labels).sum() if key in outcomes.clean else 0 for key in outcomes.models]
+    before = np.array(right or [0])[rows.target]
+    low, high = wilson_interval(rows.right, images)
+    common = np.where(rows.common < 0, np.nan, rows.common)
+    columns: dict[str, Any] = {
+        "dataset": _repeated([outcomes.dataset], np.zeros(len(rows.target), np.int64)),
+        **_model_columns(outcomes, "surrogate", keys, rows.surrogate),
+        **_model_columns(outcomes, "target", keys, rows.target),
+        "attack": _repeated([outcomes.attacks[key].name for key in attacks], rows.attack),
+        "norm": _repeated([outcomes.attacks[key].norm for key in attacks], rows.attack),
+        "epsilon": rows.epsilon,
+        "n_images": np.full(len(rows.target), images),
+        "clean_accuracy": ratio(before, images),
+        "accuracy": ratio(rows.right, images),
         "accuracy_low": low,
         "accuracy_high": high,
-        "attack_success_rate": attack_success_rate(clean, predictions, labels),
-        "attack_success_rate_common": undefined,
-        "n_common": pd.NA,
-        "transfer_rate": undefined,
-        "mistake_agreement": undefined,
-        "relation": outcomes.relation(surrogate, target),
+        "attack_success_rate": ratio(rows.fooled, before),
+        "attack_success_rate_common": ratio(common, among),
+        "n_common": _whole(np.where(rows.common < 0, -1, among)),
+        "transfer_rate": np.where(rows.open < 0, np.nan, ratio(rows.passed_on, rows.open)),
+        "mistake_agreement": np.where(rows.open < 0, np.nan, ratio(rows.agreeing, rows.both)),
+        **_crafting_columns(outcomes, rows, keys, attacks),
+        "relation": _relations(outcomes, rows, keys),
     }
-    crafted = [outcomes.craftings.get(CraftingKey(surrogate, attack, epsilon), {}) for epsilon, _ in points]
-    block |= {name: np.array([facts.get(name, np.nan) for facts in crafted], np.float64) for name in CRAFTING}
-    if among is not None:
-        block["attack_success_rate_common"] = attack_success_rate(clean, predictions, labels, among)
-        block["n_common"] = int(among.sum())
-    if surrogate is not None and own is not None:
-        nobody = np.full_like(labels, -1)
-        fooled = np.stack([own.get(epsilon, nobody) for epsilon, _ in points])
-        known = np.array([epsilon in own for epsilon, _ in points])
-        rate = transfer_rate(outcomes.clean[surrogate], fooled, clean, predictions, labels)
-        block["transfer_rate"] = np.where(known, rate, np.nan)
-        block["mistake_agreement"] = np.where(known, mistake_agreement(fooled, predictions, labels), np.nan)
-    return block
+    return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in kinds.items()})
 
 
-def _model_columns(outcomes: Outcomes, role: str, key: str | None) -> dict[str, Any]:
-    if key is None or key == IMPORTED:
-        return {role: key or pd.NA} | {f"{role}_{fact}": pd.NA for fact in ("rule", "seed", "epoch")}
-    model = outcomes.record(key)
-    epoch = model.metrics.get("epochs") if isinstance(model, ModelRecord) else None
-    found = {"rule": model.rule, "seed": model.seed, "epoch": pd.NA if epoch is None else epoch}
-    return {role: model.name} | {f"{role}_{fact}": value for fact, value in found.items()}
+def _repeated(texts: Sequence[str | None], places: NDArray[np.int64]) -> NDArray[np.object_]:
+    return np.array([pd.NA if text is None else text for text in texts] or [pd.NA], dtype=object)[places]
 
 
-def _joined(blocks: list[dict[str, Any]], kinds: dict[str, str]) -> pd.DataFrame:
-    """Put the blocks' columns under each other, with the same types whatever they hold."""
-    columns: dict[str, Any] = {}
-    lengths = [len(block["epsilon"]) for block in blocks]
-    for name, kind in kinds.items():
-        if kind == NUMBER:
-            parts = [np.broadcast_to(block[name], length) for block, length in zip(blocks, lengths, strict=True)]
-            columns[name] = pd.Series(np.concatenate(parts) if parts else [], dtype=kind)
-        else:
-            values = [block[name] for block, length in zip(blocks, lengths, strict=True) for _ in range(length)]
-            columns[name] = pd.Series(values, dtype=kind)
-    return pd.DataFrame(columns)
+def _whole(numbers: NDArray[np.int64]) -> Any:
+    """Return whole numbers; those below 0 stand for missing values."""
+    return pd.arrays.IntegerArray(numbers.astype(np.int64), numbers < 0)
+
+
+def _model_columns(
+    outcomes: Outcomes, role: str, keys: Sequence[str | None], places: NDArray[np.int64]
+) -> dict[str, Any]:
+    known = [None if key is None or key == IMPORTED else outcomes.record(key) for key in keys]
+    names: list[str | None] = [one.name if one else key for key, one in zip(keys, known, strict=True)]
+    epochs = [one.metrics.get("epochs") if isinstance(one, ModelRecord) else None for one in known]
+    return {
+        role: _repeated(names, places),
+        f"{role}_rule": _repeated([one.rule if one else None for one in known], places),
+        f"{role}_seed": _whole(np.array([-1 if one is None else one.seed for one in known])[places]),
+        f"{role}_epoch": _whole(np.array([-1 if epoch is None else epoch for epoch in epochs])[places]),
+    }
+
+
+def _crafting_columns(
+    outcomes: Outcomes, rows: CountedRows, keys: Sequence[str | None], attacks: Sequence[str]
+) -> dict[str, Floats]:
+    """Return what is known of the craftings, row by row."""
+    epsilons, columns = np.unique(rows.epsilon, return_inverse=True)
+    codes = (rows.surrogate * len(attacks) + rows.attack) * max(len(epsilons), 1) + columns
+    found, rows_of = np.unique(codes, return_inverse=True)
+    facts = []
+    for code in found.tolist():
+        place, column = divmod(code, len(epsilons))
+        surrogate, attack = divmod(place, len(attacks))
+        crafting = CraftingKey(keys[surrogate], attacks[attack], float(epsilons[column]))
+        facts.append(outcomes.craftings.get(crafting, {}))
+    return {
+        name: np.array([one.get(name, np.nan) for one in facts] or [np.nan], np.float64)[rows_of] for name in CRAFTING
+    }
+
+
+def _relations(outcomes: Outcomes, rows: CountedRows, keys: Sequence[str | None]) -> NDArray[np.object_]:
+    pairs, places = np.unique(rows.surrogate * max(len(outcomes.models), 1) + rows.target, return_inverse=True)
+    models = [*outcomes.models]
+    named = [outcomes.relation(keys[code // len(models)], models[code % len(models)]) for code in pairs.tolist()]
+    return _repeated(named, places)

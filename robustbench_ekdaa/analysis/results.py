@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..errors import UsageError, unknown_name
 from ..names import as_spelled
+from ..scoring.bits import how_many
 from ..scoring.outcomes import Outcomes
 from .arena import white_box_accuracy
 from .checks import ORDER, Finding, findings
@@ -320,20 +321,17 @@ def _curve_rows(outcomes: Outcomes, grid: TransferGrid, attack: str, values: Any
 
 def _plain_rows(outcomes: Outcomes, attacks: Sequence[str]) -> list[dict[str, Any]]:
     """Return the curves of attacks whose images are the same for all targets: no mean over surrogates is needed."""
-    targets = scored_targets(outcomes)
+    targets, count = set(scored_targets(outcomes)), len(outcomes.labels)
+    curves: dict[tuple[str | None, str, str], dict[float, float]] = {}
+    for (crafting, seen), answers in outcomes.cells.answers(outcomes.cells.under(attacks)):
+        for target, right in zip(seen, how_many(answers.right), strict=True):
+            if target in targets and outcomes.relation(crafting.surrogate, target) not in (*KNOWN, "same-start"):
+                curve = curves.setdefault((crafting.surrogate, target, crafting.attack), {})
+                curve[crafting.epsilon] = float(right) / count
     return [
-        _point(
-            outcomes,
-            outcomes.attacks[curve.attack].norm,
-            outcomes.attacks[curve.attack].name,
-            curve.target,
-            epsilon,
-            float(accuracy(predictions, outcomes.labels)),
-        )
-        for curve in outcomes.curves()
-        if curve.attack in attacks and curve.target in targets
-        if outcomes.relation(curve.surrogate, curve.target) not in (*KNOWN, "same-start")
-        for epsilon, predictions in curve.points
+        _point(outcomes, outcomes.attacks[attack].norm, outcomes.attacks[attack].name, target, epsilon, share)
+        for (_, target, attack), curve in curves.items()
+        for epsilon, share in ((0.0, float(accuracy(outcomes.clean[target], outcomes.labels))), *sorted(curve.items()))
     ]
 
 

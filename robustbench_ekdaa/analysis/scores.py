@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -33,7 +33,7 @@ def check_metric(name: str) -> str:
     return spelled
 
 
-def per_image(metric: str, epsilons: Sequence[float], right: Sequence[Bools]) -> Values:
+def per_image(metric: str, epsilons: Sequence[float], right: Iterable[Bools]) -> Values:
     """Turn what is right at each epsilon into the statistic, image by image.
 
     "accuracy" and "asr-common": whether the image is right at the one epsilon given. "area": the area under the
@@ -52,15 +52,18 @@ def per_image(metric: str, epsilons: Sequence[float], right: Sequence[Bools]) ->
     >>> [round(float(per_image(metric, [0, 1, 2, 4], curve)[0]), 3) for metric in ("area", "minimal-norm")]
     [0.625, 0.5]
     """
+    heights = iter(right)
+    before = next(heights)
     if metric in AT_ONE_EPSILON:
-        return np.asarray(right[0], np.float32)
-    total = np.zeros(right[0].shape, np.float32)
-    alive = np.ones(right[0].shape, bool)
-    for (low, high), (before, after) in zip(pairwise(epsilons), pairwise(right), strict=True):
+        return np.asarray(before, np.float32)
+    total = np.zeros(before.shape, np.float32)
+    alive = np.ones(before.shape, bool)
+    for (low, high), after in zip(pairwise(epsilons), heights, strict=True):
         width = np.float32((high - low) / epsilons[-1])
         if metric == "area":
             total += width / 2 * before + width / 2 * after
         else:
             alive &= before
             total += width * alive
+        before = after
     return total

@@ -10,10 +10,11 @@ import numpy as np
 
 from ..cards.epsilons import read_epsilon
 from ..errors import UsageError
+from ..scoring.bits import Bits, how_many, packed
 from ..scoring.outcomes import Outcomes
 from .card_intervals import card_intervals
 from .intervals import is_narrow
-from .metrics import Floats, accuracy, area_under_curve, common_images, eps_50, robust_accuracy
+from .metrics import Floats, accuracy, area_under_curve, common_images, eps_50
 from .standing import NOT_RANKED, Standing, compared_targets, standings
 from .transfer import TransferGrid, card_names, noise_attacks, transfer_grids
 
@@ -245,20 +246,17 @@ def noise_accuracy(outcomes: Outcomes, targets: Sequence[str], norm: str, epsilo
     NaN when there is none, or it was not scored on all the targets.
     """
     attacks = [key for key in noise_attacks(outcomes) if outcomes.attacks[key].norm == norm]
-    predictions = {
-        (cell.target, cell.attack): cell.predictions
-        for cell in outcomes.cells
-        if cell.surrogate is None and cell.epsilon == epsilon
-    }
-    if not attacks or not all((target, attack) in predictions for target in targets for attack in attacks):
+    right: dict[tuple[str, str], Bits] = {}
+    for (crafting, seen), answers in outcomes.cells.answers(outcomes.cells.under(attacks, epsilon)):
+        right |= {(target, crafting.attack): bits for target, bits in zip(seen, answers.right, strict=True)}
+    if not attacks or not all((target, attack) in right for target in targets for attack in attacks):
         return float("nan")
-    if len(attacks) == 1:
-        return float(np.mean([accuracy(predictions[target, attacks[0]], outcomes.labels) for target in targets]))
-    worst = [
-        robust_accuracy(outcomes.clean[key], [predictions[key, attack] for attack in attacks], outcomes.labels)
-        for key in targets
-    ]
-    return float(np.mean(worst))
+    shares = []
+    for target in targets:
+        under = [right[target, attack] for attack in attacks]
+        before = [packed(outcomes.clean[target] == outcomes.labels)] if len(attacks) > 1 else []
+        shares.append(how_many(np.bitwise_and.reduce([*under, *before])) / len(outcomes.labels))
+    return float(np.mean(shares))
 
 
 def spread(values: Sequence[float] | Floats) -> float:

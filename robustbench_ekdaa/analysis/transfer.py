@@ -20,10 +20,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..scoring.outcomes import OutcomeKey, Outcomes, Relation, read_only
+from ..scoring.bits import Bits, how_many, packed, unpacked
+from ..scoring.keys import CraftingKey
+from ..scoring.outcomes import Outcomes, Relation, read_only
 from .metrics import Bools, Floats
 
-Predictions = NDArray[np.int64]
 KNOWN: tuple[Relation, ...] = ("white-box", "same-training")  # no attack from outside: these pairs enter no mean
 
 
@@ -120,11 +121,6 @@ class TransferGrid:
     epsilons: tuple[float, ...]
 
     @cached_property
-    def predictions(self) -> dict[OutcomeKey, Predictions]:
-        """What was predicted for images crafted on surrogates."""
-        return {cell.key: cell.predictions for cell in self.outcomes.cells if cell.surrogate is not None}
-
-    @cached_property
     def cards(self) -> tuple[str, ...]:
         """The names of the targets' model cards, in the sweep's order."""
         return card_names(self.outcomes, self.targets)
@@ -150,10 +146,13 @@ class TransferGrid:
 
     @cached_property
     def _scored(self) -> dict[str, Bools]:
-        tables = {attack: np.zeros((len(self.surrogates), len(self.targets)), bool) for attack in self.attacks}
-        for cells in self._cells_at.values():
-            for i, j, attack, _ in cells:
-                tables[attack][i, j] = True
+        rows: dict[str | None, int] = {key: i for i, key in enumerate(self.surrogates)}
+        columns = {key: j for j, key in enumerate(self.targets)}
+        tables = {attack: np.zeros((len(rows), len(columns)), bool) for attack in self.attacks}
+        for block in self.outcomes.cells.blocks:
+            surrogate, attack, _ = block.crafting
+            if surrogate is not None and attack in tables:
+                tables[attack][rows[surrogate], [columns[key] for key in block.targets if key in columns]] = True
         return tables
 
     @cached_property
@@ -219,83 +218,89 @@ class TransferGrid:
 
     # -- images ------------------------------------------------------------------------------------------------------
 
-    def right(self, epsilon: float, attack: str | None = None) -> Bools:
-        """Which images each target still gets right, (S, T, N): under one attack, or all crafted on the surrogate.
+    @cached_property
+    def clean(self) -> Bits:
+        """Which clean images each target gets right, as bits, (T, B)."""
+        outcomes = self.outcomes
+        return packed(np.stack([outcomes.clean[key] == outcomes.labels for key in self.targets]))
+
+    def right_bits(self, epsilon: float, attack: str | None = None) -> Bits:
+        """Which images each target still gets right, as bits, (S, T, B): under one attack, or all on the surrogate.
 
         Under all, it asks that the clean image was right too, and the array cannot be written to. Pairs without
         outcomes are False.
         """
         if attack is not None:
-            return self._right_under((attack,), epsilon, self.scored_under(attack), self._right_before(epsilon))
+            everything = packed(np.ones(len(self.outcomes.labels), bool))
+            start = everything if epsilon > 0 else self.clean
+            return self._right_under((attack,), epsilon, self.scored_under(attack), start)
         if epsilon not in self._right_under_all:  # nearly every number of a report and every check starts from it
-            known = self._right_under(self.attacks, epsilon, self.scored, self._right_before(0.0))
+            known = self._right_under(self.attacks, epsilon, self.scored, self.clean)
             self._right_under_all[epsilon] = read_only(known)
         return self._right_under_all[epsilon]
 
     @cached_property
-    def _right_under_all(self) -> dict[float, Bools]:
+    def _right_under_all(self) -> dict[float, Bits]:
         return {}
 
-    def _right_before(self, epsilon: float) -> Bools:
-        """Return which images an attack starts from: those right when clean, for epsilon 0, or all, (T, N)."""
-        labels, clean = self.outcomes.labels, self.outcomes.clean
+    def _right_under(self, attacks: Sequence[str], epsilon: float, scored: Bools, before: Bits) -> Bits:
+        """Return what is right under some attacks of those images that were right before, as bits, (S, T, B)."""
+        answer = np.where(scored[:, :, None], before, np.uint8(0))
         if epsilon == 0:
-            return np.stack([clean[target] == labels for target in self.targets])
-        return np.ones((len(self.targets), len(labels)), bool)
-
-    def _right_under(self, attacks: Sequence[str], epsilon: float, scored: Bools, before: Bools) -> Bools:
-        """Return what is right under some attacks of those images that were right before, (S, T, N)."""
-        labels, answer = self.outcomes.labels, scored[:, :, None] & before
+            return answer
         # Attacks on single models have no outcomes on ensembles, nor the other way round.
-        for i, j, attack, predicted in self._cells_at.get(epsilon, ()):
-            if attack in attacks:
-                answer[i, j] &= predicted == labels
+        cells, columns = self.outcomes.cells, {key: j for j, key in enumerate(self.targets)}
+        rows = {CraftingKey(key, one, epsilon): i for i, key in enumerate(self.surrogates) for one in attacks}
+        places = [place for crafting in rows for place in cells.places(crafting)]
+        for block, answers in cells.answers(places):
+            counted = [place for place, key in enumerate(block.targets) if key in columns]
+            answer[rows[block.crafting], [columns[block.targets[place]] for place in counted]] &= answers.right[counted]
         return answer
 
-    @cached_property
-    def _cells_at(self) -> dict[float, list[tuple[int, int, str, Predictions]]]:
-        """What was predicted at each epsilon, with the rows and columns of surrogates and targets."""
-        rows: dict[str | None, int] = {key: i for i, key in enumerate(self.surrogates)}
-        columns = {key: j for j, key in enumerate(self.targets)}
-        found: dict[float, list[tuple[int, int, str, Predictions]]] = {}
-        for key, predicted in self.predictions.items():
-            if key.attack in self.attacks and key.target in columns:
-                place = rows[key.surrogate], columns[key.target], key.attack, predicted
-                found.setdefault(key.epsilon, []).append(place)
-        return found
+    def right(self, epsilon: float, attack: str | None = None) -> Bools:
+        """Return `right_bits` as booleans, (S, T, N)."""
+        return unpacked(self.right_bits(epsilon, attack), len(self.outcomes.labels))
 
-    def right_pair(self, i: int, j: int, epsilon: float, attack: str) -> Bools:
-        """Which images the target j still gets right under one attack on the surrogate i, (N,); see `right`.
+    def right_on_itself(self, epsilon: float, attacks: Sequence[str]) -> Bits:
+        """Which images each target gets right under some attacks on the target itself, as bits, (T, B).
 
-        Where there are no outcomes at this epsilon above 0, this is True.
+        An attack without outcomes there counts as one that leaves everything right.
         """
-        key = OutcomeKey(self.surrogates[i], attack, epsilon, self.targets[j])
-        known = self.predictions.get(key)
-        return np.ones(len(self.outcomes.labels), bool) if known is None else known == self.outcomes.labels
+        cells, columns = self.outcomes.cells, {key: j for j, key in enumerate(self.targets)}
+        answer = np.repeat(packed(np.ones((1, len(self.outcomes.labels)), bool)), len(columns), 0)
+        for (crafting, seen), answers in cells.answers(cells.on_itself(attacks, epsilon) if epsilon > 0 else ()):
+            if (key := str(crafting.surrogate)) in columns:
+                answer[columns[key]] &= answers.right[seen.index(key)]
+        return answer
 
-    def right_in_the_worst_case(self, epsilon: float, attack: str | None = None) -> Bools:
-        """Which images each target gets right before and under every attack that a holder of a model has, (H, T, N).
+    def worst_case_bits(self, epsilon: float, attack: str | None = None) -> Bits:
+        """Which images each target gets right before and under every attack that a holder of a model has, (H, T, B).
 
         These are the attacks on the model and on the ensembles it is a member of, or one of them; ensembles that hold
         the target do not count. Where a pair has no attack at all, this is True: `pairs` leaves it out.
         """
-        right, scored = self.right(epsilon, attack), self.scored
+        everything = packed(np.ones(len(self.outcomes.labels), bool))
+        right, scored = self.right_bits(epsilon, attack), self.scored
         if attack is not None:
-            right &= np.stack([self.outcomes.clean[key] == self.outcomes.labels for key in self.targets])
-            scored = self.scored_under(attack)
+            right, scored = right & self.clean, self.scored_under(attack)
         allowed = scored & ~self._known
-        spared = right | ~allowed[:, :, None]
-        return np.stack([spared[rows].all(0) for rows in self._held])
+        spared = np.where(allowed[:, :, None], right, everything)
+        return np.stack([np.bitwise_and.reduce(spared[rows], axis=0) for rows in self._held])
+
+    def right_in_the_worst_case(self, epsilon: float, attack: str | None = None) -> Bools:
+        """Return `worst_case_bits` as booleans, (H, T, N)."""
+        return unpacked(self.worst_case_bits(epsilon, attack), len(self.outcomes.labels))
 
     # -- means -------------------------------------------------------------------------------------------------------
 
     def target_accuracy(self, attack: str | None = None) -> Floats:
         """Return each target's accuracy at every epsilon, the mean over surrogate cards, (E, T)."""
-        if attack is None:
-            means = [self.right_in_the_worst_case(epsilon).mean(-1) for epsilon in self.epsilons]
-            return self.pairs.mean(np.stack(means))
-        means = [self.right(epsilon, attack).mean(-1) for epsilon in self.epsilons]
-        return self.pairs_under(attack).mean(np.stack(means))
+        pairs = self.pairs if attack is None else self.pairs_under(attack)
+        bits = (
+            self.worst_case_bits(epsilon) if attack is None else self.right_bits(epsilon, attack)
+            for epsilon in self.epsilons
+        )
+        return pairs.mean(np.stack([how_many(some) / len(self.outcomes.labels) for some in bits]))
 
     def over_seeds(self, values: Floats) -> Floats:
         """Average over the training seeds of each target card: (..., T) to (..., cards)."""
@@ -325,7 +330,7 @@ class TransferGrid:
         """
         if not among.any():
             return np.full(len(self.cards), np.nan)
-        right = self.right_in_the_worst_case(epsilon)[..., among].mean(-1)
+        right = how_many(self.worst_case_bits(epsilon) & packed(among)) / among.sum()
         return 1 - self.over_seeds(self.pairs.mean(right))
 
 
@@ -345,13 +350,13 @@ def card_names(outcomes: Outcomes, keys: Sequence[str]) -> tuple[str, ...]:
 
 def gradient_attacks(outcomes: Outcomes) -> tuple[str, ...]:
     """Return the keys of the attacks that were crafted on surrogates in sweeps: all but noise and imported images."""
-    used = {cell.attack for cell in outcomes.cells if cell.surrogate is not None}
+    used = {crafting.attack for crafting in outcomes.cells.craftings if crafting.surrogate is not None}
     return tuple(key for key, record in outcomes.attacks.items() if key in used and not record.imported)
 
 
 def noise_attacks(outcomes: Outcomes) -> tuple[str, ...]:
     """Return the keys of the attacks without a surrogate."""
-    used = {cell.attack for cell in outcomes.cells if cell.surrogate is None}
+    used = {crafting.attack for crafting in outcomes.cells.craftings if crafting.surrogate is None}
     return tuple(key for key, record in outcomes.attacks.items() if key in used and not record.imported)
 
 
@@ -378,12 +383,13 @@ def _grids(outcomes: Outcomes) -> tuple[TransferGrid, ...]:
 def _grid(outcomes: Outcomes, norm: str, attacks: Sequence[str]) -> TransferGrid:
     targets = scored_targets(outcomes)
     done: dict[tuple[str, float], set[tuple[str, str]]] = {}
-    together = {cell.attack for cell in outcomes.cells if cell.surrogate in outcomes.ensembles}
+    together = {crafting.attack for crafting in outcomes.cells.craftings if crafting.surrogate in outcomes.ensembles}
     pairs: dict[bool, set[tuple[str, str]]] = {True: set(), False: set()}  # of ensembles, of single models
-    for cell in outcomes.cells:
-        if cell.surrogate is not None and cell.attack in attacks and cell.target in targets:
-            done.setdefault((cell.attack, cell.epsilon), set()).add((cell.surrogate, cell.target))
-            pairs[cell.attack in together].add((cell.surrogate, cell.target))
+    for (surrogate, attack, epsilon), seen in outcomes.cells.blocks:
+        if surrogate is not None and attack in attacks:
+            found = {(surrogate, target) for target in seen if target in targets}
+            done.setdefault((attack, epsilon), set()).update(found)
+            pairs[attack in together] |= found
 
     def is_finished(attack: str, epsilon: float) -> bool:
         return done.get((attack, epsilon), set()) == pairs[attack in together]

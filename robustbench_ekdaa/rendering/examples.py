@@ -14,7 +14,8 @@ from ..analysis.results import Results
 from ..analysis.summary import declared_epsilon, reference_epsilon
 from ..analysis.transfer import transfer_grids
 from ..errors import UsageError
-from ..scoring.outcomes import IMPORTED, Example, Outcomes
+from ..scoring.keys import IMPORTED, CraftingKey
+from ..scoring.outcomes import Example, Outcomes
 from .fonts import plain_text, readable
 from .style import GREY, NORM_SIGNS, Look, caption, looks, new_figure, one_dataset, shortened, title_of
 
@@ -170,12 +171,12 @@ def _answers(
 ) -> list[tuple[str, str]]:
     """Say what the other models predict for one adversarial image: card by card, or in two lines for many cards."""
     predictions: dict[str, Counter[int]] = {}
-    for cell in outcomes.cells:
-        where = (cell.surrogate, cell.attack, cell.epsilon)
-        same = where == (example.surrogate, example.attack, example.epsilon)
-        if same and outcomes.relation(cell.surrogate, cell.target) != "white-box":
-            name = outcomes.models[cell.target].name
-            predictions.setdefault(name, Counter())[int(cell.predictions[number])] += 1
+    cells = outcomes.cells
+    places = cells.places(CraftingKey(example.surrogate, example.attack, example.epsilon))
+    for (crafting, targets), classes in cells.predictions(places):
+        for target, predicted in zip(targets, classes[:, number], strict=True):
+            if outcomes.relation(crafting.surrogate, target) != "white-box":
+                predictions.setdefault(outcomes.models[target].name, Counter())[int(predicted)] += 1
     if listed:
         return [
             (f"{_brief(styles[name].label)}: {_tally(outcomes, predictions[name])}", styles[name].colour)

@@ -16,8 +16,9 @@ from ..learning.job import checkpoint_path
 from ..progress import Bar, Progress
 from .images import ImageFile, image_files, tidy_run
 from .jobs import SHOWN_IMAGES, Checkpoints, CraftAndScore, Crafting, PredictClean, TrainModel
+from .keys import CraftingKey, ExistingOutcomes, OutcomeKey
 from .order import Pending
-from .outcomes import AttackRecord, CraftingKey, CraftingRecord, DataRecord, ImageRecord, ModelRecord, OutcomeKey
+from .outcomes import AttackRecord, CraftingRecord, DataRecord, ImageRecord, ModelRecord
 from .plan import CraftJob, ImageSet, SweepPlan
 from .store import Store
 from .trainings import Keeping, checkpoints_of, settled_models, trainings
@@ -244,7 +245,7 @@ def saved_images(plan: SweepPlan, run: Path) -> dict[tuple[str | None, str], tup
 
 
 def announce(
-    plan: SweepPlan, store: Store, stored: set[OutcomeKey], progress: Progress, *, retry_failed: bool = False
+    plan: SweepPlan, store: Store, stored: ExistingOutcomes, progress: Progress, *, retry_failed: bool = False
 ) -> None:
     """Say what is stored already and what is to be done."""
     # Others were trained elsewhere.
@@ -254,7 +255,7 @@ def announce(
     missing = [job for job in lacking if job.key not in failed]
     untrained = sum(job in plan.models for job in lacking)
     jobs = plan.craft_jobs(stored, failed, saved_images(plan, store.run))
-    everything = plan.craft_jobs(set(), failed)
+    everything = plan.craft_jobs(ExistingOutcomes(), failed)
     cells = sum(len(targets) for job in jobs for _, targets in job.wanted)
     total = sum(len(targets) for job in everything for _, targets in job.wanted)
     progress.line(

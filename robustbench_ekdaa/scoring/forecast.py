@@ -13,7 +13,7 @@ from ..learning import ModelJob, TrainingJob, by_training
 from ..learning.job import checkpoint_path
 from .driver import saved_images
 from .executor import one_thread
-from .outcomes import OutcomeKey
+from .keys import ExistingOutcomes, OutcomeKey
 from .plan import CraftJob, SweepPlan
 from .reasons import reasons
 from .selection import Everything
@@ -147,7 +147,7 @@ class _Part:
     ) -> None:
         known = stored.models if stored else {}
         self.plan, self.images = plan, len(plan.images.indices)
-        self.there = store.stored(plan.images.key) if store else set()
+        self.there = store.stored(plan.images.key) if store else ExistingOutcomes()
         self.saved = saved_images(plan, run)
         failed = set() if retry_failed else {key for key, record in known.items() if record.status == "failed"}
         trained = {job.key for job in plan.to_train if job.key in known and checkpoint_path(run, job.key).exists()}

@@ -26,8 +26,9 @@ from ..zoo import Zoo
 from .driver import WorkDone, data_record, image_record
 from .executor import Executor
 from .jobs import SHOWN_IMAGES, Checkpoints, load_unchanged, predict
+from .keys import IMPORTED, CraftingKey, OutcomeKey
 from .luggage import Luggage, luggage_of
-from .outcomes import IMPORTED, AttackRecord, CraftingKey, CraftingRecord, OutcomeKey
+from .outcomes import AttackRecord, CraftingRecord
 from .packing import Roles
 from .plan import ImageSet, ensemble_key, model_jobs, refuse_twins
 from .ray_cluster import RayCluster

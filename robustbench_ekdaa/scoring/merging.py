@@ -20,8 +20,9 @@ from ..files import clear_errors, read_tensors, refuse_run_folder, shown_path, w
 from ..learning.job import checkpoint_path, log_path
 from ..progress import Progress, Silent
 from .images import merge_image_files
+from .keys import OutcomeKey
 from .meanings import difference, meanings
-from .outcomes import CraftingRecord, ModelRecord, OutcomeKey
+from .outcomes import CraftingRecord, ModelRecord
 from .selection import Everything, Recorded
 from .store import Store, reading, writing
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..names import folded
+from .cells import Cells
+from .keys import IMPORTED, CraftingKey
 
 Element = TypeVar("Element", bound=np.generic)
 
@@ -21,55 +23,7 @@ def read_only(array: NDArray[Element]) -> NDArray[Element]:
     return view
 
 
-IMPORTED = "imported"  # the surrogate's key of images from elsewhere whose surrogate is not known
 Relation = Literal["white-box", "same-training", "same-start", "same-rule", "cross-rule", "no surrogate", "unknown"]
-
-
-class CraftingKey(NamedTuple):
-    """What tells one crafting from the others on the same images.
-
-    Attributes:
-        surrogate: the key of the model or ensemble attacked on; None for an attack that needs none (noise);
-            `IMPORTED` for images from elsewhere.
-        attack: the attack's key.
-        epsilon: perturbation size in pixels of [0, 1].
-
-    """
-
-    surrogate: str | None
-    attack: str
-    epsilon: float
-
-    def of(self, target: str) -> OutcomeKey:
-        """Return the key of what one target predicts for these images."""
-        return OutcomeKey(*self, target)
-
-
-class OutcomeKey(NamedTuple):
-    """What tells the predictions of one target from all others on the same images.
-
-    Attributes:
-        surrogate: as in `CraftingKey`; None for clean images too.
-        attack: the attack's key; None for clean images.
-        epsilon: perturbation size in pixels of [0, 1]; 0 for clean images.
-        target: the key of the model that predicts.
-
-    """
-
-    surrogate: str | None
-    attack: str | None
-    epsilon: float
-    target: str
-
-    @classmethod
-    def clean(cls, target: str) -> OutcomeKey:
-        """Return the key of what one model predicts for the clean images."""
-        return cls(None, None, 0.0, target)
-
-    @property
-    def crafting(self) -> CraftingKey | None:
-        """Which crafting the images are of; None for clean images."""
-        return None if self.attack is None else CraftingKey(self.surrogate, self.attack, self.epsilon)
 
 
 class CraftingRecord(NamedTuple):
@@ -222,35 +176,6 @@ class AttackRecord:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """What one target predicted for the images that one attack crafted on one surrogate at one epsilon.
-
-    Attributes:
-        surrogate: the key of the model or ensemble attacked on; None for an attack that needs none (noise);
-            `IMPORTED` for images from elsewhere.
-        target: the target's key.
-        attack: the attack's key.
-        epsilon: perturbation size in pixels of [0, 1]; greater than 0 (epsilon 0 is the clean pass).
-        predictions: the class the target predicted, int64, shape (N,).
-
-    """
-
-    surrogate: str | None
-    target: str
-    attack: str
-    epsilon: float
-    predictions: NDArray[np.int64]
-
-    @property
-    def key(self) -> OutcomeKey:
-        """What tells these predictions from all others."""
-        return OutcomeKey(self.surrogate, self.attack, self.epsilon, self.target)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "predictions", read_only(self.predictions))
-
-
-@dataclass(frozen=True)
 class Example:
     """A few adversarial images of one crafting, kept so that reports can show them: float32 (n, C, H, W)."""
 
@@ -261,15 +186,6 @@ class Example:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", read_only(self.images))
-
-
-class Curve(NamedTuple):
-    """What one target predicted under one attack crafted on one surrogate (None for noise), epsilon by epsilon."""
-
-    surrogate: str | None
-    target: str
-    attack: str
-    points: list[tuple[float, NDArray[np.int64]]]
 
 
 @dataclass(frozen=True)
@@ -291,7 +207,7 @@ class Outcomes:
         attacks: all attacks by key.
         epsilons: the sweep's epsilons, ascending, starting with 0; imported images may have others.
         clean: what each target and surrogate predicts for the clean images, by model key, int64 (N,).
-        cells: one per (surrogate, attack, epsilon > 0, target).
+        cells: one per (surrogate, attack, epsilon > 0, target); a sequence of `Cell` is taken as well.
         examples: adversarial images to show.
         spec: the sweep's specification, as plain data.
         ensembles: all ensembles by key, also those that were not attacked on because a member failed.
@@ -317,7 +233,7 @@ class Outcomes:
     attacks: dict[str, AttackRecord]
     epsilons: tuple[float, ...]
     clean: dict[str, NDArray[np.int64]]
-    cells: tuple[Cell, ...]
+    cells: Cells
     examples: tuple[Example, ...]
     spec: dict[str, Any]
     ensembles: dict[str, Ensemble] = field(default_factory=dict)
@@ -332,6 +248,9 @@ class Outcomes:
     def __post_init__(self) -> None:
         for name in ("indices", "labels", "images"):
             object.__setattr__(self, name, read_only(getattr(self, name)))
+        # Cells that are in memory are welcome too; and what is right depends on the labels.
+        if not isinstance(self.cells, Cells) or not np.array_equal(self.cells.labels, self.labels):
+            object.__setattr__(self, "cells", Cells.of(self.cells, self.labels))
         object.__setattr__(self, "clean", {key: read_only(predictions) for key, predictions in self.clean.items()})
 
     def record(self, key: str) -> ModelRecord | Ensemble:
@@ -366,12 +285,3 @@ class Outcomes:
             return "same-start"
         rules = {folded(self.models[key].rule) for key in held}  # runs of the first release have hyphens in some
         return "same-rule" if folded(attacked.rule) in rules else "cross-rule"
-
-    def curves(self) -> Iterator[Curve]:
-        """Yield what one target predicted under one attack on one surrogate, the clean pass as epsilon 0."""
-        groups: dict[tuple[str | None, str, str], list[tuple[float, NDArray[np.int64]]]] = {}
-        for cell in self.cells:
-            groups.setdefault((cell.surrogate, cell.target, cell.attack), []).append((cell.epsilon, cell.predictions))
-        for (surrogate, target, attack), points in groups.items():
-            curve = [(0.0, self.clean[target]), *sorted(points, key=lambda point: point[0])]
-            yield Curve(surrogate, target, attack, curve)

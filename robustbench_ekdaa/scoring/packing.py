@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_serializer, field_validator
 
+from .bits import Bits, padded
 from .sealed import Damaged
 
 Form = TypeVar("Form")
@@ -97,21 +98,80 @@ def unpack_indices(blob: Any, what: str) -> NDArray[np.int64]:
     return np.frombuffer(blob, dtype="<i8").astype(np.int64)
 
 
-def pack_classes(predictions: NDArray[np.int64]) -> bytes:
-    """Write classes, (N,), each 0 or more: in as few bytes as the largest needs."""
-    narrow = np.min_scalar_type(int(predictions.max())).newbyteorder("<")
+def pack_right(right: NDArray[np.bool_]) -> bytes:
+    """Write which images each of T targets got right, (T, N): eight to a byte."""
+    return np.packbits(right, axis=-1).tobytes()
+
+
+def unpack_right(blob: Any, targets: int, count: int) -> Bits:
+    """Read which of N images each of T targets got right, as bits, (T, B); raises Damaged."""
+    raw = np.frombuffer(_bytes(blob), np.uint8)
+    if len(raw) != targets * -(-count // 8):
+        raise Damaged("what was right has a wrong length")
+    return padded(raw.reshape(targets, -1), count)
+
+
+def pack_mistakes(predictions: NDArray[np.integer[Any]], right: NDArray[np.bool_]) -> bytes:
+    """Write the classes that T targets predicted for N images, where they were wrong: in as few bytes as they need.
+
+    Image by image: on an image that fools several targets, these mostly predict the same class.
+
+    Args:
+        predictions: 0 or more, (T, N).
+        right: which of them are right, (T, N).
+    """
     if predictions.min() < 0:
         raise ValueError(f"classes cannot be below 0 (got {predictions.min()})")
-    return zlib.compress(predictions.astype(narrow).tobytes())
+    mistakes = predictions.T[~right.T]
+    narrow = np.min_scalar_type(int(mistakes.max(initial=0))).newbyteorder("<")
+    return zlib.compress(mistakes.astype(narrow).tobytes())
+
+
+def unpack_mistakes(
+    blob: Any, right: NDArray[np.bool_], labels: NDArray[np.int64], classes: int
+) -> NDArray[np.unsignedinteger[Any]]:
+    """Read the classes that T targets predicted for N images, (T, N); raises Damaged.
+
+    Args:
+        blob: of `pack_mistakes`.
+        right: where the targets were right, (T, N).
+        labels: the true classes, (N,).
+        classes: how many there are, K; a prediction of K stands for an answer that was no number.
+    """
+    count = int(right.size - right.sum())
+    raw = _unzip(blob, 8 * count)
+    size, rest = divmod(len(raw), count) if count else (1, len(raw))
+    if rest or size not in (1, 2, 4, 8):
+        raise Damaged("predictions have a wrong length")
+    mistakes = np.frombuffer(raw, dtype=f"<u{size}")
+    if mistakes.max(initial=0) > classes:
+        raise Damaged(f"predictions hold class {mistakes.max()} of {classes}")
+    truth = labels.astype(np.min_scalar_type(classes))
+    predictions = np.repeat(truth[:, None], len(right), 1)
+    predictions[~right.T] = mistakes
+    return predictions.T
+
+
+def pack_counts(counts: NDArray[np.int64]) -> bytes:
+    """Write numbers of images, (T,), -1 for those that were not counted."""
+    return counts.astype("<i4").tobytes()
+
+
+def unpack_counts(blob: Any, targets: int) -> NDArray[np.int64]:
+    """Read numbers of images, (T,); raises Damaged."""
+    raw = _bytes(blob)
+    if len(raw) != 4 * targets:
+        raise Damaged("counts have a wrong length")
+    return np.frombuffer(raw, "<i4").astype(np.int64)
 
 
 def unpack_classes(blob: Any, count: int, classes: int) -> NDArray[np.int64]:
-    """Read N classes, each up to K, which stands for an answer that was no number; raises Damaged."""
+    """Read N classes of one target as formats 1 to 3 hold them, each up to K; raises Damaged."""
     raw = _unzip(blob, 8 * count)
-    width, rest = divmod(len(raw), count)
-    if rest or width not in (1, 2, 4, 8):
+    size, rest = divmod(len(raw), count)
+    if rest or size not in (1, 2, 4, 8):
         raise Damaged("predictions have a wrong length")
-    found = np.frombuffer(raw, dtype=f"<u{width}")
+    found = np.frombuffer(raw, dtype=f"<u{size}")
     if found.max() > classes:
         raise Damaged(f"predictions hold class {found.max()} of {classes}")
     return found.astype(np.int64)

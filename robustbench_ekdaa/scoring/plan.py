@@ -13,7 +13,7 @@ from ..data import Dataset
 from ..errors import UsageError
 from ..learning import LoadingJob, ModelJob, TrainingJob, kept_jobs, model_job
 from ..randomness import keyed_generator, permutation
-from .outcomes import CraftingKey, OutcomeKey
+from .keys import CraftingKey, ExistingOutcomes
 from .packing import Roles
 
 
@@ -145,7 +145,7 @@ class SweepPlan:
 
     def craft_jobs(
         self,
-        stored: set[OutcomeKey],
+        stored: ExistingOutcomes,
         failed: Collection[str],
         saved: Mapping[tuple[str | None, str], Sequence[float]] | None = None,
     ) -> list[CraftJob]:
@@ -154,7 +154,7 @@ class SweepPlan:
         Nothing is crafted on an ensemble with a failed member: the attack would be weaker, under the same name.
 
         Args:
-            stored: keys of the outcomes that exist.
+            stored: which outcomes exist.
             failed: keys of models that could not be trained.
             saved: (surrogate, attack) -> the epsilons whose images are saved; None when images are not to be saved.
 
@@ -171,7 +171,7 @@ class SweepPlan:
         attack_key: str,
         attack: AttackCard,
         surrogates: SurrogateSet,
-        stored: set[OutcomeKey],
+        stored: ExistingOutcomes,
         failed: Collection[str],
         saved: Mapping[tuple[str | None, str], Sequence[float]] | None = None,
     ) -> CraftJob | None:
@@ -180,8 +180,8 @@ class SweepPlan:
             return None
         wanted = []
         for epsilon in self.spec.epsilons:
-            crafting = CraftingKey(surrogates.key, attack_key, epsilon)
-            missing = tuple(job for job in self.targets if job.key not in failed and crafting.of(job.key) not in stored)
+            there = stored.targets(CraftingKey(surrogates.key, attack_key, epsilon))
+            missing = tuple(job for job in self.targets if job.key not in there and job.key not in failed)
             unsaved = saved is not None and epsilon not in saved[surrogates.key, attack_key]
             if epsilon > 0 and (missing or unsaved):
                 wanted.append((epsilon, missing))

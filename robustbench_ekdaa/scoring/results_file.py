@@ -28,57 +28,13 @@ from ..errors import UsageError, WorkFailed
 from ..files import shown_path, tidy, whole_file
 from ..progress import Progress
 from ..text import one_line
-from .packing import ROLES_FORM, SHAPE_FORM, unpack_classes, unpack_images, unpack_indices, unpack_json
-from .sealed import Damaged, SealedTables, Table, Value
+from .earlier_formats import EARLIER, lay_out_earlier, put_aside
+from .layout import APPLICATION, TABLES, VERSION
+from .sealed import Damaged, SealedTables
 
-APPLICATION = 0x52424B45  # "RBKE", in the header of every store
-PLAIN, VERSION = 2, 3  # a store becomes one of today's format when a table of `ADDED` is first needed
 SIDECARS = ("-wal", "-shm", "-journal")  # what SQLite may put beside a file
 REMEDY = "put a copy in its place, or move it away and run the same sweep again; trained models are kept."
 PATIENCE = 600  # seconds to wait for a command that reads
-
-TABLES = {
-    "datasets": Table(("fingerprint TEXT", "name TEXT", "title TEXT", "classes TEXT"), key=1),
-    "image_sets": Table(
-        ("key TEXT", "fingerprint TEXT", "indices BLOB", "labels BLOB", "shape TEXT", "images BLOB"), key=1
-    ),
-    "models": Table(
-        (
-            *("key TEXT", "name TEXT", "title TEXT", "rule TEXT", "dataset TEXT", "seed INTEGER", "status TEXT"),
-            *("error TEXT", "metrics TEXT", "fingerprint TEXT"),
-        ),
-        key=1,
-    ),
-    "attacks": Table(("key TEXT", "name TEXT", "title TEXT", "norm TEXT", "card TEXT"), key=1),
-    "outcomes": Table(
-        ("image_set TEXT", "surrogate TEXT", "attack TEXT", "epsilon REAL", "target TEXT", "predictions BLOB"),
-        key=5,
-        part=1,
-    ),
-    "craftings": Table(
-        ("image_set TEXT", "surrogate TEXT", "attack TEXT", "epsilon REAL", "facts TEXT", "images BLOB NULL"),
-        key=4,
-        part=1,
-    ),
-    "sweeps": Table(("fingerprint TEXT", "image_set TEXT", "spec TEXT", "roles TEXT", "command TEXT")),
-}
-# What a store gets when it is first needed. Releases that know only format 2 say so, and touch nothing.
-ADDED = {"probes": Table(("image_set TEXT", "model TEXT", "what TEXT", "facts TEXT"), key=3, part=1)}
-# What the first release wrote: no digests, no ledger, and classes as uint16.
-MOST_CLASSES_AT_FIRST = 2**16 - 1
-FIRST = """
-CREATE TABLE datasets (fingerprint TEXT PRIMARY KEY, name TEXT, title TEXT, classes TEXT);
-CREATE TABLE image_sets (key TEXT PRIMARY KEY, fingerprint TEXT, indices BLOB, labels BLOB, shape TEXT, images BLOB);
-CREATE TABLE models (key TEXT PRIMARY KEY, name TEXT, title TEXT, rule TEXT, dataset TEXT, seed INTEGER, status TEXT,
-                     error TEXT, metrics TEXT);
-CREATE TABLE attacks (key TEXT PRIMARY KEY, name TEXT, title TEXT, norm TEXT, card TEXT);
-CREATE TABLE outcomes (image_set TEXT, surrogate TEXT, attack TEXT, epsilon REAL, target TEXT, predictions BLOB,
-                       PRIMARY KEY (image_set, surrogate, attack, epsilon, target));
-CREATE TABLE craftings (image_set TEXT, surrogate TEXT, attack TEXT, epsilon REAL, facts TEXT, images BLOB,
-                        PRIMARY KEY (image_set, surrogate, attack, epsilon));
-CREATE TABLE sweeps (number INTEGER PRIMARY KEY, fingerprint TEXT, image_set TEXT, spec TEXT, roles TEXT, command TEXT);
-"""
-
 
 # -- opening ---------------------------------------------------------------------------------------------------------
 
@@ -92,12 +48,15 @@ def opened_to_read(run: Path) -> Iterator[SealedTables]:
     """
     path = run / "results.sqlite"
     with clear_store_errors(path):
-        if not path.is_file() or (database := _snapshot(_real(path))) is None:
+        if not path.is_file() or (found := _snapshot(_real(path))) is None:
             raise UsageError(
                 f"{shown_path(run)}: no results here. Give the folder that `robustbench-ekdaa sweep --run` wrote."
             )
+    database, temporary = found
     with closing(database):
-        yield SealedTables(database, TABLES | ADDED)
+        tables = SealedTables(database, TABLES)
+        tables.temporary = temporary
+        yield tables
 
 
 @contextmanager
@@ -109,7 +68,7 @@ def opened_to_write(
     Args:
         run: the run folder.
         progress: is told of the waiting.
-        check: reads all of a store of the first release, which has no digests, before it is brought to today's format.
+        check: reads all of a store of an earlier format before it is brought to today's.
         patient: whether to wait.
 
     Raises:
@@ -131,7 +90,7 @@ def opened_to_write(
             database = _writable(path, check)
         with closing(database):
             try:
-                yield SealedTables(database, TABLES | ADDED)
+                yield SealedTables(database, TABLES)
             finally:
                 _leave(database)
     finally:
@@ -217,25 +176,28 @@ def _connect(path: Path, options: str) -> sqlite3.Connection:
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
-def _snapshot(path: Path) -> sqlite3.Connection | None:
-    """Return a connection that sees one state of the file, in today's format; None if nothing was ever stored."""
-    database = _connect_to_read(path)
+def _snapshot(path: Path) -> tuple[sqlite3.Connection, bool] | None:
+    """Return a connection that sees one state of the file, in today's format, and whether it is to a private copy.
+
+    None if nothing was ever stored.
+    """
+    database, temporary = _connect_to_read(path)
     try:
         version = _version(database, path)
-        if version == 1:
-            database = _copied(database)
-            _upgrade(database, check=lambda tables: None)
-        if version is not None:
-            return database
+        if version is None:
+            database.close()
+            return None
+        if version != VERSION:
+            database, temporary = _copied(database), True
+            _upgrade(database, version, check=lambda tables: None)
+        return database, temporary
     except BaseException:
         database.close()
         raise
-    database.close()
-    return None
 
 
-def _connect_to_read(path: Path) -> sqlite3.Connection:
-    """Open a file to read, also where nothing can be written beside it."""
+def _connect_to_read(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """Open a file to read, or a private copy of it where nothing can be written beside it."""
     with path.open("rb") as file:
         in_wal_mode = file.read(20)[18:] == b"\x02\x02"
     beside = [suffix for suffix in SIDECARS if path.with_name(path.name + suffix).exists()]
@@ -246,7 +208,7 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
         with _closed_on_error(database):
             database.execute("BEGIN")
             _schema(database)
-        return database
+        return database, False
     except sqlite3.OperationalError:
         if not beside:
             raise
@@ -255,7 +217,7 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
         for suffix in ("", *beside):
             shutil.copyfile(path.with_name(path.name + suffix), Path(folder) / f"copy{suffix}")
         (Path(folder) / "copy-shm").unlink(missing_ok=True)
-        return _copied(_connect(Path(folder) / "copy", "mode=rw"))
+        return _copied(_connect(Path(folder) / "copy", "mode=rw")), True
 
 
 def _copied(database: sqlite3.Connection) -> sqlite3.Connection:
@@ -287,8 +249,8 @@ def _writable(path: Path, check: Callable[[SealedTables], object]) -> sqlite3.Co
         _create(path)
     database = _connect(path, "mode=rw")
     with _closed_on_error(database):
-        if _version(database, path) == 1:
-            _upgrade(database, check)
+        if (version := _version(database, path)) not in (None, VERSION):
+            _upgrade(database, version, check)
             with suppress(sqlite3.OperationalError):  # to be half as large is not worth a failure
                 database.execute("VACUUM")
         with suppress(sqlite3.OperationalError):  # another process reads it just now: go on without WAL
@@ -311,7 +273,7 @@ def _create(path: Path) -> None:
             database.execute("BEGIN")
             SealedTables.lay_out(database, TABLES)
             database.execute(f"PRAGMA application_id = {APPLICATION}")
-            database.execute(f"PRAGMA user_version = {PLAIN}")
+            database.execute(f"PRAGMA user_version = {VERSION}")
             database.execute("COMMIT")
         for leftover in SIDECARS:  # of a creation that was cut short in an early release
             path.with_name(path.name + leftover).unlink(missing_ok=True)
@@ -334,20 +296,6 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def has_added(tables: SealedTables) -> bool:
-    """Whether a store has the tables of `ADDED`."""
-    return bool(tables.database.execute("PRAGMA user_version").fetchone() == (VERSION,))
-
-
-def add_tables(tables: SealedTables) -> None:
-    """Give a store the tables of `ADDED`, within a transaction, unless it has them."""
-    if has_added(tables):
-        return
-    for name, table in ADDED.items():
-        tables.database.execute(table.sql(name))
-    tables.database.execute(f"PRAGMA user_version = {VERSION}")
 
 
 # -- formats ---------------------------------------------------------------------------------------------------------
@@ -373,7 +321,7 @@ def _version(database: sqlite3.Connection, path: Path) -> int | None:
             f"{where}: {path.name} is not a results store of this tool (or is damaged); nothing was changed. "
             "Choose another --run folder."
         )
-    if version not in (1, PLAIN, VERSION):
+    if version not in (*EARLIER, VERSION):
         raise UsageError(
             f"{where}: {path.name} has format {version}, this release reads 1 to {VERSION}. "
             "Use the release that wrote it, or another --run folder."
@@ -396,63 +344,29 @@ def _schema(database: sqlite3.Connection) -> list[tuple[str, ...]] | None:
 @lru_cache
 def _schema_of(version: int) -> list[tuple[str, ...]] | None:
     with closing(sqlite3.connect(":memory:")) as database:
-        if version == 1:
-            database.executescript(FIRST)
+        if version in EARLIER:
+            lay_out_earlier(database, version)
         else:
             SealedTables.lay_out(database, TABLES)
-        for name, table in ADDED.items() if version == VERSION else ():
-            database.execute(table.sql(name))
         return _schema(database)
 
 
-def _upgrade(database: sqlite3.Connection, check: Callable[[SealedTables], object]) -> None:
-    """Bring a store of the first release to today's format, in one transaction."""
+def _upgrade(database: sqlite3.Connection, version: int, check: Callable[[SealedTables], object]) -> None:
+    """Bring a store of an earlier format to today's, in one transaction."""
     ((verdict,), *_) = database.execute("PRAGMA integrity_check(1)").fetchall()
     if verdict != "ok":
         raise Damaged(verdict)
     tables = SealedTables(database, TABLES)
+    tables.temporary = True
     database.execute("BEGIN IMMEDIATE")
     try:
-        for name in TABLES:
-            database.execute(f"ALTER TABLE {name} RENAME TO first_{name}")
-        SealedTables.lay_out(database, TABLES)
-        with tables.filling():
-            for name in TABLES:
-                for row in _first_rows(database, name):
-                    tables.put(name, *row)
-        for name in TABLES:
-            database.execute(f"DROP TABLE first_{name}")
+        with put_aside(database, version) as earlier:
+            SealedTables.lay_out(database, TABLES)
+            with tables.filling():
+                earlier.copy_to(tables)
         check(tables)
-        database.execute(f"PRAGMA user_version = {PLAIN}")
+        database.execute(f"PRAGMA user_version = {VERSION}")
         database.execute("COMMIT")
     finally:
         if database.in_transaction:
             database.execute("ROLLBACK")
-
-
-def _first_rows(database: sqlite3.Connection, name: str) -> Iterator[tuple[Value, ...]]:
-    """Yield the rows of a table of the first release as they are written today; raises Damaged for what is no array."""
-    known = [column for column in TABLES[name].names if (name, column) != ("models", "fingerprint")]
-    trained_on = _trained_on(database) if name == "models" else {}
-    images = database.execute("SELECT key, labels, shape FROM first_image_sets").fetchall()
-    sizes = {
-        key: (len(unpack_indices(labels, "labels")), unpack_json(SHAPE_FORM, shape, "shape"))
-        for key, labels, shape in images
-    }
-    for row in database.execute(f"SELECT {', '.join(known)} FROM first_{name} ORDER BY rowid"):
-        if name in ("outcomes", "craftings") and row[0] not in sizes:
-            raise Damaged(f"{name} are on images that are not there")
-        if name == "outcomes":
-            unpack_classes(row[-1], sizes[row[0]][0], MOST_CLASSES_AT_FIRST)
-        if name == "craftings" and row[-1] is not None:
-            unpack_images(row[-1], sizes[row[0]][1], sizes[row[0]][0])
-        yield (*row, trained_on.get(row[0], "")) if name == "models" else row
-
-
-def _trained_on(database: sqlite3.Connection) -> dict[str, str]:
-    """Return the fingerprint of the data that models were trained on, as far as sweeps of the first release tell."""
-    found = {}
-    for fingerprint, text in database.execute("SELECT fingerprint, roles FROM first_sweeps"):
-        roles = unpack_json(ROLES_FORM, text, "roles")
-        found.update(dict.fromkeys((*roles.surrogates, *roles.targets), fingerprint))
-    return found

@@ -93,8 +93,9 @@ class SealedTables:
     Methods that read raise `Damaged`, and whatever SQLite raises.
     """
 
-    def __init__(self, database: sqlite3.Connection, tables: dict[str, Table]) -> None:
-        self.database, self.tables = database, tables
+    def __init__(self, database: sqlite3.Connection, tables: dict[str, Table], prefix: str = "") -> None:
+        self.database, self.tables, self._prefix = database, tables, prefix  # of the tables' names in SQL
+        self.temporary = False  # whether what is read here is gone once it is closed
         self._tallies: dict[str, Tally] = {}
 
     @staticmethod
@@ -112,7 +113,9 @@ class SealedTables:
         table, seen = self.tables[name], Tally()
         # The sign keeps SQLite from using an index: it would then sort the rows, with all that they hold.
         where = " AND ".join(f"+{column} = ?" for column in table.names[: len(part)])
-        query = f"SELECT number, {', '.join(table.names)}, digest FROM {name} {where and f'WHERE {where}'}"
+        query = (
+            f"SELECT number, {', '.join(table.names)}, digest FROM {self._prefix}{name} {where and f'WHERE {where}'}"
+        )
         for number, *values, digest in self.database.execute(f"{query} ORDER BY number", part):
             table.check(name, number, values, digest)
             seen.change(number, tuple(values[: table.key]))
@@ -122,9 +125,9 @@ class SealedTables:
     def keys(self, name: str, *part: str) -> Iterator[tuple[Any, ...]]:
         """Yield what tells the rows of a table, or of a part of it, apart, without reading the rest of them."""
         table, seen = self.tables[name], Tally()
-        where = " AND ".join(f"{column} = ?" for column in table.names[: len(part)])
-        query = f"SELECT number, {', '.join(table.names[: table.key])} FROM {name} {where and f'WHERE {where}'}"
-        for number, *key in self.database.execute(query, part):
+        where = " AND ".join(("TRUE", *(f"{column} = ?" for column in table.names[: len(part)])))
+        query = f"SELECT number, {', '.join(table.names[: table.key])} FROM {self._prefix}{name} WHERE {where}"
+        for number, *key in self.database.execute(f"{query} ORDER BY number", part):
             seen.change(number, tuple(key))
             yield tuple(key)
         self._expect(name, part, seen)
@@ -134,6 +137,13 @@ class SealedTables:
         found = self._find(name, key)
         return None if found is None else found[1]
 
+    def matching(self, name: str, *start: Value) -> list[tuple[Any, ...]]:
+        """Return what tells the rows apart whose key starts so, in their order; the ledger is not asked."""
+        table = self.tables[name]
+        where = " AND ".join(f"{column} = ?" for column in table.names[: len(start)])
+        query = f"SELECT {', '.join(table.names[: table.key])} FROM {self._prefix}{name} WHERE {where}"
+        return self.database.execute(query, start).fetchall()
+
     def count(self, name: str, *part: str) -> int:
         """Return how many rows a table or a part of it should have."""
         return self._read_ledger().get(" ".join((name, *part)), Tally()).count
@@ -141,7 +151,7 @@ class SealedTables:
     def _find(self, name: str, key: tuple[Value, ...]) -> tuple[int, tuple[Any, ...]] | None:
         table = self.tables[name]
         where = " AND ".join(f"{column} = ?" for column in table.names[: len(key)])
-        query = f"SELECT number, {', '.join(table.names)}, digest FROM {name} WHERE {where}"
+        query = f"SELECT number, {', '.join(table.names)}, digest FROM {self._prefix}{name} WHERE {where}"
         for number, *values, digest in self.database.execute(query, key):
             table.check(name, number, values, digest)
             return number, tuple(values)
@@ -159,7 +169,7 @@ class SealedTables:
             raise Damaged(f"{name} has other rows than were written")
 
     def _read_ledger(self) -> dict[str, Tally]:
-        rows = self.database.execute("SELECT number, tallies, digest FROM ledger").fetchall()
+        rows = self.database.execute(f"SELECT number, tallies, digest FROM {self._prefix}ledger").fetchall()
         if len(rows) != 1:
             raise Damaged(f"ledger has {len(rows)} rows where 1 was written")
         ((number, text, digest),) = rows
@@ -202,6 +212,15 @@ class SealedTables:
         whole = (number, *values, table.seal(name, number, values))
         self.database.execute(f"INSERT OR REPLACE INTO {name} VALUES ({marks})", whole)
         tally.change(number, key)
+
+    def remove(self, name: str, *key: Value) -> None:
+        """Remove a row that is there, within `transaction`."""
+        table = self.tables[name]
+        found = self._find(name, key)
+        if found is None:
+            raise Damaged(f"{name} lacks a row")
+        self.database.execute(f"DELETE FROM {name} WHERE number = ?", (found[0],))
+        self._tallies[" ".join(map(str, (name, *key[: table.part])))].change(found[0], key, -1)
 
 
 def _digest(table: str, number: int, values: Sequence[Value]) -> bytes:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .outcomes import IMPORTED, AttackRecord, CraftingKey, DataRecord, ImageRecord, ModelRecord
+from .keys import IMPORTED, CraftingKey
+from .outcomes import AttackRecord, DataRecord, ImageRecord, ModelRecord
 from .packing import Roles
 from .sealed import Damaged
 

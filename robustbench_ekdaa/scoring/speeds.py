@@ -16,7 +16,7 @@ from ..errors import UsageError, WorkFailed
 from ..learning import ModelJob, TrainingJob
 from ..learning.training import make_network, time_one_step
 from ..networks import Network
-from .outcomes import CraftingKey
+from .keys import CraftingKey
 from .plan import CraftJob
 from .selection import Everything
 

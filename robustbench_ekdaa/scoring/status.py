@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from ..learning.job import checkpoint_path
 from .at_work import AtWork, at_work
-from .outcomes import AttackRecord, CraftingKey, ModelRecord, OutcomeKey
+from .keys import CraftingKey, OutcomeKey
+from .outcomes import AttackRecord, ModelRecord
 from .selection import Everything, Recorded, newest_data, shown_images
 from .store import Store, reading
 

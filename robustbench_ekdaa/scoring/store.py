@@ -19,17 +19,17 @@ from numpy.typing import NDArray
 from ..cards import shown_path
 from ..errors import UsageError
 from ..progress import Progress, Silent
+from .blocks import Row, WrittenBlocks, classes_of, target_sets
+from .cells import Block, Cells
+from .keys import CraftingKey, ExistingOutcomes, OutcomeKey
 from .outcomes import (
     AttackRecord,
-    Cell,
-    CraftingKey,
     CraftingRecord,
     DataRecord,
     Ensemble,
     Example,
     ImageRecord,
     ModelRecord,
-    OutcomeKey,
     Outcomes,
 )
 from .packing import (
@@ -40,20 +40,19 @@ from .packing import (
     SHAPE_FORM,
     Roles,
     pack_absent,
-    pack_classes,
     pack_images,
     pack_indices,
     pack_json,
     printable,
     unpack_absent,
-    unpack_classes,
     unpack_images,
     unpack_indices,
     unpack_json,
 )
-from .results_file import add_tables, clear_store_errors, has_added, keep_in_one_file, opened_to_read, opened_to_write
+from .results_file import clear_store_errors, keep_in_one_file, opened_to_read, opened_to_write
 from .sealed import Damaged, SealedTables
 from .selection import Everything, Joined, Recorded, ShownImages, join_roles, known, newest_data, shown_images
+from .stored_cells import StoredSource
 
 
 class Store:
@@ -121,9 +120,12 @@ class Store:
 
         """
         with self._changing():
+            groups: dict[tuple[str, str, float], dict[str, NDArray[np.int64]]] = {}
             for outcome, predictions in outcomes.items():
-                place = (image_set, *_crafting_columns(outcome), outcome.target)
-                self._tables.put("outcomes", *place, pack_classes(predictions))
+                groups.setdefault(_crafting_columns(outcome), {})[outcome.target] = predictions
+            blocks = self._written_on(image_set)
+            for place, group in groups.items():
+                blocks.put(place, group)
             for crafting in craftings:
                 where = (image_set, *_crafting_columns(crafting.key))
                 before = self._tables.row("craftings", *where)
@@ -140,13 +142,17 @@ class Store:
             facts: by the models' keys; of "" what is said of the data.
         """
         with self._changing():
-            add_tables(self._tables)
             for model, found in facts.items():
                 self._tables.put("probes", image_set, model, what, pack_json(dict(found)))
 
     def keep_in_one_file(self) -> None:
         """Bring all that was stored into results.sqlite itself, so that a copy of it alone holds it."""
         keep_in_one_file(self._tables.database)
+
+    def _written_on(self, image_set: str) -> WrittenBlocks:
+        images = known(self._image_sets(), image_set, "set of images")
+        classes = len(known(self._data(), images.fingerprint, "data set").classes)
+        return WrittenBlocks(self._tables, image_set, images.labels, classes)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -166,15 +172,21 @@ class Store:
     def _path(self) -> Path:
         return self.run / "results.sqlite"
 
-    def stored(self, image_set: str) -> set[OutcomeKey]:
-        """Return the keys of all outcomes on these images."""
+    def stored(self, image_set: str) -> ExistingOutcomes:
+        """Return which outcomes on these images exist."""
         with clear_store_errors(self._path):
-            return {_outcome_key(*key) for _, *key in self._tables.keys("outcomes", image_set)}
+            sets = {key: frozenset(targets) for key, targets in target_sets(self._tables).items()}
+            found: dict[CraftingKey | None, frozenset[str]] = {}
+            for _, *crafted, key in self._tables.keys("outcomes", image_set):
+                crafting, targets = _outcome_crafting(*crafted), known(sets, key, "set of targets")
+                found[crafting] = found[crafting] | targets if crafting in found else targets
+            return ExistingOutcomes(found)
 
     def has_outcomes(self, model: str) -> bool:
         """Whether there is anything that a model predicted."""
         with clear_store_errors(self._path):
-            return any(row[4] == model for row in self._tables.keys("outcomes"))
+            sets = {key for key, targets in target_sets(self._tables).items() if model in targets}
+            return any(row[4] in sets for row in self._tables.keys("outcomes"))
 
     def models(self) -> dict[str, ModelRecord]:
         """Return all models by key, in the order they were recorded."""
@@ -215,8 +227,6 @@ class Store:
     def probed(self, image_set: str, what: str) -> set[str]:
         """Return the keys of the models that were probed with something on these images, "" for the data."""
         with clear_store_errors(self._path):
-            if not has_added(self._tables):
-                return set()
             return {model for _, model, found in self._tables.keys("probes", image_set) if found == what}
 
     def outcomes(self) -> list[Outcomes]:
@@ -245,8 +255,14 @@ class Store:
         with clear_store_errors(self._path):
             images = known(self._image_sets(), image_set, "set of images")
             classes = len(known(self._data(), images.fingerprint, "data set").classes)
-            for _, *key, blob in self._tables.rows("outcomes", image_set):
-                yield _outcome_key(*key), unpack_classes(blob, len(images.labels), classes)
+            sets = target_sets(self._tables)
+            for place in self._tables.keys("outcomes", image_set):
+                _, *crafted, key = place
+                crafting, targets = _outcome_crafting(*crafted), known(sets, key, "set of targets")
+                found = classes_of(self._tables, Row(place, len(targets)), images.labels, classes)
+                for target, predictions in zip(targets, found, strict=True):
+                    outcome = crafting.of(target) if crafting else OutcomeKey.clean(target)
+                    yield outcome, predictions.astype(np.int64)
 
     def craftings(self, image_set: str) -> Iterator[CraftingRecord]:
         """Yield what is kept of each crafting of some images."""
@@ -259,7 +275,7 @@ class Store:
     def probes(self, image_set: str) -> Iterator[tuple[str, str, dict[str, float]]]:
         """Yield what was probed with, the model's key ("" for the data) and what was found, oldest first."""
         with clear_store_errors(self._path):
-            rows = self._tables.rows("probes", image_set) if has_added(self._tables) else ()
+            rows = self._tables.rows("probes", image_set)
             for _, model, what, facts in rows:
                 yield what, model, unpack_json(FACTS_FORM, facts, "probe")
 
@@ -332,7 +348,8 @@ class Store:
         name, title, classes = data.name, data.title, data.classes
         joined = join_roles(everything.sweeps, shown, everything.models, attacks)
         models = {key: known(everything.models, key, "model") for key in joined.models()}
-        clean, cells = self._cells(shown.image_set, joined, everything.models, len(images.labels), len(classes))
+        clean, cells = self._cells(shown.image_set, joined, everything.models, images.labels, len(classes))
+        craftings, examples = self._craftings(shown.image_set, joined, images.first)
         if aside:
             of = ", ".join(attacks[key].name for key in joined.imports)
             name, title = f"{name} ({of})", f"{title} ({of})"
@@ -348,64 +365,75 @@ class Store:
             targets=tuple(joined.targets),
             foreign=_of_no_target(joined, models),
             attacks={key: attacks[key] for key in (*joined.attacks, *joined.imports)},
-            epsilons=tuple(joined.epsilons) or (0.0, *sorted({cell.epsilon for cell in cells})),
+            epsilons=tuple(joined.epsilons) or (0.0, *sorted({crafting.epsilon for crafting in cells.craftings})),
             clean=clean,
-            cells=tuple(cells),
-            examples=tuple(self._examples(shown.image_set, joined, images.first)),
+            cells=cells,
+            examples=examples,
             spec=joined.spec,
             ensembles={
                 key: Ensemble.of(key, [models[member] for member in members])
                 for key, members in joined.ensembles.items()
             },
-            craftings=self._craftings(shown.image_set, joined),
+            craftings=craftings,
             image_set=shown.image_set,
             probes=self._probes(shown.image_set),
-            replaced=sum(self._tables.count("outcomes", key) for key in everything.replaced(fingerprint)),
+            replaced=self._count_outcomes(everything.replaced(fingerprint)),
         )
 
     def _cells(
-        self, image_set: str, joined: Joined, recorded: Mapping[str, ModelRecord], count: int, classes: int
-    ) -> tuple[dict[str, NDArray[np.int64]], list[Cell]]:
-        models, targets = set(joined.models()), set(joined.targets)
+        self,
+        image_set: str,
+        joined: Joined,
+        recorded: Mapping[str, ModelRecord],
+        labels: NDArray[np.int64],
+        classes: int,
+    ) -> tuple[dict[str, NDArray[np.int64]], Cells]:
+        models, targets, sets = set(joined.models()), set(joined.targets), target_sets(self._tables)
         clean: dict[str, NDArray[np.int64]] = {}
-        cells = []
-        for _, *key, blob in self._tables.rows("outcomes", image_set):
-            outcome = _outcome_key(*key)
-            target, crafting = outcome.target, outcome.crafting
-            known(recorded, target, "model")
+        blocks, rows = [], []
+        for place in self._tables.keys("outcomes", image_set):
+            _, *crafted, key = place
+            crafting, there = _outcome_crafting(*crafted), known(sets, key, "set of targets")
+            for target in there:
+                known(recorded, target, "model")
             if crafting is None:
-                if target in models:
-                    clean[target] = unpack_classes(blob, count, classes)
-            elif target in targets and joined.play(crafting):
-                predictions = unpack_classes(blob, count, classes)
-                cells.append(Cell(crafting.surrogate, target, crafting.attack, crafting.epsilon, predictions))
-        for cell in cells:
-            known(clean, cell.target, "clean pass of model")
-            if not 0 < cell.epsilon < math.inf:
-                raise Damaged(f"an epsilon is {cell.epsilon}")
-        return clean, cells
+                predictions = classes_of(self._tables, Row(place, len(there)), labels, classes)
+                clean |= {one: found.astype(np.int64) for one, found in zip(there, predictions, strict=True)}
+            elif joined.play(crafting) and not targets.isdisjoint(there):
+                shown = tuple(number for number, target in enumerate(there) if target in targets)
+                blocks.append(Block(crafting, tuple(there[number] for number in shown)))
+                rows.append(Row(place, len(there), None if len(shown) == len(there) else shown))
+        clean = {target: predictions for target, predictions in clean.items() if target in models}
+        for block in blocks:
+            for target in block.targets:
+                known(clean, target, "clean pass of model")
+            if not 0 < block.crafting.epsilon < math.inf:
+                raise Damaged(f"an epsilon is {block.crafting.epsilon}")
+        source = StoredSource(self.run, rows, labels, classes)
+        if self._tables.temporary:
+            source.hold(self._tables)
+        return clean, Cells(blocks, labels, source)
 
-    def _examples(self, image_set: str, joined: Joined, clean: NDArray[np.float32]) -> Iterator[Example]:
-        for _, *columns, _, blob in self._tables.rows("craftings", image_set):
+    def _count_outcomes(self, image_sets: Iterable[str]) -> int:
+        sizes = {key: len(targets) for key, targets in target_sets(self._tables).items()}
+        return sum(sizes.get(row[-1], 0) for key in image_sets for row in self._tables.keys("outcomes", key))
+
+    def _craftings(
+        self, image_set: str, joined: Joined, clean: NDArray[np.float32]
+    ) -> tuple[dict[CraftingKey, dict[str, float]], tuple[Example, ...]]:
+        """Return what is known of craftings, and the images kept of some."""
+        known_facts, examples = {}, []
+        for _, *columns, facts, blob in self._tables.rows("craftings", image_set):
             crafting = _crafting_key(*columns)
-            if blob is not None and joined.play(crafting):
-                yield Example(*crafting, unpack_images(blob, clean.shape[1:], len(clean)))
+            if joined.play(crafting):
+                known_facts[crafting] = unpack_json(FACTS_FORM, facts, "crafting")
+                if blob is not None:
+                    examples.append(Example(*crafting, unpack_images(blob, clean.shape[1:], len(clean))))
+        return known_facts, tuple(examples)
 
     def _probes(self, image_set: str) -> dict[str, dict[str, float]]:
-        if not has_added(self._tables):
-            return {}
         rows = self._tables.rows("probes", image_set)  # the newest last
         return {model: unpack_json(FACTS_FORM, facts, "probe") for _, model, _, facts in rows}
-
-    def _craftings(self, image_set: str, joined: Joined) -> dict[CraftingKey, dict[str, float]]:
-        craftings = {
-            _crafting_key(*columns): facts for _, *columns, facts, _ in self._tables.rows("craftings", image_set)
-        }
-        return {
-            crafting: unpack_json(FACTS_FORM, facts, "crafting")
-            for crafting, facts in craftings.items()
-            if joined.play(crafting)
-        }
 
 
 def _of_no_target(joined: Joined, models: Mapping[str, ModelRecord]) -> tuple[str, ...]:
@@ -423,8 +451,9 @@ def _crafting_key(surrogate: str, attack: str, epsilon: float) -> CraftingKey:
     return CraftingKey(unpack_absent(surrogate), attack, epsilon)
 
 
-def _outcome_key(surrogate: str, attack: str, epsilon: float, target: str) -> OutcomeKey:
-    return OutcomeKey(unpack_absent(surrogate), unpack_absent(attack), epsilon, target)
+def _outcome_crafting(surrogate: str, attack: str, epsilon: float) -> CraftingKey | None:
+    """Return which crafting outcomes are of; None for clean images."""
+    return _crafting_key(surrogate, attack, epsilon) if attack else None
 
 
 @contextmanager

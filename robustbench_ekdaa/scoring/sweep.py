@@ -19,8 +19,8 @@ from .at_work import telling
 from .driver import Sweeping, WorkDone, apart
 from .executor import Executor, executor
 from .jobs import PredictClean
+from .keys import OutcomeKey
 from .order import work_off
-from .outcomes import OutcomeKey
 from .plan import ImageSet, plan_sweep
 from .ray_cluster import RayCluster
 from .store import Store, writing

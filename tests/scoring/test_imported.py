@@ -19,7 +19,7 @@ from robustbench_ekdaa.rendering import write_report
 from robustbench_ekdaa.scoring import imported
 from robustbench_ekdaa.scoring.imported import ImportSpec, ScoreFile, score_images
 from robustbench_ekdaa.scoring.jobs import Checkpoints
-from robustbench_ekdaa.scoring.outcomes import IMPORTED
+from robustbench_ekdaa.scoring.keys import IMPORTED
 from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
 

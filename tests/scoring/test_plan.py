@@ -5,7 +5,7 @@ import pytest
 from robustbench_ekdaa.cards import SweepSpec
 from robustbench_ekdaa.data import load_dataset
 from robustbench_ekdaa.errors import UsageError
-from robustbench_ekdaa.scoring.outcomes import OutcomeKey
+from robustbench_ekdaa.scoring.keys import ExistingOutcomes, OutcomeKey
 from robustbench_ekdaa.scoring.plan import ImageSet, SurrogateSet, ensemble_key, model_jobs, plan_sweep, refuse_twins
 
 DIGITS = load_dataset("digits")
@@ -66,16 +66,16 @@ def test_the_order_in_which_models_are_named_does_not_change_their_ensemble(plan
 
 
 def test_only_what_is_missing_is_crafted_and_never_at_epsilon_zero(plan):
-    whole = plan.craft_jobs(set(), set())
+    whole = plan.craft_jobs(ExistingOutcomes(), set())
     assert [job.label.partition(" on ")[0] for job in whole] == ["fgsm"] * 4 + ["ens_fgsm"] * 2 + ["noise"]
     assert whole[-1].label == "noise"
     assert all([epsilon for epsilon, _ in job.wanted] == [0.1, 0.2] for job in whole)
     assert all(len(targets) == 2 for job in whole for _, targets in job.wanted)
     first = whole[0]
     stored = {OutcomeKey(first.surrogates.key, first.attack_key, 0.1, target.key) for target in plan.targets}
-    assert [epsilon for epsilon, _ in plan.craft_jobs(stored, set())[0].wanted] == [0.2]
+    assert [epsilon for epsilon, _ in plan.craft_jobs(ExistingOutcomes.of(stored), set())[0].wanted] == [0.2]
     partly = set(list(stored)[:1])
-    (_, missing), _ = plan.craft_jobs(partly, set())[0].wanted
+    (_, missing), _ = plan.craft_jobs(ExistingOutcomes.of(partly), set())[0].wanted
     assert [target.key for target in missing] == [
         target.key for target in plan.targets if target.key not in {key.target for key in partly}
     ]
@@ -83,7 +83,7 @@ def test_only_what_is_missing_is_crafted_and_never_at_epsilon_zero(plan):
 
 def test_nothing_is_crafted_on_or_scored_for_a_failed_model(plan):
     failed = plan.targets[1].key
-    jobs = plan.craft_jobs(set(), {failed})
+    jobs = plan.craft_jobs(ExistingOutcomes(), {failed})
     assert [job.label.partition(" on ")[0] for job in jobs] == ["fgsm"] * 3 + ["ens_fgsm"] + ["noise"]
     assert {target.key for job in jobs for _, targets in job.wanted for target in targets} == {plan.targets[0].key}
 
@@ -91,15 +91,15 @@ def test_nothing_is_crafted_on_or_scored_for_a_failed_model(plan):
 def test_stored_outcomes_whose_images_are_not_saved_are_crafted_for_nobody(plan):
     stored = {
         OutcomeKey(job.surrogates.key, job.attack_key, epsilon, target.key)
-        for job in plan.craft_jobs(set(), set())
+        for job in plan.craft_jobs(ExistingOutcomes(), set())
         for epsilon, targets in job.wanted
         for target in targets
     }
-    assert plan.craft_jobs(stored, set()) == []
+    assert plan.craft_jobs(ExistingOutcomes.of(stored), set()) == []
     every = {(one.key, key): [0.1, 0.2] for key, card in plan.attacks for one in plan.surrogate_sets(card)}
-    assert plan.craft_jobs(stored, set(), every) == []
+    assert plan.craft_jobs(ExistingOutcomes.of(stored), set(), every) == []
     lost = {**every, next(iter(every)): [0.1]}
-    (job,) = plan.craft_jobs(stored, set(), lost)
+    (job,) = plan.craft_jobs(ExistingOutcomes.of(stored), set(), lost)
     assert job.wanted == ((0.2, ()),)
 
 

@@ -28,17 +28,11 @@ def run(tmp_path, workspace, spec):
     return tmp_path / "run"
 
 
-def version(run):
-    with closing(sqlite3.connect(run / "results.sqlite")) as database:
-        return database.execute("PRAGMA user_version").fetchone()[0]
-
-
 def test_a_check_probes_every_model_once_and_keeps_what_it_found(run, workspace):
     before = open_run(run)[0]
-    assert (version(run), before.probes) == (2, {})
+    assert before.probes == {}
     first = rb.check(run, workspace=workspace)
     assert {one.check for one in first} >= PROBED
-    assert version(run) == 3
     shutil.rmtree(run / "checkpoints")  # nobody needs a model again
     assert rb.check(run, workspace=workspace) == first
     (after,) = open_run(run)
@@ -80,7 +74,7 @@ def test_a_run_that_another_command_writes_to_is_checked_and_left_as_it_is(run, 
     with FileLock(run / ".lock"):
         found = rb.check(run, workspace=workspace, progress=lines)
     assert {one.check for one in found} >= PROBED
-    assert version(run) == 2
+    assert open_run(run)[0].probes == {}
     assert "was not kept" in " ".join(lines.lines)
 
 

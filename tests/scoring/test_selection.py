@@ -2,7 +2,8 @@
 
 import pytest
 
-from robustbench_ekdaa.scoring.outcomes import IMPORTED, AttackRecord, CraftingKey, DataRecord, ModelRecord
+from robustbench_ekdaa.scoring.keys import IMPORTED, CraftingKey
+from robustbench_ekdaa.scoring.outcomes import AttackRecord, DataRecord, ModelRecord
 from robustbench_ekdaa.scoring.packing import Roles
 from robustbench_ekdaa.scoring.sealed import Damaged
 from robustbench_ekdaa.scoring.selection import (

@@ -24,15 +24,8 @@ from filelock import FileLock, Timeout
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.progress import Silent
-from robustbench_ekdaa.scoring.outcomes import (
-    AttackRecord,
-    CraftingKey,
-    CraftingRecord,
-    DataRecord,
-    ImageRecord,
-    ModelRecord,
-    OutcomeKey,
-)
+from robustbench_ekdaa.scoring.keys import CraftingKey, OutcomeKey
+from robustbench_ekdaa.scoring.outcomes import AttackRecord, CraftingRecord, DataRecord, ImageRecord, ModelRecord
 from robustbench_ekdaa.scoring.packing import Roles, unpack_classes
 from robustbench_ekdaa.scoring.sealed import Damaged
 from robustbench_ekdaa.scoring.store import open_run, reading, writing
@@ -387,7 +380,7 @@ def test_what_is_absent_is_none_in_python_and_an_empty_text_in_the_file(tmp_path
         data, (images,) = store._data()[FINGERPRINT], store._image_sets().values()
         store.add_sweep(data, images, [record], {}, roles, None)
     with reading(tmp_path) as store:
-        assert store.stored(IMAGES) == {OutcomeKey.clean(model(0).key), noise.of(model(0).key)}
+        assert set(store.stored(IMAGES)) == {OutcomeKey.clean(model(0).key), noise.of(model(0).key)}
         assert (store.models()[model(1).key].fingerprint, store.models()[model(1).key].error) == (None, None)
         assert store.commands() == ["sweep", None]
         (outcomes,) = store.outcomes()

@@ -1,5 +1,6 @@
 """What a run folder holds, also while another process writes it."""
 
+import json
 import sqlite3
 import time
 from contextlib import closing
@@ -21,10 +22,13 @@ def stored(run):
     try:
         with closing(sqlite3.connect(f"{(run / 'results.sqlite').as_uri()}?mode=ro", uri=True)) as store:
             models = store.execute("SELECT key, metrics FROM models").fetchall()
-            outcomes = store.execute("SELECT image_set, surrogate, attack, epsilon, target FROM outcomes").fetchall()
+            rows = store.execute(
+                "SELECT image_set, surrogate, attack, epsilon, targets "
+                "FROM outcomes JOIN target_sets ON key = target_set"
+            ).fetchall()
     except sqlite3.OperationalError:  # it is not there yet
         return set(), set()
-    return set(models), set(outcomes)
+    return set(models), {(*place, target) for *place, targets in rows for target in json.loads(targets)}
 
 
 def wait_until_stored(run, models, outcomes, process):

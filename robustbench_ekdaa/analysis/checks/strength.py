@@ -8,10 +8,12 @@ import numpy as np
 
 from ...cards import Component
 from ...crafting import doubts
-from ...scoring.outcomes import CraftingKey, Outcomes
+from ...scoring.bits import unpacked
+from ...scoring.keys import CraftingKey
+from ...scoring.outcomes import Outcomes
 from ..metrics import Bools
 from ..summary import chosen_epsilon
-from ..transfer import TransferGrid, gradient_attacks, imported_attacks, transfer_grids
+from ..transfer import TransferGrid, gradient_attacks, imported_attacks, noise_attacks, transfer_grids
 from .finding import FAIL, WARN, Finding, passed, some, title
 from .withstood import own_pairs
 
@@ -107,10 +109,11 @@ def noise_as_strong(outcomes: Outcomes) -> Iterator[Finding]:
 def _right_under_noise(outcomes: Outcomes, norm: str) -> dict[tuple[str, float], Bools]:
     """Return which images a target gets right under all noise of a norm, by target and epsilon."""
     found: dict[tuple[str, float], Bools] = {}
-    for cell in outcomes.cells:
-        if cell.surrogate is None and outcomes.attacks[cell.attack].norm == norm:
-            place = cell.target, cell.epsilon
-            found[place] = found.get(place, np.ones(len(outcomes.labels), bool)) & (cell.predictions == outcomes.labels)
+    noises = [key for key in noise_attacks(outcomes) if outcomes.attacks[key].norm == norm]
+    for (crafting, seen), answers in outcomes.cells.answers(outcomes.cells.under(noises)):
+        for target, right in zip(seen, unpacked(answers.right, len(outcomes.labels)), strict=True):
+            place = target, crafting.epsilon
+            found[place] = found[place] & right if place in found else right
     return found
 
 

@@ -7,8 +7,8 @@ from operator import itemgetter
 
 import numpy as np
 
+from ...scoring.bits import how_many, packed
 from ...scoring.outcomes import Outcomes
-from ..metrics import accuracy
 from ..transfer import TransferGrid, card_names, scored_targets, transfer_grids
 from .finding import FAIL, WARN, Finding, passed, some, title
 from .withstood import own_pairs
@@ -125,6 +125,17 @@ def _probed_success(grid: TransferGrid) -> dict[str, float]:
     return {card: float(np.mean(some)) for card, some in rates.items()}
 
 
+def _unfooled(outcomes: Outcomes) -> Iterator[tuple[str, str]]:
+    """Yield attacks of other libraries with targets that they never fooled, attacking these at the largest epsilon."""
+    adapters = [key for key, record in outcomes.attacks.items() if record.card.get("adapter")]
+    own = outcomes.cells.on_itself(adapters, outcomes.epsilons[-1])
+    for (crafting, targets), answers in outcomes.cells.answers(own):
+        target = str(crafting.surrogate)
+        before = packed(outcomes.clean[target] == outcomes.labels)
+        if how_many(before) > 0 and not (before & ~answers.right[targets.index(target)]).any():
+            yield crafting.attack, target
+
+
 def adapter_failures(outcomes: Outcomes) -> Iterator[Finding]:
     """Look for attacks of other libraries that found nothing on models they had every means to fool."""
     seen, failed = 0, list[tuple[str, str]]()
@@ -135,15 +146,10 @@ def adapter_failures(outcomes: Outcomes) -> Iterator[Finding]:
         seen += 1
         if facts.get("median_norm") == float("inf"):
             failed.append((record.title or record.name, outcomes.record(crafting.surrogate).name))
-    unfooled = {
-        (outcomes.attacks[cell.attack].title or cell.attack, outcomes.models[cell.target].name): cell
-        for cell in outcomes.cells
-        if cell.surrogate == cell.target
-        and cell.epsilon == outcomes.epsilons[-1]
-        and outcomes.attacks[cell.attack].card.get("adapter")
-        and accuracy(outcomes.clean[cell.target], outcomes.labels) > 0
-        and not ((cell.predictions != outcomes.labels) & (outcomes.clean[cell.target] == outcomes.labels)).any()
-    }
+    unfooled = [
+        (outcomes.attacks[attack].title or attack, outcomes.models[target].name)
+        for attack, target in _unfooled(outcomes)
+    ]
     places = list(dict.fromkeys((*failed, *unfooled)))
     if places:
         yield Finding(

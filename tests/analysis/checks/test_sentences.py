@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from robustbench_ekdaa.analysis.checks import PASS, findings
-from robustbench_ekdaa.scoring.outcomes import AttackRecord, CraftingKey
+from robustbench_ekdaa.scoring.keys import CraftingKey
+from robustbench_ekdaa.scoring.outcomes import AttackRecord
 
 from ...support.made_outcomes import make_outcomes, random_outcomes, with_constant, without
 

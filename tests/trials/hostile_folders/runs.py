@@ -124,12 +124,12 @@ def a_store_without_a_table(place):
 
 @hostile(**DAMAGED)
 def a_store_with_nulls_for_outcomes(place):
-    change_store(place, "UPDATE outcomes SET predictions = NULL;")
+    change_store(place, "UPDATE outcomes SET right = NULL;")
 
 
 @hostile(**DAMAGED)
 def a_store_with_short_outcomes(place):
-    change_store(place, "UPDATE outcomes SET predictions = x'789c030000000001';")
+    change_store(place, "UPDATE mistakes SET classes = x'789c030000000001';")
 
 
 @hostile(**DAMAGED)
