@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..scoring.bits import Bits, how_many, packed
+from ..scoring.cells import Answers, Block
 from ..scoring.keys import IMPORTED, CraftingKey
 from ..scoring.outcomes import Outcomes
 from .metrics import Floats
@@ -66,17 +68,19 @@ class Counting:
     def rows(self) -> CountedRows:
         """Return all rows, in the table's order: by surrogate, target, attack and epsilon."""
         cells = self.outcomes.cells
-        parts = [self._attacked(crafting) for crafting in cells.craftings]
+        found = cells.answers(place for crafting in cells.craftings for place in cells.places(crafting))
+        parts = [
+            self._attacked(crafting, [*islice(found, len(cells.places(crafting)))]) for crafting in cells.craftings
+        ]
         attacked = _joined(parts)
         whole = _joined([self._clean(attacked), attacked])
         order = np.lexsort((whole.epsilon, whole.attack, whole.target, whole.surrogate))
         sorted_columns: list[Any] = [column[order] for column in whole]
         return CountedRows(*sorted_columns)
 
-    def _attacked(self, crafting: CraftingKey) -> CountedRows:
+    def _attacked(self, crafting: CraftingKey, blocks: Sequence[tuple[Block, Answers]]) -> CountedRows:
         """Return the rows of one crafting."""
-        cells, own_key = self.outcomes.cells, crafting.surrogate
-        blocks = [*cells.answers(cells.places(crafting))]
+        own_key = crafting.surrogate
         seen = [(key, right) for block, found in blocks for key, right in zip(block.targets, found.right, strict=True)]
         own = next((right for key, right in seen if key == own_key), None)
         kept = [place for place, (key, _) in enumerate(seen) if key in self.targets]
