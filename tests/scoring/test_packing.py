@@ -4,43 +4,86 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
+from robustbench_ekdaa.scoring.bits import unpacked
 from robustbench_ekdaa.scoring.packing import (
     NAMES_FORM,
     ROLES_FORM,
     SHAPE_FORM,
     Roles,
     pack_absent,
-    pack_classes,
     pack_images,
     pack_indices,
     pack_json,
+    pack_mistakes,
+    pack_right,
     unpack_absent,
     unpack_classes,
+    unpack_counts,
     unpack_images,
     unpack_indices,
     unpack_json,
+    unpack_mistakes,
+    unpack_right,
 )
 from robustbench_ekdaa.scoring.sealed import Damaged
 
 
-@pytest.mark.parametrize(("largest", "width"), [(0, 1), (255, 1), (256, 2), (65535, 2), (65536, 4), (2**32, 8)])
-def test_classes_take_as_few_bytes_as_the_largest_needs_and_are_read_as_written(largest, width):
-    classes = np.array([0, largest, 1 % (largest + 1)])
-    blob = pack_classes(classes)
-    assert len(zlib.decompress(blob)) == 3 * width
-    read = unpack_classes(blob, 3, largest)
-    assert read.dtype == np.int64
-    np.testing.assert_array_equal(read, classes)
+def as_stored(predictions, labels, classes):
+    """Write and read what targets predicted."""
+    right = predictions == labels
+    return unpack_mistakes(pack_mistakes(predictions, right), right, labels, classes)
 
 
-def test_class_k_stands_for_no_number_and_nothing_is_above_it():
-    assert unpack_classes(pack_classes(np.array([3, 0])), 2, 3).tolist() == [3, 0]
+@pytest.mark.parametrize(("largest", "width"), [(1, 1), (255, 1), (256, 2), (65535, 2), (65536, 4), (2**32, 8)])
+def test_mistakes_take_as_few_bytes_as_the_largest_needs_and_are_read_as_written(largest, width):
+    labels, predictions = np.zeros(3, np.int64), np.array([[0, largest, 1]])
+    blob = pack_mistakes(predictions, predictions == labels)
+    assert len(zlib.decompress(blob)) == 2 * width
+    np.testing.assert_array_equal(as_stored(predictions, labels, largest), predictions)
+
+
+@given(
+    predictions=arrays(np.int64, st.tuples(st.integers(1, 4), st.integers(1, 70)), elements=st.integers(0, 10)),
+    seed=st.integers(0, 99),
+)
+def test_what_targets_predict_is_read_as_written(predictions, seed):
+    labels = np.random.default_rng(seed).integers(0, 10, predictions.shape[1])
+    np.testing.assert_array_equal(as_stored(predictions, labels, 10), predictions)
+    right = unpack_right(pack_right(predictions == labels), *predictions.shape)
+    np.testing.assert_array_equal(unpacked(right, len(labels)), predictions == labels)
+
+
+def test_class_k_stands_for_no_number_and_nothing_is_above_it_or_below_0():
+    labels = np.array([0, 0])
+    assert as_stored(np.array([[3, 0]]), labels, 3).tolist() == [[3, 0]]
     with pytest.raises(Damaged, match="predictions hold class 4 of 3"):
-        unpack_classes(pack_classes(np.array([4, 0])), 2, 3)
-    with pytest.raises(ValueError, match=r"below 0 \(got -1\)"):
-        pack_classes(np.array([2, -1]))
-    assert pack_classes(np.array([2, 0]))
+        as_stored(np.array([[4, 0]]), labels, 3)
+    with pytest.raises(ValueError, match="below 0"):
+        pack_mistakes(np.array([[2, -1]]), np.array([[False, False]]))
+
+
+def test_bytes_of_another_length_are_damage():
+    right, labels = np.array([[True, False]]), np.array([0, 0])
+    for blob in (zlib.compress(b""), zlib.compress(bytes(3)), zlib.compress(bytes(9)), b"", None):
+        with pytest.raises((Damaged, zlib.error)):
+            unpack_mistakes(blob, right, labels, 10)
+    for blob in (b"", bytes(2), "x"):
+        with pytest.raises(Damaged):
+            unpack_right(blob, 1, 2)
+        with pytest.raises(Damaged):
+            unpack_counts(blob, 1)
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 8])
+def test_classes_of_earlier_formats_are_read_in_every_width_they_had(width):
+    classes = np.array([3, 0, 10])
+    assert unpack_classes(zlib.compress(classes.astype(f"<u{width}").tobytes()), 3, 10).tolist() == [3, 0, 10]
+    with pytest.raises(Damaged, match="predictions hold class 11 of 10"):
+        unpack_classes(zlib.compress(np.array([11, 0, 1]).astype(f"<u{width}").tobytes()), 3, 10)
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 6, 10, 17])
@@ -69,7 +112,7 @@ def test_images_are_read_as_written_and_are_numbers():
 @pytest.mark.parametrize("spoilt", [lambda blob: blob[:-1], lambda blob: blob + b"x"])
 def test_compressed_bytes_end_where_they_say(spoilt):
     with pytest.raises(Damaged, match="compressed bytes have a wrong length"):
-        unpack_classes(spoilt(pack_classes(np.array([1, 2]))), 2, 9)
+        unpack_classes(spoilt(zlib.compress(bytes(2))), 2, 9)
 
 
 @pytest.mark.parametrize("wrong", ["text", 3, None])
