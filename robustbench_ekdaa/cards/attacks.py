@@ -166,6 +166,11 @@ class AttackCard(FileCard):
         return self.steps * self.step_for(1.0) if isinstance(self.step_size, str) else None
 
     @property
+    def library(self) -> str | None:
+        """The library whose attack this is, "foolbox" or "art"; None for one of our own."""
+        return self.adapter.component if self.adapter else None
+
+    @property
     def uses_surrogate(self) -> bool:
         """Whether the images depend on a surrogate; noise does not."""
         return self.steps > 0

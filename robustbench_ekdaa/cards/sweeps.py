@@ -46,6 +46,8 @@ class SweepSpec(Card):
         precision: the type in which the surrogates' layers compute while images are crafted; targets always predict
             in float32.
         save_images: whether the adversarial images are kept in the run folder.
+        strict_versions: whether versions of torch and of attack libraries, device and platform are part of every key,
+            so that nothing made with others is taken for the same.
         keep_epochs: which epochs' weights the trainings keep on the way: ``"all"``, or K for every K-th; the last is
             always kept. They are models of the run, such as ``ekdaa#3``, that nothing is crafted on unless they are
             named.
@@ -67,6 +69,7 @@ class SweepSpec(Card):
     batch_size: Count = 250
     precision: Literal["float32", "bfloat16"] = "float32"
     save_images: YesNo = False
+    strict_versions: YesNo = False
     keep_epochs: int | str | None = None
 
     @field_validator("epsilons", mode="before")
@@ -121,7 +124,7 @@ class SweepSpec(Card):
 
     def as_stored(self) -> dict[str, Any]:
         """Return it as plain data; a field that earlier releases did not know is left out where it says nothing."""
-        later = ("recipes", "surrogate_seeds", "keep_epochs", "verdict_epsilon")
+        later = ("recipes", "surrogate_seeds", "keep_epochs", "verdict_epsilon", "strict_versions")
         silent = {name for name in later if not getattr(self, name)}
         return self.model_dump(mode="json", exclude=silent)
 

@@ -111,6 +111,10 @@ def sweep(
     save_images: Annotated[
         bool | None, typer.Option("--save-images", help="Keep the adversarial images in RUN/adversarial.")
     ] = None,
+    strict_versions: Annotated[
+        bool | None,
+        typer.Option("--strict-versions", help="Take nothing for the same that other versions or devices made."),
+    ] = None,
     keep_epochs: KeepEpochs = None,
     retry_failed: RetryFailed = False,
     plan: Annotated[bool, typer.Option("--plan", help="Make nothing; say what would be done, and how long.")] = False,
@@ -142,6 +146,7 @@ def sweep(
         "batch_size": batch_size,
         "precision": precision,
         "save_images": save_images,
+        "strict_versions": strict_versions,
         "keep_epochs": parse_kept(keep_epochs),
     }
     given = {key: value for key, value in flags.items() if value is not None}

@@ -12,8 +12,15 @@ ADAPTER_VERSION = 3  # the same for attacks of other libraries
 REVISIONS = {"admix": 1, "diversity": 1}
 
 
-def attack_key(card: AttackCard, seed: int, precision: Precision = "float32") -> str:
-    """Return the hash of all that decides an attack's images besides surrogate, image and epsilon."""
+def attack_key(card: AttackCard, seed: int, precision: Precision = "float32", strict: str = "") -> str:
+    """Return the hash of all that decides an attack's images besides surrogate, image and epsilon.
+
+    Args:
+        card: the attack card.
+        seed: the sweep's seed.
+        precision: what the surrogates' layers compute in.
+        strict: text of the environment that it is to be crafted in, and nowhere else; "" for any.
+    """
     version = CRAFTING_VERSION if card.adapter is None else ADAPTER_VERSION
     facts = {"version": version, "card": card.identity(), "seed": seed}
     # Facts with their default values are left out, so that older keys stay as they are; noise uses no network.
@@ -22,4 +29,6 @@ def attack_key(card: AttackCard, seed: int, precision: Precision = "float32") ->
     revisions = {entry.component: REVISIONS[entry.component] for entry in card.input if entry.component in REVISIONS}
     if revisions:
         facts["revisions"] = revisions
+    if strict:
+        facts["made_with"] = strict
     return content_hash(facts)

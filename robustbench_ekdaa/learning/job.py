@@ -30,6 +30,7 @@ class TrainingJob:
         fingerprint: the data set's fingerprint.
         seed: draws the weights, the feedback and the order of the images.
         held_out: share of the training images that is kept aside for choosing a recipe, in [0, 0.9].
+        strict: text of the environment that it is to be trained in, and nowhere else; "" for any.
         source: what the data set is loaded by where that is not its name; not part of the key.
 
     """
@@ -40,15 +41,16 @@ class TrainingJob:
     seed: int
     held_out: float = 0.0
     source: str | None = None
+    strict: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", whole("seed", self.seed))
         object.__setattr__(self, "held_out", share("held_out", self.held_out, most=MOST_HELD_OUT))
 
     @classmethod
-    def on(cls, dataset: Dataset, card: ModelCard, seed: int, held_out: float = 0.0) -> TrainingJob:
+    def on(cls, dataset: Dataset, card: ModelCard, seed: int, held_out: float = 0.0, strict: str = "") -> TrainingJob:
         """Return the job of training a card on a data set."""
-        return cls(card, dataset.name, dataset.fingerprint, seed, held_out, dataset.source)
+        return cls(card, dataset.name, dataset.fingerprint, seed, held_out, dataset.source, strict)
 
     @property
     def loaded_by(self) -> str:
@@ -69,6 +71,7 @@ class TrainingJob:
                 "seed": self.seed,
                 "held_out": self.held_out,
                 **adversarial_key(self.card, self.dataset),
+                **({"made_with": self.strict} if self.strict else {}),
             }
         )
 

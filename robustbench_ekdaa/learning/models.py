@@ -20,15 +20,15 @@ from .training import load_network, train
 ModelJob = TrainingJob | LoadingJob
 
 
-def model_job(dataset: Dataset, card: AnyModelCard, seed: int, held_out: float = 0.0) -> ModelJob:
-    """Return the job of training or loading one model on a data set.
+def model_job(dataset: Dataset, card: AnyModelCard, seed: int, held_out: float = 0.0, strict: str = "") -> ModelJob:
+    """Return the job of training or loading one model on a data set; see `TrainingJob`.
 
     Raises:
         UsageError: for a ready model without that seed, or if training images are to be held out for a ready model.
 
     """
     if isinstance(card, ModelCard):
-        return TrainingJob.on(dataset, card.on(dataset.name), seed, held_out)
+        return TrainingJob.on(dataset, card.on(dataset.name), seed, held_out, strict)
     assert isinstance(card, ReadyCard)
     if held_out:
         raise UsageError(f"{card.name}: nothing of it is trained here, so it cannot hold training images out")

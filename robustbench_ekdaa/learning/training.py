@@ -15,6 +15,7 @@ from torch import Tensor
 from ..cards import ModelCard
 from ..computing import ordinary_torch
 from ..data.dataset import Dataset, Split
+from ..environment import environment
 from ..errors import TrainingDiverged, UsageError, WorkFailed, located
 from ..files import clear_errors, shown_path, whole_file
 from ..networks import Network, build_network
@@ -382,6 +383,7 @@ def _facts(training: _Training, job: TrainingJob, dataset: Dataset) -> dict[str,
         "parameters": sum(parameter.numel() for parameter in training.network.parameters()),
         "seconds": round(sum(line.get("seconds", 0.0) for line in log), 2),
         "exemptions": training.exemptions,
+        "made_with": environment(str(training.device)),
         "layers": log[-1]["layers"],
     }
 

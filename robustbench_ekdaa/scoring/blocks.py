@@ -121,6 +121,16 @@ class WrittenBlocks:
         place = (self.image_set, *crafted, key)
         self.tables.put("outcomes", *place, pack_right(right), pack_counts(agreeing))
         self.tables.put("mistakes", *place, pack_mistakes(predictions, right))
+        if surrogate in group:
+            self._count_again(crafted, group[surrogate], but=place)
+
+    def _count_again(self, crafted: tuple[str, str, float], own: NDArray[np.integer[Any]], but: Place) -> None:
+        """Count the other targets' agreement with what the surrogate itself predicts now."""
+        for row in self._rows(*crafted):
+            if row.place != but:
+                predictions = self._classes(row)
+                counts = count_agreeing(predictions, own, self.labels)
+                self.tables.put("outcomes", *row.place, pack_right(predictions == self.labels), pack_counts(counts))
 
     def _own(self, surrogate: str, attack: str, epsilon: float) -> Classes | None:
         """Return what the surrogate itself predicted for the images crafted on it; None if it was not asked."""

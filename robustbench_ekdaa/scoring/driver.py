@@ -200,7 +200,8 @@ class Sweeping:
         follows_gradients = job.attack.uses_surrogate and job.attack.adapter is None
         for epsilon, result in crafted.items():
             key = CraftingKey(job.surrogates.key, job.attack_key, epsilon)
-            craftings.append(CraftingRecord(key, result.facts(follows_gradients=follows_gradients), result.shown))
+            facts = result.facts(follows_gradients=follows_gradients)
+            craftings.append(CraftingRecord(key, facts, result.shown, result.made_with))
             outcomes |= {key.of(target): np.concatenate(parts) for target, parts in result.predictions.items()}
         self.store.add_outcomes(self.plan.images.key, outcomes, craftings)
         self.done.crafted += 1

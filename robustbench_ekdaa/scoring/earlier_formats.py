@@ -44,7 +44,12 @@ _SECOND = {
         key=5,
         part=1,
     ),
-    **{name: TABLES[name] for name in ("craftings", "sweeps")},
+    "craftings": Table(
+        ("image_set TEXT", "surrogate TEXT", "attack TEXT", "epsilon REAL", "facts TEXT", "images BLOB NULL"),
+        key=4,
+        part=1,
+    ),
+    "sweeps": TABLES["sweeps"],
 }
 _LAID_OUT = {2: _SECOND, 3: _SECOND | {"probes": TABLES["probes"]}}
 _ASIDE = "earlier_"
@@ -81,7 +86,8 @@ class EarlierTables:
         for name in _LAID_OUT[max(self.version, 2)]:
             if name != "outcomes":
                 for row in self._rows(name):
-                    tables.put(name, *row)
+                    # With what craftings were made was not written down.
+                    tables.put(name, *((*row[:-1], "", row[-1]) if name == "craftings" else row))
         groups: dict[tuple[str, str, str, float], dict[str, bytes]] = {}
         for image_set, surrogate, attack, epsilon, target, predictions in self._rows("outcomes"):
             groups.setdefault((image_set, surrogate, attack, epsilon), {})[target] = predictions

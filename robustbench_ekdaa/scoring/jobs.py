@@ -17,6 +17,7 @@ from ..computing import ordinary_torch
 from ..crafting import Crafted, Pool, Precision, craft
 from ..crafting.surrogates import differ
 from ..data import Dataset, shared_dataset
+from ..environment import Environment, as_text, environment
 from ..errors import TrainingDiverged, UsageError, WorkFailed
 from ..learning import ModelJob, TrainingJob, load_model, make_model
 from ..learning.job import partial_path
@@ -54,9 +55,18 @@ def record_of(job: ModelJob, facts: Mapping[str, Any] | None = None) -> ModelRec
     metrics["network"] = job.network  # tells which frozen card is its control
     if isinstance(job, TrainingJob):
         metrics["training"] = job.identity  # tells its rule's options and its recipe
+        if job.strict:
+            metrics["strict"] = job.strict
         if job.whole.key != job.key:
             metrics["epoch_of"] = job.whole.key
     return replace(record, metrics=metrics)
+
+
+def refuse_another_environment(strict: str, device: str, what: str, library: str | None = None) -> None:
+    """Raise WorkFailed where something that is to be made in one environment alone would be made in another."""
+    here = as_text(environment(device, library))
+    if strict and here != strict:
+        raise WorkFailed(f"{what}: planned with {strict}, and here is {here}. Use workers with the same versions.")
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,8 @@ class TrainModel:
 
     def _record(self, job: ModelJob, kept: Sequence[TrainingJob], progress: Progress) -> ModelRecord:
         record = record_of(job)
+        if isinstance(job, TrainingJob):
+            refuse_another_environment(job.strict, self.device, self.label)
         try:
             facts = make_model(
                 job,
@@ -204,6 +216,7 @@ class Crafting:
         queries: how many times each was shown to the surrogate, for attacks that only ask.
         smallest: the smallest norm found for each, for attacks that look for it.
         seconds: crafting and scoring time.
+        made_with: versions, device and platform; see `environment`.
     """
 
     predictions: dict[str, list[NDArray[np.int64]]]
@@ -212,6 +225,7 @@ class Crafting:
     queries: list[NDArray[np.int64]] = field(default_factory=list)
     smallest: list[NDArray[np.float32]] = field(default_factory=list)
     seconds: float = 0.0
+    made_with: Environment = field(default_factory=dict)
 
     def note(self, crafted: Crafted) -> None:
         """Note what one batch says about the crafting itself."""
@@ -295,7 +309,12 @@ class CraftAndScore:
         dataset = load_unchanged(self.dataset, self.fingerprint)
         networks = self._networks(dataset)
         surrogates = [networks[member.key] for member in job.surrogates.members]
-        results = {epsilon: Crafting({target.key: [] for target in targets}) for epsilon, targets in job.wanted}
+        made_with = environment(self.device, job.attack.library)
+        refuse_another_environment(job.strict, self.device, self.label, job.attack.library)
+        results = {
+            epsilon: Crafting({target.key: [] for target in targets}, made_with=made_with)
+            for epsilon, targets in job.wanted
+        }
         saved = set(results) if self.file is None else set(self.file.epsilons())
         unsaved: dict[float, list[Tensor]] = {epsilon: [] for epsilon in results if epsilon not in saved}
         # All images of the sweep may be mixed in, so that nothing depends on the batch an image is crafted in.

@@ -35,7 +35,15 @@ TABLES = {
         part=1,
     ),
     "craftings": Table(
-        ("image_set TEXT", "surrogate TEXT", "attack TEXT", "epsilon REAL", "facts TEXT", "images BLOB NULL"),
+        (
+            "image_set TEXT",
+            "surrogate TEXT",
+            "attack TEXT",
+            "epsilon REAL",
+            "facts TEXT",
+            "made_with TEXT",
+            "images BLOB NULL",
+        ),
         key=4,
         part=1,
     ),

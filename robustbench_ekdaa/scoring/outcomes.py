@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..environment import Environment
 from ..names import folded
 from .cells import Cells
 from .keys import IMPORTED, CraftingKey
@@ -33,12 +34,14 @@ class CraftingRecord(NamedTuple):
         key: which crafting.
         facts: about it; see `Outcomes.craftings`.
         images: a few adversarial images to show, float32 (n, C, H, W); None to leave those that are stored.
+        made_with: versions, device and platform; see `environment`. None if they are not known.
 
     """
 
     key: CraftingKey
     facts: dict[str, Any]
     images: NDArray[np.float32] | None
+    made_with: Environment | None = None
 
 
 @dataclass(frozen=True)
@@ -217,6 +220,7 @@ class Outcomes:
         image_set: key of the images; "" for outcomes that no store holds.
         probes: what models said of attacks on them, by model key, and under "" how the images relate to the training
             images; see `scoring.probing`. None before `check` was run.
+        crafted_with: versions, devices and platforms that craftings were made with, each once, where they are known.
         replaced: how many outcomes the run holds on earlier data of the same name, which are not shown.
 
     """
@@ -244,6 +248,7 @@ class Outcomes:
     foreign: tuple[str, ...] = ()
     image_set: str = ""
     probes: dict[str, dict[str, float]] = field(default_factory=dict)
+    crafted_with: tuple[Environment, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("indices", "labels", "images"):

@@ -52,6 +52,7 @@ class Roles(BaseModel):
 
 ROLES_FORM = TypeAdapter(Roles)
 FACTS_FORM = TypeAdapter(dict[str, float])
+TEXTS_FORM: TypeAdapter[dict[str, str]] = TypeAdapter(dict[str, str])
 PLAIN_FORM = TypeAdapter(dict[str, Any])
 NAMES_FORM: TypeAdapter[list[str]] = TypeAdapter(list[str])
 Side = Annotated[int, Field(ge=1, le=10_000)]

@@ -10,6 +10,7 @@ import torch
 from ..cards import AnyModelCard, AttackCard, SweepSpec, Workspace, content_hash, without_repeats
 from ..crafting import attack_key, build_attempt, check_epsilons, doubts
 from ..data import Dataset
+from ..environment import as_text, environment
 from ..errors import UsageError
 from ..learning import LoadingJob, ModelJob, TrainingJob, kept_jobs, model_job
 from ..randomness import keyed_generator, permutation
@@ -74,6 +75,7 @@ class CraftJob:
         attack: the attack card.
         attack_key: hash of the card, the sweep's seed and precision.
         wanted: per epsilon, ascending, the targets to score; none where only the images are missing.
+        strict: text of the environment that it is to be crafted in, and nowhere else; "" for any.
 
     """
 
@@ -81,6 +83,7 @@ class CraftJob:
     attack: AttackCard
     attack_key: str
     wanted: tuple[tuple[float, tuple[ModelJob, ...]], ...]
+    strict: str = ""
 
     @property
     def label(self) -> str:
@@ -98,6 +101,7 @@ class SweepPlan:
     targets: tuple[ModelJob, ...]
     attacks: tuple[tuple[str, AttackCard], ...]
     spec: SweepSpec
+    device: str = "cpu"
 
     @property
     def models(self) -> tuple[ModelJob, ...]:
@@ -185,12 +189,17 @@ class SweepPlan:
             unsaved = saved is not None and epsilon not in saved[surrogates.key, attack_key]
             if epsilon > 0 and (missing or unsaved):
                 wanted.append((epsilon, missing))
-        return CraftJob(surrogates, attack, attack_key, tuple(wanted)) if wanted else None
+        strict = _strict(self.spec, attack, self.device)
+        return CraftJob(surrogates, attack, attack_key, tuple(wanted), strict) if wanted else None
 
 
-def model_jobs(cards: Sequence[AnyModelCard], dataset: Dataset, seeds: int) -> tuple[ModelJob, ...]:
+def _strict(spec: SweepSpec, card: AttackCard, device: str) -> str:
+    return as_text(environment(device, card.library)) if spec.strict_versions else ""
+
+
+def model_jobs(cards: Sequence[AnyModelCard], dataset: Dataset, seeds: int, strict: str = "") -> tuple[ModelJob, ...]:
     """Return one job per card and seed, card by card."""
-    return tuple(model_job(dataset, card, seed) for card in cards for seed in range(seeds))
+    return tuple(model_job(dataset, card, seed, strict=strict) for card in cards for seed in range(seeds))
 
 
 def refuse_twins(jobs: Iterable[ModelJob]) -> None:
@@ -215,16 +224,17 @@ def refuse_twins(jobs: Iterable[ModelJob]) -> None:
             raise UsageError(f"two different model cards have the name {name}; rename one of them")
 
 
-def plan_sweep(spec: SweepSpec, workspace: Workspace, dataset: Dataset) -> SweepPlan:
-    """Turn a specification into jobs on one data set.
+def plan_sweep(spec: SweepSpec, workspace: Workspace, dataset: Dataset, device: str = "cpu") -> SweepPlan:
+    """Turn a specification into jobs on one data set, to be done on a device.
 
     Raises:
         UsageError: for an unknown name, two cards that describe the same model, an attack card that cannot be built, an
             ensemble of one, or an epsilon that reaches beyond all images.
 
     """
+    strict = as_text(environment(device)) if spec.strict_versions else ""
     surrogates, targets = (
-        model_jobs(without_repeats(workspace.expand_models(names), dataset.name), dataset, seeds)
+        model_jobs(without_repeats(workspace.expand_models(names), dataset.name), dataset, seeds, strict)
         for names, seeds in (
             (spec.surrogate_names, spec.surrogate_seeds or spec.seeds),
             (spec.target_names, spec.seeds),
@@ -241,6 +251,6 @@ def plan_sweep(spec: SweepSpec, workspace: Workspace, dataset: Dataset) -> Sweep
             f"{', '.join(together)}: crafted on several surrogate cards together, but the sweep has only "
             f"{surrogates[0].card.name}. Name more --surrogates, or leave these attacks out."
         )
-    attacks = tuple((attack_key(card, spec.seed, spec.precision), card) for card in cards)
+    attacks = tuple((attack_key(card, spec.seed, spec.precision, _strict(spec, card, device)), card) for card in cards)
     images = ImageSet.choose(dataset, spec.images, spec.seed)
-    return SweepPlan(dataset, images, surrogates, targets, attacks, spec)
+    return SweepPlan(dataset, images, surrogates, targets, attacks, spec, device)

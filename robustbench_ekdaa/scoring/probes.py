@@ -168,7 +168,7 @@ def _plan(
     jobs = []
     for record in records:
         try:
-            job = model_job(dataset, workspace.model(record.name), record.seed)
+            job = model_job(dataset, workspace.model(record.name), record.seed, strict=record.metrics.get("strict", ""))
         except UsageError as error:
             progress.line(f"{record.name}, seed {record.seed}: not probed ({error})")
             continue

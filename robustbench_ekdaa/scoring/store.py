@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cards import shown_path
+from ..environment import Environment, as_text
 from ..errors import UsageError
 from ..progress import Progress, Silent
 from .blocks import Row, WrittenBlocks, classes_of, target_sets
@@ -38,6 +39,7 @@ from .packing import (
     PLAIN_FORM,
     ROLES_FORM,
     SHAPE_FORM,
+    TEXTS_FORM,
     Roles,
     pack_absent,
     pack_images,
@@ -131,7 +133,8 @@ class Store:
                 before = self._tables.row("craftings", *where)
                 kept = before[-1] if before else None
                 images = kept if crafting.images is None else pack_images(crafting.images)
-                self._tables.put("craftings", *where, pack_json(crafting.facts), images)
+                made_with = as_text(crafting.made_with)
+                self._tables.put("craftings", *where, pack_json(crafting.facts), made_with, images)
 
     def add_probes(self, image_set: str, what: str, facts: Mapping[str, Mapping[str, float]]) -> None:
         """Store what probes found, all or nothing; see `Outcomes.probes`.
@@ -349,7 +352,7 @@ class Store:
         joined = join_roles(everything.sweeps, shown, everything.models, attacks)
         models = {key: known(everything.models, key, "model") for key in joined.models()}
         clean, cells = self._cells(shown.image_set, joined, everything.models, images.labels, len(classes))
-        craftings, examples = self._craftings(shown.image_set, joined, images.first)
+        craftings, examples, crafted_with = self._craftings(shown.image_set, joined, images.first)
         if aside:
             of = ", ".join(attacks[key].name for key in joined.imports)
             name, title = f"{name} ({of})", f"{title} ({of})"
@@ -375,6 +378,7 @@ class Store:
                 for key, members in joined.ensembles.items()
             },
             craftings=craftings,
+            crafted_with=crafted_with,
             image_set=shown.image_set,
             probes=self._probes(shown.image_set),
             replaced=self._count_outcomes(everything.replaced(fingerprint)),
@@ -420,16 +424,18 @@ class Store:
 
     def _craftings(
         self, image_set: str, joined: Joined, clean: NDArray[np.float32]
-    ) -> tuple[dict[CraftingKey, dict[str, float]], tuple[Example, ...]]:
-        """Return what is known of craftings, and the images kept of some."""
-        known_facts, examples = {}, []
-        for _, *columns, facts, blob in self._tables.rows("craftings", image_set):
+    ) -> tuple[dict[CraftingKey, dict[str, float]], tuple[Example, ...], tuple[Environment, ...]]:
+        """Return what is known of craftings, the images kept of some, and what they were made with."""
+        known_facts, examples, made_with = {}, [], dict[str, None]()
+        for _, *columns, facts, environment, blob in self._tables.rows("craftings", image_set):
             crafting = _crafting_key(*columns)
             if joined.play(crafting):
                 known_facts[crafting] = unpack_json(FACTS_FORM, facts, "crafting")
+                made_with[environment] = None
                 if blob is not None:
                     examples.append(Example(*crafting, unpack_images(blob, clean.shape[1:], len(clean))))
-        return known_facts, tuple(examples)
+        environments = (unpack_json(TEXTS_FORM, text, "made_with") for text in made_with if text)
+        return known_facts, tuple(examples), tuple(environments)
 
     def _probes(self, image_set: str) -> dict[str, dict[str, float]]:
         rows = self._tables.rows("probes", image_set)  # the newest last

@@ -106,7 +106,7 @@ def run_sweep(
     """
     workspace, progress, device = workspace or Workspace(), progress or Silent(), choose_device(device, workers)
     workers = check_workers(workers)
-    plans = [plan_sweep(spec, workspace, shared_dataset(name)) for name in spec.datasets]
+    plans = [plan_sweep(spec, workspace, shared_dataset(name), device) for name in spec.datasets]
     for plan in plans:
         check_models(plan.models, plan.dataset, Path(run), device=device, workers=workers)
     found = [one for plan in plans for one in find_models(zoo, plan.to_train, plan.dataset, Path(run), progress)]

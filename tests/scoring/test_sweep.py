@@ -314,7 +314,7 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(tmp_path, workspace, sp
         "try: run_sweep(SweepSpec.model_validate_json(sys.argv[1]), sys.argv[2], workspace=Workspace(sys.argv[3]))\n"
         "except WorkFailed as error: print(error)"
     )
-    wide = spec.model_copy(update={"epsilons": (0.0, *(0.1 * number for number in range(1, 10)))})
+    wide = spec.model_copy(update={"epsilons": (0.0, *(number / 10 for number in range(1, 10)))})
     arguments = [sys.executable, "-c", script, wide.model_dump_json(), str(tmp_path / "run"), str(tmp_path)]
     ended = subprocess.run(arguments, capture_output=True, text=True)
     assert ended.stdout.count("\n") == 1, ended.stderr

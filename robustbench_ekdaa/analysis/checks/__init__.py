@@ -40,6 +40,7 @@ RUN_CHECKS: dict[str, RunCheck] = {
     "clean_accuracies": RunCheck(cards.clean_accuracies, "points"),
     "recipes": RunCheck(cards.recipes, "fields"),
     "idle_options": RunCheck(cards.idle_options, "options"),
+    "mixed_versions": RunCheck(evidence.mixed_versions, "facts"),
     "permuted_labels": RunCheck(cards.permuted_labels, "points"),
     "true_gradient": RunCheck(probed.true_gradient, "% off"),
     "steady_forward": RunCheck(probed.steady_forward, "% of images"),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ...environment import mixed
 from ...scoring.outcomes import Outcomes
 from ..intervals import FEW_CASES, FEW_IMAGES, variance_parts
 from ..metrics import common_images
@@ -125,3 +126,25 @@ def common_set(outcomes: Outcomes) -> Iterator[Finding]:
         yield Finding("common_images", WARN, count, "", meaning, remedy)
     else:
         yield passed("common_images", count, f"{count} images are common.")
+
+
+def mixed_versions(outcomes: Outcomes) -> Iterator[Finding]:
+    """Compare the versions, devices and platforms that models were trained with, and images crafted with."""
+    trained = [one.metrics["made_with"] for one in outcomes.models.values() if "made_with" in one.metrics]
+    known = [*trained, *outcomes.crafted_with]
+    differing = mixed(known)
+    if not known:
+        return
+    if not differing:
+        yield passed("mixed_versions", 0, "Models and images were made with the same versions, on one kind of device.")
+        return
+    told = [f"{name} {' and '.join(values)}" for name, values in differing.items()]
+    yield Finding(
+        "mixed_versions",
+        WARN,
+        len(differing),
+        "; ".join(told),
+        f"Models were trained, or images crafted, with different versions or devices ({'; '.join(told)}): the same "
+        "work done again may round otherwise, and differ in a few images.",
+        "Compare what was made alike; --strict-versions keeps what was made otherwise apart.",
+    )

@@ -56,7 +56,7 @@ def test_a_healthy_run_passes_every_check_that_can_be_measured(sound):
     silent = set(RUN_CHECKS) - {one.check for one in findings(sound)}
     # It has neither adapters nor imported images, and no models that could be asked.
     probes = {"true_gradient", "steady_forward", "masking", "scale_free_loss", "doubled_steps", "shared_images"}
-    assert silent == {"adapter_failures", "quantised_images", "shuffled_labels", *probes}
+    assert silent == {"adapter_failures", "quantised_images", "shuffled_labels", "mixed_versions", *probes}
 
 
 @pytest.mark.slow
@@ -402,3 +402,19 @@ def test_transfer_that_beats_white_box_is_told_of_every_norm(sound):
     masked = cells_with(two, lambda cell: sound.clean[cell.target] if own(cell) else None)
     told = [one.where[-6:] for one in found(masked, "transfer_beats_white_box")]
     assert sorted({place.partition("(")[2] for place in told}) == ["l2)", "linf)"]
+
+
+def test_models_and_images_made_with_different_versions_are_told(sound):
+    def made(*versions, crafted="2.14.0"):
+        """Models whose versions of torch are these, in turn."""
+        keys = {key: versions[place % len(versions)] for place, key in enumerate(sound.models)}
+        models = {
+            key: replace(one, metrics={**one.metrics, "made_with": {"torch": keys[key], "device": "cpu AVX2"}})
+            for key, one in sound.models.items()
+        }
+        return replace(sound, models=models, crafted_with=({"torch": crafted, "device": "cpu AVX2"},))
+
+    assert not found(made("2.14.0"), "mixed_versions")
+    for outcomes in (made("2.13.0", "2.14.0"), made("2.14.0", crafted="2.13.0")):
+        one = only(outcomes, "mixed_versions")
+        assert (one.status, one.value, one.where) == (WARN, 1, "torch 2.13.0 and 2.14.0")
