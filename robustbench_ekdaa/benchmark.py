@@ -160,10 +160,10 @@ class Benchmark:
 
         """
         whole = self._spec(spec)
-        plans = [plan_sweep(whole, self.workspace, shared_dataset(name)) for name in whole.datasets]
         cluster = isinstance(self.workers, RayCluster)
         slots = None if isinstance(self.workers, RayCluster) else self.workers or workers_for(self.device)
         device = choose_device("auto") if cluster else self.device
+        plans = [plan_sweep(whole, self.workspace, shared_dataset(name), device) for name in whole.datasets]
         with ExitStack() as stack:
             there = os.path.lexists(self.run / "results.sqlite")
             store = stack.enter_context(reading(self.run)) if there else None

@@ -22,7 +22,7 @@ from ..progress import Progress, Silent
 from .images import merge_image_files
 from .keys import OutcomeKey
 from .meanings import difference, meanings
-from .outcomes import CraftingRecord, ModelRecord
+from .outcomes import ModelRecord
 from .selection import Everything, Recorded
 from .store import Store, reading, writing
 
@@ -227,13 +227,14 @@ class _Merging:
                 self.target.add_outcomes(image_set, fresh)
 
     def _take_craftings(self, store: Store, image_set: str, found: Everything) -> None:
-        for key, facts, images in store.craftings(image_set):
+        for record in store.craftings(image_set):
+            key, facts, images, _ = record
             told = {name: value for name, value in facts.items() if name != "seconds"}
             what = f"{_dataset(found, image_set)}: {_images(found, key.of(''))}"
             if self._is_new(
                 ("crafting", image_set, key), told, store.run, f"{what}: what is known of the crafting"
             ) or (images is not None and ("shown", image_set, key) not in self._contents):
-                self.target.add_outcomes(image_set, {}, [CraftingRecord(key, facts, images)])
+                self.target.add_outcomes(image_set, {}, [record])
             if images is not None:
                 self._is_new(("shown", image_set, key), images.tobytes(), store.run, f"{what}: what the images are")
 

@@ -271,9 +271,11 @@ class Store:
         """Yield what is kept of each crafting of some images."""
         with clear_store_errors(self._path):
             clean = known(self._image_sets(), image_set, "set of images").first
-            for _, *columns, facts, blob in self._tables.rows("craftings", image_set):
+            for _, *columns, facts, text, blob in self._tables.rows("craftings", image_set):
                 images = None if blob is None else unpack_images(blob, clean.shape[1:], len(clean))
-                yield CraftingRecord(_crafting_key(*columns), unpack_json(FACTS_FORM, facts, "crafting"), images)
+                known_facts = unpack_json(FACTS_FORM, facts, "crafting")
+                made_with = unpack_json(TEXTS_FORM, text, "made_with") if text else None
+                yield CraftingRecord(_crafting_key(*columns), known_facts, images, made_with)
 
     def probes(self, image_set: str) -> Iterator[tuple[str, str, dict[str, float]]]:
         """Yield what was probed with, the model's key ("" for the data) and what was found, oldest first."""
@@ -287,7 +289,7 @@ class Store:
         with clear_store_errors(self._path):
             return {
                 _crafting_key(*columns): unpack_json(FACTS_FORM, facts, "crafting")
-                for _, *columns, facts, _ in self._tables.rows("craftings", image_set)
+                for _, *columns, facts, _, _ in self._tables.rows("craftings", image_set)
             }
 
     # -- what the rows say, inside `clear_store_errors` ----------------------------------------------------------------
