@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from math import log2
@@ -153,6 +154,7 @@ class _Part:
         trained = {job.key for job in plan.to_train if job.key in known and checkpoint_path(run, job.key).exists()}
         self.to_train = [job for job in plan.to_train if job.key not in trained | failed]
         self.trained, self.failed = trained, failed
+        self.models = {job.key: job for job in plan.models}
         self.jobs = plan.craft_jobs(self.there, failed, self.saved)
         facts = {key: store.crafting_facts(key) for key in stored.image_sets} if store and stored else {}
         self.speeds = Speeds(plan.dataset, device, stored, facts)
@@ -230,9 +232,13 @@ class _Part:
         return each * self.images + scoring, "timed now"
 
     def _scoring(self, jobs: Iterable[ModelJob]) -> tuple[float | None, Basis]:
-        speeds = [self.speeds.passes(job) for job in jobs]
-        known = [speed[0] for speed in speeds if speed is not None]
-        return (None, "unknown") if len(known) < len(speeds) else (sum(known) * self.images, "timed now")
+        total = 0.0
+        for key, times in Counter(job.key for job in jobs).items():
+            speed = self.speeds.passes(self.models[key])
+            if speed is None:
+                return None, "unknown"
+            total += times * speed[0]
+        return total * self.images, "timed now"
 
     def outcome_bytes(self) -> int:
         """Return what the outcomes take at most: classes in as few bits as they need, and each cell's row."""

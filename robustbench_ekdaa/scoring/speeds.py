@@ -45,7 +45,9 @@ class Speeds:
         self.dataset, self.device = dataset, device
         self._epochs: dict[tuple[str | None, ...], list[float]] = {}
         self._crafting: dict[tuple[str, ...], list[float]] = {}
+        self._kinds: dict[str, str | None] = {}
         self._networks: dict[str, Network] = {}
+        self._stand_ins: dict[str | None, bool] = {}
         self._passes: dict[str, tuple[float, float]] = {}
         self._steps: dict[tuple[str, ...], float] = {}
         if stored is not None:
@@ -95,30 +97,44 @@ class Speeds:
 
     def network(self, job: ModelJob) -> Network | None:
         """Return an untrained network of a model's kind; None for models from elsewhere, and what cannot be built."""
-        if not isinstance(job, TrainingJob):
+        kind = self._kind(job)
+        if kind is None or not isinstance(job, TrainingJob):
             return None
-        if job.network not in self._networks:
+        if kind not in self._networks:
             try:
                 network = make_network(job, self.dataset).to(self.device).eval()
             except (UsageError, WorkFailed, RuntimeError):
                 return None
-            self._networks[job.network] = network.requires_grad_(False)
-        return self._networks[job.network]
+            self._networks[kind] = network.requires_grad_(False)
+        return self._networks[kind]
+
+    def _kind(self, job: ModelJob) -> str | None:
+        """Return the hash of a model's network, looked up once; None for models from elsewhere."""
+        if job.key not in self._kinds:
+            self._kinds[job.key] = job.network if isinstance(job, TrainingJob) else None
+        return self._kinds[job.key]
 
     def modes(self, job: CraftJob) -> int:
         """Return how many stand-ins for the derivative of signum an attack tries on its surrogates."""
-        networks = [self.network(member) for member in job.surrogates.members]
-        needed = any(one is not None and lacks_derivative(Surrogate(one, 0, 0)) for one in networks)
-        return len(job.attack.backward) if needed else 1
+        kinds = {self._kind(member): member for member in job.surrogates.members}
+        return len(job.attack.backward) if any(map(self._needs_stand_in, kinds.values())) else 1
+
+    def _needs_stand_in(self, job: ModelJob) -> bool:
+        kind = self._kind(job)
+        if kind not in self._stand_ins:
+            network = self.network(job)
+            self._stand_ins[kind] = network is not None and lacks_derivative(Surrogate(network, 0, 0))
+        return self._stand_ins[kind]
 
     def passes(self, job: ModelJob) -> tuple[float, float] | None:
         """Return the seconds per image of a forward pass and of a backward pass to the images, timed now."""
-        network = self.network(job)
-        if network is None:
-            return None
-        if job.network not in self._passes:
-            self._passes[job.network] = self._timed(network)
-        return self._passes[job.network]
+        kind = self._kind(job)
+        if kind is not None and kind not in self._passes:
+            network = self.network(job)
+            if network is None:
+                return None
+            self._passes[kind] = self._timed(network)
+        return None if kind is None else self._passes[kind]
 
     @ordinary_torch(gradients=True)
     def _timed(self, network: Network) -> tuple[float, float]:
