@@ -52,7 +52,8 @@ def _models_differ(before: ModelRecord, now: ModelRecord) -> str:
         return "the data set has other content"
     if before.metrics.get("network") != now.metrics.get("network"):
         return "its network"
-    return _changed(before.metrics.get("training", {}), now.metrics.get("training", {}))
+    changed = _changed(before.metrics.get("training", {}), now.metrics.get("training", {}))
+    return changed or _changed(*({"strict versions": record.metrics.get("strict", "")} for record in (before, now)))
 
 
 def _changed(before: Any, now: Any) -> str:

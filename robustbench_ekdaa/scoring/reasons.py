@@ -16,6 +16,7 @@ from .plan import SweepPlan
 from .selection import Everything, Recorded
 
 ABSENT = "not given"
+STRICT = "made for versions or devices that are others now, or for any"
 
 
 def reasons(plan: SweepPlan, stored: Everything, run: Path, to_train: Iterable[ModelJob]) -> list[str]:
@@ -84,8 +85,11 @@ def _changes(before: ModelRecord, job: ModelJob) -> Iterator[str]:
         yield "it held training images out then"
     if not isinstance(job, TrainingJob):
         yield "its code, weights or options are others"
-    elif "training" in before.metrics:
+        return
+    if "training" in before.metrics:
         yield from _then_and_now(before.metrics["training"], _plain(job.identity))
+    if before.metrics.get("strict", "") != job.strict:
+        yield STRICT
 
 
 def _of_attack(key: str, card: AttackCard, plan: SweepPlan, stored: Everything) -> Iterator[str]:
@@ -101,6 +105,8 @@ def _changes_of_attack(
     spec = next((sweep.spec for sweep in sweeps if before.key in sweep.roles.attacks), {})
     for name in ("seed", "precision"):
         yield from _then_and_now(spec.get(name), getattr(plan.spec, name), f"the sweep's {name}")
+    if bool(spec.get("strict_versions")) != plan.spec.strict_versions or plan.spec.strict_versions:
+        yield STRICT
 
 
 def plain_card(card: Mapping[str, Any]) -> dict[str, Any]:

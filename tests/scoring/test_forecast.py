@@ -161,3 +161,8 @@ def test_what_nobody_knows_before_is_said_so(swept):
     assert found.unknown == ("deepfool_l2",)
     (row,) = (one for one in found.work if one.name == "deepfool_l2")
     assert (row.jobs, row.forward, row.backward, row.seconds, row.basis) == (1, None, None, None, "unknown")
+
+
+def test_strict_versions_are_a_reason(swept):
+    said = "made for versions or devices that are others now, or for any"
+    assert planned(swept, changed(strict_versions=True)).reasons[:2] == (f"quick_bp: {said} (seed 0)", f"fgsm: {said}")
