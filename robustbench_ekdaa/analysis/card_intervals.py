@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..scoring.bits import Bits, unpacked
+from ..scoring.outcomes import Outcomes
 from .arena import Arena
 from .intervals import Interval, difference_interval, share_interval
-from .kept import Kept, combined
-from .metrics import crossing
-from .transfer import TransferGrid
+from .kept import Kept, combined, kept_by
+from .metrics import Bools, crossing
+from .transfer import TransferGrid, noise_attacks
 
 Ends = tuple[float, float]
 UNKNOWN: Ends = (float("nan"), float("nan"))
@@ -24,6 +26,7 @@ class CardIntervals:
     Attributes:
         accuracy: of transfer robust accuracy at one epsilon.
         area: of the area under its curve, divided by the largest epsilon.
+        area_relative: of that area divided by clean accuracy.
         eps_50: of where the curve falls to half of clean accuracy; infinite ends lie beyond the largest epsilon.
         success: of the attack success rate over the common images.
         white_box: of accuracy under all gradient attacks on the model itself.
@@ -32,6 +35,7 @@ class CardIntervals:
 
     accuracy: Ends = UNKNOWN
     area: Ends = UNKNOWN
+    area_relative: Ends = UNKNOWN
     eps_50: Ends = UNKNOWN
     success: Ends = UNKNOWN
     white_box: Ends = UNKNOWN
@@ -58,15 +62,52 @@ def card_intervals(grid: TransferGrid, epsilon: float, compared: Sequence[str]) 
         if masks is not None and masks.whole.any() and card in compared:
             low, high = _ends(share_interval(kept.sample(masks)))
             success = 1 - high, 1 - low
+        area = combined(heights, _trapezoid(grid.epsilons))
         white_box = share_interval(own[card].sample()) if card in own else None
         found[card] = CardIntervals(
             _ends(share_interval(kept.sample())),
-            _ends(share_interval(combined(heights, _trapezoid(grid.epsilons)).sample())),
+            _ends(share_interval(area.sample())),
+            _ends(share_interval(area.over(heights[0]))) if heights[0].by_seed.any(-1).all() else UNKNOWN,
             _eps_50_ends(grid.epsilons, heights),
             success,
             *((_ends(white_box), float(white_box.estimate)) if white_box else ()),
         )
     return found
+
+
+def noise_accuracy(outcomes: Outcomes, targets: Sequence[str], norm: str, epsilon: float) -> tuple[float, Ends]:
+    """Return the mean accuracy of a card's models under noise of one norm and epsilon, and its interval.
+
+    Under several noises, it is that before and under all of them. NaN when there is none, or it was not scored on all
+    the models.
+
+    Args:
+        outcomes: what the run holds.
+        targets: the keys of the card's models.
+        norm: of the noise.
+        epsilon: how much.
+    """
+    right = _right_under_noise(outcomes, targets, norm, epsilon)
+    if right is None:
+        return float("nan"), UNKNOWN
+    seeds = [outcomes.models[key].seed for key in targets]
+    same = np.repeat(right[None].astype(np.float64), 1 + len(seeds), 0)  # noise has no surrogate to leave out
+    sample = kept_by(same, seeds, (None, *seeds), np.ones(len(seeds), bool)).sample()
+    return float(right.mean(-1).mean()), _ends(share_interval(sample))
+
+
+def _right_under_noise(outcomes: Outcomes, targets: Sequence[str], norm: str, epsilon: float) -> Bools | None:
+    """Return which images some targets get right under noise, (n, N)."""
+    attacks = [key for key in noise_attacks(outcomes) if outcomes.attacks[key].norm == norm]
+    known: dict[tuple[str, str], Bits] = {}
+    for (crafting, seen), answers in outcomes.cells.answers(outcomes.cells.under(attacks, epsilon)):
+        known |= {(target, crafting.attack): bits for target, bits in zip(seen, answers.right, strict=True)}
+    if not attacks or not all((target, attack) in known for target in targets for attack in attacks):
+        return None
+    under = [np.bitwise_and.reduce([known[target, attack] for attack in attacks]) for target in targets]
+    right = unpacked(np.stack(under), len(outcomes.labels))
+    before = np.stack([outcomes.clean[target] == outcomes.labels for target in targets])
+    return right & before if len(attacks) > 1 else right
 
 
 def _trapezoid(epsilons: Sequence[float]) -> list[float]:

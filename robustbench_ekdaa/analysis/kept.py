@@ -52,6 +52,17 @@ class Kept:
         order = np.argsort(self.seeds), np.argsort(other.seeds)
         return Sample(images, without, (mine[order[0]] - theirs[order[1]],) if paired else (mine, theirs))
 
+    def over(self, other: Kept) -> Sample:
+        """Return the same of the mean divided by another one of the same models, such as area by clean accuracy.
+
+        Its variance over images is that of the ratio to first order, (x_i - R y_i) / mean(y), with R the ratio.
+        """
+        ratio = self.whole.mean() / other.whole.mean()
+        images = ratio + (self.whole - ratio * other.whole) / other.whole.mean()
+        active = self.active | other.active
+        without = self._without_means[active] / other._without_means[active]
+        return Sample(images, without, (self._seed_means / other._seed_means,))
+
     @cached_property
     def _without_means(self) -> Floats:
         """Over all images, without each seed, (K,); a card stands in many pairs."""

@@ -128,7 +128,8 @@ class Results:
         it first falls to half of clean accuracy (infinite: not up to `eps_max`). `attack_success_rate_common` is the
         share of the `n_common` images that all compared models get right when clean, and this card no longer does under
         all attacks, averaged likewise. `white_box_accuracy` is accuracy before and under all gradient attacks on the
-        target itself. All four have intervals of the same kind. Failed models are listed and enter no mean.
+        target itself, `noise_accuracy` that under noise of the same size. All of them have intervals of the same kind.
+        Failed models are listed and enter no mean.
 
         Rows stand in the sweep's order: nothing is ranked here. `standing` is "ranked" for cards that may be: their
         clean accuracy beats chance and every frozen control of their network in the run, by a one-sided 95 % bound over

@@ -10,13 +10,12 @@ import numpy as np
 
 from ..cards.epsilons import read_epsilon
 from ..errors import UsageError
-from ..scoring.bits import Bits, how_many, packed
 from ..scoring.outcomes import Outcomes
-from .card_intervals import card_intervals
+from .card_intervals import card_intervals, noise_accuracy
 from .intervals import is_narrow
 from .metrics import Floats, accuracy, area_under_curve, common_images, eps_50
 from .standing import NOT_RANKED, Standing, compared_targets, standings
-from .transfer import TransferGrid, card_names, noise_attacks, transfer_grids
+from .transfer import TransferGrid, card_names, transfer_grids
 
 ONE_SEED = "one seed: no claim"
 FOOLED = "fooled, of common images"  # how a table calls the attack success rate over the common images
@@ -48,6 +47,8 @@ class SummaryRow:
     attack_success_rate_common_high: float = np.nan
     n_common: int = 0
     noise_accuracy: float = np.nan
+    noise_accuracy_low: float = np.nan
+    noise_accuracy_high: float = np.nan
     white_box_accuracy: float = np.nan
     white_box_accuracy_low: float = np.nan
     white_box_accuracy_high: float = np.nan
@@ -55,6 +56,8 @@ class SummaryRow:
     area_low: float = np.nan
     area_high: float = np.nan
     area_relative: float = np.nan
+    area_relative_low: float = np.nan
+    area_relative_high: float = np.nan
     eps_50: float = np.nan
     eps_50_low: float = np.nan
     eps_50_high: float = np.nan
@@ -162,7 +165,9 @@ def _add_transfer(grid: TransferGrid, chosen: float, rows: Mapping[str, SummaryR
         row.area = float(area_under_curve(grid.epsilons, curve))
         row.area_relative = float(area_under_curve(grid.epsilons, curve, relative=True))
         row.eps_50 = eps_50(grid.epsilons, curve)
-        row.noise_accuracy = noise_accuracy(outcomes, [grid.targets[j] for j in own], grid.norm, chosen)
+        keys = [grid.targets[j] for j in own]
+        row.noise_accuracy, ends = noise_accuracy(outcomes, keys, grid.norm, chosen)
+        row.noise_accuracy_low, row.noise_accuracy_high = ends
 
 
 def _add_common(grid: TransferGrid, chosen: float, rows: Mapping[str, SummaryRow]) -> None:
@@ -185,6 +190,7 @@ def _add_intervals(grid: TransferGrid, chosen: float, rows: Mapping[str, Summary
         row.transfer_accuracy_low, row.transfer_accuracy_high = found.accuracy
         row.interval = WILSON if is_narrow(*found.accuracy, row.transfer_accuracy, images) else IMAGES_AND_SEEDS
         row.area_low, row.area_high = found.area
+        row.area_relative_low, row.area_relative_high = found.area_relative
         row.eps_50_low, row.eps_50_high = found.eps_50
         row.attack_success_rate_common_low, row.attack_success_rate_common_high = found.success
         row.white_box_accuracy = found.white_box_accuracy
@@ -238,25 +244,6 @@ def _remarks(grid: TransferGrid, card: str) -> list[str]:
     if not grid.attacks or len(grid.epsilons) == 1:
         remarks.append("unfinished sweep: no epsilon has all attacks")
     return remarks
-
-
-def noise_accuracy(outcomes: Outcomes, targets: Sequence[str], norm: str, epsilon: float) -> float:
-    """Return the mean accuracy of targets under noise of one norm and epsilon (several noises: their worst case).
-
-    NaN when there is none, or it was not scored on all the targets.
-    """
-    attacks = [key for key in noise_attacks(outcomes) if outcomes.attacks[key].norm == norm]
-    right: dict[tuple[str, str], Bits] = {}
-    for (crafting, seen), answers in outcomes.cells.answers(outcomes.cells.under(attacks, epsilon)):
-        right |= {(target, crafting.attack): bits for target, bits in zip(seen, answers.right, strict=True)}
-    if not attacks or not all((target, attack) in right for target in targets for attack in attacks):
-        return float("nan")
-    shares = []
-    for target in targets:
-        under = [right[target, attack] for attack in attacks]
-        before = [packed(outcomes.clean[target] == outcomes.labels)] if len(attacks) > 1 else []
-        shares.append(how_many(np.bitwise_and.reduce([*under, *before])) / len(outcomes.labels))
-    return float(np.mean(shares))
 
 
 def spread(values: Sequence[float] | Floats) -> float:

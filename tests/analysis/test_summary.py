@@ -239,6 +239,49 @@ def test_the_interval_of_the_area_is_that_of_plain_loops_over_images_and_seeds(d
     assert (row.area_low, row.area_high) == pytest.approx(ends)
 
 
+def test_the_interval_of_area_by_clean_accuracy_is_that_of_a_ratio_to_first_order(drawn):
+    def both(**which):
+        heights = [looped(drawn, "ekdaa", epsilon=epsilon, **which) for epsilon in drawn.epsilons]
+        return np.trapezoid(heights, drawn.epsilons) / drawn.epsilons[-1], heights[0]
+
+    def ratio(**which):
+        area, clean = both(**which)
+        return area / clean
+
+    row, (whole, clean) = summary_of(drawn).loc["ekdaa"], both()
+    by_image = [both(images=[image]) for image in range(120)]
+    ends = looped_ends(
+        ratio(),
+        [(area - whole / clean * right) / clean for area, right in by_image],
+        [ratio(without=seed) for seed in range(3)],
+        [ratio(own=seed) for seed in range(3)],
+    )
+    assert row.area_relative == pytest.approx(ratio())
+    assert (row.area_relative_low, row.area_relative_high) == pytest.approx(ends)
+
+
+@pytest.mark.parametrize("noises", [1, 2])
+def test_the_interval_of_noise_accuracy_is_that_of_plain_loops_over_images_and_seeds(noises):
+    made = random_outcomes(cards=2, seeds=3, images=120)
+    if noises == 2:
+        other = [replace(c, attack="hum", predictions=c.predictions[::-1]) for c in made.cells if c.attack == "noise"]
+        attacks = {**made.attacks, "hum": replace(made.attacks["noise"], key="hum", name="hum")}
+        made = replace(made, cells=(*made.cells, *other), attacks=attacks)
+    row = summary_of(made, 0.2).loc["ekdaa"]
+    right = []
+    for key in ("ekdaa0", "ekdaa1", "ekdaa2"):
+        under = [c.predictions for c in made.cells if (c.surrogate, c.target, c.epsilon) == (None, key, 0.2)]
+        assert len(under) == noises
+        before = [made.clean[key] == made.labels] if noises == 2 else []
+        right.append(np.all([*before, *(predicted == made.labels for predicted in under)], axis=0))
+    right = np.array(right)
+    ends = looped_ends(
+        right.mean(), right.mean(0), [np.delete(right, seed, 0).mean() for seed in range(3)], right.mean(1)
+    )
+    assert row.noise_accuracy == pytest.approx(right.mean())
+    assert (row.noise_accuracy_low, row.noise_accuracy_high) == pytest.approx(ends)
+
+
 def test_the_interval_of_success_on_common_images_takes_those_that_are_common_without_the_seed(drawn):
     def common(without=None):
         keys = [key for key, model in drawn.models.items() if model.seed != without]

@@ -14,6 +14,7 @@ from robustbench_ekdaa.scoring.outcomes import AttackRecord, Example
 
 from ...support.healthy_runs import CARDS, cells_with, healthy
 from ...support.made_outcomes import with_constant
+from ...support.planted import planted
 
 
 @pytest.fixture(scope="module")
@@ -319,6 +320,13 @@ def test_a_difference_whose_sign_depends_on_surrogate_attack_or_epsilon_is_told(
     one = only(favoured(sound, chosen), check)
     assert set(one.cards) == set(CARDS)
     assert "BACKPROP minus EKDAA: " in one.meaning
+
+
+@pytest.mark.parametrize(("rule", "told"), [("dfa", True), ("frozen", False)])
+def test_a_sign_that_depends_on_the_surrogate_is_told_of_ranked_cards_and_not_of_controls(rule, told):
+    kept = {("plain", "plain"): 0.5, ("plain", "other"): 0.7, ("other", "plain"): 0.7, ("other", "other"): 0.5}
+    outcomes = planted(kept, clean={"other": 0.9}, rules={"other": rule}, images=300, far=())
+    assert [one.status for one in findings(outcomes) if one.check == "sign_by_surrogate"] == [WARN] * told
 
 
 def test_a_transfer_rank_that_contradicts_the_white_box_rank_is_told(sound):
