@@ -19,6 +19,7 @@ from .api import score as score
 from .api import status as status
 from .api import sweep as sweep
 from .api import train as train
+from .api import verify as verify
 from .benchmark import Benchmark as Benchmark
 from .cards import BlockSpec as BlockSpec
 from .cards import SweepSpec as SweepSpec

@@ -31,6 +31,7 @@ from .scoring.merging import Merged, merge_runs
 from .scoring.outcomes import ModelRecord
 from .scoring.ray_cluster import RayCluster
 from .scoring.status import RunStatus
+from .scoring.verifying import Verified
 from .zoo import PublishedModel
 
 
@@ -440,6 +441,34 @@ def status(run: Place) -> RunStatus:
 
     """
     return Benchmark(run, device="cpu").status()
+
+
+def verify(
+    run: Place,
+    *,
+    recompute: float = 0.0,
+    workspace: Workspace | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Verified:
+    """Compare everything that a run holds with the digests written with it, and do a share of it again.
+
+    Args:
+        run: the run folder; nothing in it is changed.
+        recompute: share of the trainings and of the craftings to do again, in [0, 1]; at least one of each, unless it
+            is 0. What was made with the same versions on the same kind of device must come out the same, to the bit.
+        workspace: where the cards are, for what is done again.
+        device: where it is done again.
+        progress: gets bars.
+
+    Returns:
+        an object with counts of what is fine, `faults` (`where` and `what`), and `notes` of what could not be verified.
+
+    Raises:
+        UsageError: when there are no results.
+
+    """
+    return Benchmark(run, workspace=workspace, device=device, progress=progress).verify(recompute)
 
 
 def merge(runs: Sequence[Place], out: Place, *, progress: Progress | None = None) -> Merged:

@@ -14,7 +14,7 @@ from .analysis.checks import Finding
 from .analysis.results import Results
 from .analysis.trainings import read_trainings
 from .analysis.verdict import Verdict
-from .arguments import Place, a_path, whole_numbers
+from .arguments import Place, a_path, share, whole_numbers
 from .cards import AnyModelCard, SweepSpec, Workspace, after_epoch, read_sweep
 from .data import Dataset, shared_dataset
 from .errors import UsageError, WorkFailed, shown
@@ -32,11 +32,13 @@ from .scoring.plan import plan_sweep
 from .scoring.probes import with_probes
 from .scoring.publishing import exhibits
 from .scoring.ray_cluster import RayCluster
+from .scoring.recomputing import recompute as recompute_some
 from .scoring.status import RunStatus, run_status
 from .scoring.store import noted_digest, open_run, reading, writing
 from .scoring.sweep import at_work_on, check_models, check_workers, choose_device, run_sweep
 from .scoring.taking import find_models, take_models
 from .scoring.trainings import train_models
+from .scoring.verifying import Verified, verify_run
 from .zoo import PublishedModel, Zoo, publish
 
 
@@ -265,6 +267,29 @@ class Benchmark:
         means = {name: self._means[name] for name in ("workspace", "device", "workers", "progress")}
         probed = with_probes(self.run, results.outcomes, cards=cards, **means)
         return Results(probed).check(model)
+
+    def verify(self, recompute: float = 0.0) -> Verified:
+        """Compare everything that the run holds with the digests written with it, and do a share of it again.
+
+        Args:
+            recompute: share of the trainings and of the craftings to do again, in [0, 1]; at least one of each,
+                unless it is 0.
+
+        Returns:
+            an object with counts of what is fine, `faults` (`where` and `what`), and `notes` of what could not be
+            verified.
+
+        Raises:
+            UsageError: when there are no results.
+
+        """
+        some = share("recompute", recompute, most=1)
+        found = verify_run(self.run, self._means["progress"])
+        if some and not found.faults:
+            found = recompute_some(
+                found, some, workspace=self.workspace, device=self.device, progress=self._means["progress"]
+            )
+        return found
 
     def report(self, out: Place) -> Path:
         """Write pages, figures and tables of the run to a folder, and return the page's path.

@@ -72,6 +72,18 @@ def parse_indices(text: str) -> list[int]:
     return list(range(first, last + 1))
 
 
+def parse_share(option: str, text: str) -> float:
+    """Read ``2 %``, ``2%`` or ``0.02``, above 0 and at most all; raises UsageError."""
+    number = text.strip().removesuffix("%").strip()
+    try:
+        found = float(number) / (100 if text.strip().endswith("%") else 1)
+    except ValueError:
+        found = -1.0
+    if not 0 < found <= 1:
+        raise UsageError(f"--{option}: cannot read {text!r}. Write a share such as '2 %' or 0.02, at most '100 %'")
+    return found
+
+
 def parse_size(text: str | None) -> tuple[int, int] | None:
     """Read ``HEIGHTxWIDTH``; raises UsageError."""
     if text is None:

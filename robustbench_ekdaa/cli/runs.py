@@ -1,4 +1,4 @@
-"""Commands about run folders: status and merge."""
+"""Commands about run folders: status, verify and merge."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..progress import shown_progress
-from .app import PROGRAM, Debug, app
+from .app import PROGRAM, Debug, Device, WorkspaceFolder, app
+from .parsing import parse_share
 from .printing import log, say, show_json, show_rows
+from .running import benchmark
 
 if TYPE_CHECKING:
     from ..scoring.at_work import AtWork
@@ -44,6 +46,38 @@ def status(
     )
     for model in (*found.failed, *found.missing):
         say(f"{model.state}: {model.model}: {model.cause}")
+
+
+@app.command(epilog=f"Example: `{PROGRAM} verify runs/digits --recompute '2 %'`")
+def verify(
+    run: Annotated[Path, typer.Argument(help="A run folder; nothing in it is changed.")],
+    recompute: Annotated[
+        str | None, typer.Option(help="Do a share of the trainings and craftings again, such as '2 %'.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    workspace: WorkspaceFolder = Path("."),
+    device: Device = "auto",
+    debug: Debug = False,
+) -> None:
+    """Compare everything that a run holds with the digests written with it; exit code 1 if something is wrong."""
+    some = parse_share("recompute", recompute) if recompute is not None else 0.0
+    with benchmark(run, workspace=workspace, device=device, workers=1) as work:
+        found = work.verify(some)
+    if as_json:
+        show_json(found.plain())
+    else:
+        say(
+            f"As written: {found.rows:,} rows with {found.outcomes:,} outcomes, {found.checkpoints} checkpoints, "
+            f"{found.logs} logs, {found.images} files of images."
+        )
+        if some:
+            say(f"Done again, and the same: {found.trainings} trainings, {found.craftings} craftings.")
+        for fault in found.faults:
+            say(f"wrong: {fault.where}: {fault.what}" if fault.where not in fault.what else f"wrong: {fault.what}")
+        for note in found.notes:
+            say(f"Note: {note}.")
+        say("Something is not as it was written." if found.faults else "Nothing is wrong.")
+    raise typer.Exit(1 if found.faults else 0)
 
 
 @app.command(epilog=f"Example: `{PROGRAM} merge runs/a runs/b --out runs/both`")

@@ -298,6 +298,20 @@ def _umask() -> int:
     return mask
 
 
+def verified_rows(tables: SealedTables) -> tuple[int, list[str]]:
+    """Read every row of every table; return how many are as they were written, and what is wrong, by table."""
+    count, faults = 0, []
+    for name in tables.tables:
+        try:
+            count += sum(1 for _ in tables.rows(name))
+        except (sqlite3.Error, OSError, ValueError, MemoryError) as error:
+            faults.append(f"{name}: {_reason(error)}")
+    with suppress(sqlite3.Error):
+        found = [str(what) for (what,) in tables.database.execute("PRAGMA integrity_check(3)")]
+        faults += [f"SQLite: {one_line(what)[:200]}" for what in found if what != "ok"]
+    return count, faults
+
+
 # -- formats ---------------------------------------------------------------------------------------------------------
 
 

@@ -51,7 +51,7 @@ from .packing import (
     unpack_indices,
     unpack_json,
 )
-from .results_file import clear_store_errors, keep_in_one_file, opened_to_read, opened_to_write
+from .results_file import clear_store_errors, keep_in_one_file, opened_to_read, opened_to_write, verified_rows
 from .sealed import Damaged, SealedTables
 from .selection import Everything, Joined, Recorded, ShownImages, join_roles, known, newest_data, shown_images
 from .stored_cells import StoredSource
@@ -266,6 +266,10 @@ class Store:
                 for target, predictions in zip(targets, found, strict=True):
                     outcome = crafting.of(target) if crafting else OutcomeKey.clean(target)
                     yield outcome, predictions.astype(np.int64)
+
+    def verified_rows(self) -> tuple[int, list[str]]:
+        """Read every row of every table; return how many are as they were written, and what is wrong, by table."""
+        return verified_rows(self._tables)
 
     def craftings(self, image_set: str) -> Iterator[CraftingRecord]:
         """Yield what is kept of each crafting of some images."""
