@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from ..names import folded
-from ..scoring.bits import Bits, unpacked
+from ..scoring.bits import Bits, from_bits
 from ..scoring.keys import CraftingKey
 from ..scoring.outcomes import ModelRecord, Outcomes
 from .kept import Groups, Kept, Masks, averaged, kept_by, surrogate_weights
@@ -108,7 +108,7 @@ class Arena:
                 rows = counted[:, j] & (seeds != seed)
                 rows = rows if rows.any() else counted[:, j]
                 worst = (np.bitwise_and.reduce(right[rows, j], axis=0) for right in self._right)
-                means[place, j] = self._statistic([unpacked(right, len(self.outcomes.labels)) for right in worst])
+                means[place, j] = self._statistic([from_bits(right, len(self.outcomes.labels)) for right in worst])
         return self._by_card(means, np.asarray(counted.any(0)), {model.seed for model in self.surrogates})
 
     def itself(self, attacks: Sequence[str]) -> dict[str, Kept]:
@@ -171,11 +171,11 @@ class Arena:
 
     @cached_property
     def _values(self) -> Values:
-        return self._statistic(unpacked(right, len(self.outcomes.labels)) for right in self._right)
+        return self._statistic(from_bits(right, len(self.outcomes.labels)) for right in self._right)
 
     def _own(self, attacks: Sequence[str], epsilon: float) -> Bools:
         """Return which images each target gets right before and under attacks on itself, (T, N)."""
-        return unpacked(self.grid.clean & self.grid.right_on_itself(epsilon, attacks), len(self.outcomes.labels))
+        return from_bits(self.grid.clean & self.grid.right_on_itself(epsilon, attacks), len(self.outcomes.labels))
 
     def _attacked(self, target: str, attacks: Sequence[str]) -> bool:
         cells = self.outcomes.cells

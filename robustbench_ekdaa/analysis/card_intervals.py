@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..scoring.bits import Bits, unpacked
+from ..scoring.bits import Bits, from_bits
 from ..scoring.outcomes import Outcomes
 from .arena import Arena
 from .intervals import Interval, difference_interval, share_interval
@@ -105,7 +105,7 @@ def _right_under_noise(outcomes: Outcomes, targets: Sequence[str], norm: str, ep
     if not attacks or not all((target, attack) in known for target in targets for attack in attacks):
         return None
     under = [np.bitwise_and.reduce([known[target, attack] for attack in attacks]) for target in targets]
-    right = unpacked(np.stack(under), len(outcomes.labels))
+    right = from_bits(np.stack(under), len(outcomes.labels))
     before = np.stack([outcomes.clean[target] == outcomes.labels for target in targets])
     return right & before if len(attacks) > 1 else right
 

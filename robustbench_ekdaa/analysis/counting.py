@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..scoring.bits import Bits, how_many, packed
-from ..scoring.cells import Answers, Block
+from ..scoring.bits import Bits, how_many, to_bits
+from ..scoring.cells import Answers, OutcomeBlock
 from ..scoring.keys import IMPORTED, CraftingKey
 from ..scoring.outcomes import Outcomes
 from .metrics import Floats
@@ -58,8 +58,8 @@ class Counting:
             key: place for place, key in enumerate((*outcomes.models, *outcomes.ensembles, IMPORTED, None))
         }
         self.attacks = {key: place for place, key in enumerate(outcomes.attacks)}
-        self.everything = packed(np.ones(count, bool))
-        right = {key: packed(predicted == outcomes.labels) for key, predicted in outcomes.clean.items()}
+        self.everything = to_bits(np.ones(count, bool))
+        right = {key: to_bits(predicted == outcomes.labels) for key, predicted in outcomes.clean.items()}
         # By the models' places; rows of models without a clean pass are never asked for.
         self.clean = np.stack([right.get(key, self.everything) for key in outcomes.models] or [self.everything])
         self.among = np.bitwise_and.reduce([right[key] for key in compared]) if compared else self.everything
@@ -78,7 +78,7 @@ class Counting:
         sorted_columns: list[Any] = [column[order] for column in whole]
         return CountedRows(*sorted_columns)
 
-    def _attacked(self, crafting: CraftingKey, blocks: Sequence[tuple[Block, Answers]]) -> CountedRows:
+    def _attacked(self, crafting: CraftingKey, blocks: Sequence[tuple[OutcomeBlock, Answers]]) -> CountedRows:
         """Return the rows of one crafting."""
         own_key = crafting.surrogate
         seen = [(key, right) for block, found in blocks for key, right in zip(block.targets, found.right, strict=True)]

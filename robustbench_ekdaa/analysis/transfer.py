@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..scoring.bits import Bits, how_many, packed, unpacked
+from ..scoring.bits import Bits, from_bits, how_many, to_bits
 from ..scoring.keys import CraftingKey
 from ..scoring.outcomes import Outcomes, Relation, read_only
 from .metrics import Bools, Floats
@@ -222,7 +222,7 @@ class TransferGrid:
     def clean(self) -> Bits:
         """Which clean images each target gets right, as bits, (T, B)."""
         outcomes = self.outcomes
-        return packed(np.stack([outcomes.clean[key] == outcomes.labels for key in self.targets]))
+        return to_bits(np.stack([outcomes.clean[key] == outcomes.labels for key in self.targets]))
 
     def right_bits(self, epsilon: float, attack: str | None = None) -> Bits:
         """Which images each target still gets right, as bits, (S, T, B): under one attack, or all on the surrogate.
@@ -231,7 +231,7 @@ class TransferGrid:
         outcomes are False.
         """
         if attack is not None:
-            everything = packed(np.ones(len(self.outcomes.labels), bool))
+            everything = to_bits(np.ones(len(self.outcomes.labels), bool))
             start = everything if epsilon > 0 else self.clean
             return self._right_under((attack,), epsilon, self.scored_under(attack), start)
         if epsilon not in self._right_under_all:  # nearly every number of a report and every check starts from it
@@ -259,7 +259,7 @@ class TransferGrid:
 
     def right(self, epsilon: float, attack: str | None = None) -> Bools:
         """Return `right_bits` as booleans, (S, T, N)."""
-        return unpacked(self.right_bits(epsilon, attack), len(self.outcomes.labels))
+        return from_bits(self.right_bits(epsilon, attack), len(self.outcomes.labels))
 
     def right_on_itself(self, epsilon: float, attacks: Sequence[str]) -> Bits:
         """Which images each target gets right under some attacks on the target itself, as bits, (T, B).
@@ -267,7 +267,7 @@ class TransferGrid:
         An attack without outcomes there counts as one that leaves everything right.
         """
         cells, columns = self.outcomes.cells, {key: j for j, key in enumerate(self.targets)}
-        answer = np.repeat(packed(np.ones((1, len(self.outcomes.labels)), bool)), len(columns), 0)
+        answer = np.repeat(to_bits(np.ones((1, len(self.outcomes.labels)), bool)), len(columns), 0)
         for (crafting, seen), answers in cells.answers(cells.on_itself(attacks, epsilon) if epsilon > 0 else ()):
             if (key := str(crafting.surrogate)) in columns:
                 answer[columns[key]] &= answers.right[seen.index(key)]
@@ -279,7 +279,7 @@ class TransferGrid:
         These are the attacks on the model and on the ensembles it is a member of, or one of them; ensembles that hold
         the target do not count. Where a pair has no attack at all, this is True: `pairs` leaves it out.
         """
-        everything = packed(np.ones(len(self.outcomes.labels), bool))
+        everything = to_bits(np.ones(len(self.outcomes.labels), bool))
         right, scored = self.right_bits(epsilon, attack), self.scored
         if attack is not None:
             right, scored = right & self.clean, self.scored_under(attack)
@@ -289,7 +289,7 @@ class TransferGrid:
 
     def right_in_the_worst_case(self, epsilon: float, attack: str | None = None) -> Bools:
         """Return `worst_case_bits` as booleans, (H, T, N)."""
-        return unpacked(self.worst_case_bits(epsilon, attack), len(self.outcomes.labels))
+        return from_bits(self.worst_case_bits(epsilon, attack), len(self.outcomes.labels))
 
     # -- means -------------------------------------------------------------------------------------------------------
 
@@ -330,7 +330,7 @@ class TransferGrid:
         """
         if not among.any():
             return np.full(len(self.cards), np.nan)
-        right = how_many(self.worst_case_bits(epsilon) & packed(among)) / among.sum()
+        right = how_many(self.worst_case_bits(epsilon) & to_bits(among)) / among.sum()
         return 1 - self.over_seeds(self.pairs.mean(right))
 
 

@@ -19,7 +19,7 @@ def width(count: int) -> int:
     return -(-count // (8 * WORD)) * WORD
 
 
-def packed(rows: NDArray[np.bool_]) -> Bits:
+def to_bits(rows: NDArray[np.bool_]) -> Bits:
     """Pack booleans (..., N) into bits (..., B)."""
     some = np.packbits(rows, axis=-1)
     return padded(some, rows.shape[-1])
@@ -32,7 +32,7 @@ def padded(some: Bits, count: int) -> Bits:
     return whole
 
 
-def unpacked(bits: Bits, count: int) -> NDArray[np.bool_]:
+def from_bits(bits: Bits, count: int) -> NDArray[np.bool_]:
     """Return the booleans that bits stand for, (..., count)."""
     return np.unpackbits(bits, axis=-1, count=count).view(np.bool_)
 

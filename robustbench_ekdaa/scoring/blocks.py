@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cards import content_hash
-from .bits import unpacked
+from .bits import from_bits
 from .cells import Answers, Classes
 from .packing import (
     NAMES_FORM,
@@ -28,7 +28,7 @@ from .packing import (
 )
 from .sealed import Damaged, SealedTables
 
-Place = tuple[str, str, str, float, str]  # image set, surrogate, attack, epsilon, set of targets
+RowKey = tuple[str, str, str, float, str]  # image set, surrogate, attack, epsilon, set of targets
 
 
 class Row(NamedTuple):
@@ -40,7 +40,7 @@ class Row(NamedTuple):
         shown: which of these are shown; None for all.
     """
 
-    place: Place
+    place: RowKey
     size: int
     shown: tuple[int, ...] | None = None
 
@@ -75,7 +75,7 @@ def answers_of(tables: SealedTables, row: Row, count: int) -> Answers:
 
 def classes_of(tables: SealedTables, row: Row, labels: NDArray[np.int64], classes: int) -> Classes:
     """Read the classes that the targets of a row predicted, (T, N); raises Damaged."""
-    right = unpacked(answers_of(tables, row, len(labels)).right, len(labels))
+    right = from_bits(answers_of(tables, row, len(labels)).right, len(labels))
     found = tables.row("mistakes", *row.place)
     if found is None:
         raise Damaged("mistakes lack a row")
@@ -124,7 +124,7 @@ class WrittenBlocks:
         if surrogate in group:
             self._count_again(crafted, group[surrogate], but=place)
 
-    def _count_again(self, crafted: tuple[str, str, float], own: NDArray[np.integer[Any]], but: Place) -> None:
+    def _count_again(self, crafted: tuple[str, str, float], own: NDArray[np.integer[Any]], but: RowKey) -> None:
         """Count the other targets' agreement with what the surrogate itself predicts now."""
         for row in self._rows(*crafted):
             if row.place != but:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from .bits import Bits, packed
+from .bits import Bits, to_bits
 from .keys import CraftingKey, OutcomeKey
 
 Classes = NDArray[np.unsignedinteger[Any]]
@@ -49,7 +49,7 @@ class Cell:
         object.__setattr__(self, "predictions", view)
 
 
-class Block(NamedTuple):
+class OutcomeBlock(NamedTuple):
     """T targets that saw the images of one crafting.
 
     Attributes:
@@ -74,7 +74,7 @@ class Answers(NamedTuple):
     agreeing: NDArray[np.int64]
 
 
-class Source(Protocol):
+class BlockSource(Protocol):
     """Where blocks are read from, by their places."""
 
     def answers(self, places: Sequence[int]) -> Iterator[Answers]:
@@ -93,7 +93,7 @@ class Cells(Sequence[Cell]):
         source: where the blocks are read from.
     """
 
-    def __init__(self, blocks: Sequence[Block], labels: NDArray[np.int64], source: Source) -> None:
+    def __init__(self, blocks: Sequence[OutcomeBlock], labels: NDArray[np.int64], source: BlockSource) -> None:
         self.blocks, self.labels = tuple(blocks), labels
         self._source = source
         self._remembered: OrderedDict[int, Answers] = OrderedDict()
@@ -106,7 +106,7 @@ class Cells(Sequence[Cell]):
         for cell in cells:
             crafting = CraftingKey(cell.surrogate, cell.attack, cell.epsilon)
             groups.setdefault(crafting, {})[cell.target] = cell.predictions
-        blocks = [Block(crafting, tuple(group)) for crafting, group in groups.items()]
+        blocks = [OutcomeBlock(crafting, tuple(group)) for crafting, group in groups.items()]
         return cls(blocks, labels, InMemory([np.stack(list(group.values())) for group in groups.values()], labels))
 
     # -- one by one --------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ class Cells(Sequence[Cell]):
         """All craftings, each once."""
         return tuple(self._places)
 
-    def answers(self, places: Iterable[int]) -> Iterator[tuple[Block, Answers]]:
+    def answers(self, places: Iterable[int]) -> Iterator[tuple[OutcomeBlock, Answers]]:
         """Yield blocks and what is known of them without their classes."""
         wanted = list(places)
         fresh = self._source.answers([place for place in wanted if place not in self._remembered])
@@ -169,7 +169,7 @@ class Cells(Sequence[Cell]):
                 self._remember(place, found)
             yield self.blocks[place], found
 
-    def predictions(self, places: Iterable[int]) -> Iterator[tuple[Block, Classes]]:
+    def predictions(self, places: Iterable[int]) -> Iterator[tuple[OutcomeBlock, Classes]]:
         """Yield blocks and the classes predicted, (T, N), in the smallest integer that holds them."""
         wanted = list(places)
         for place, classes in zip(wanted, self._source.classes(wanted), strict=True):
@@ -203,7 +203,7 @@ class InMemory:
         """Yield what is known without classes."""
         for place in places:
             classes = self.predicted[place]
-            yield Answers(packed(classes == self.labels), np.full(len(classes), -1))
+            yield Answers(to_bits(classes == self.labels), np.full(len(classes), -1))
 
     def classes(self, places: Sequence[int]) -> Iterator[NDArray[Any]]:
         """Yield the classes predicted, (T, N)."""

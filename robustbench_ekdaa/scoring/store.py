@@ -21,7 +21,7 @@ from ..environment import Environment, as_text
 from ..errors import UsageError
 from ..progress import Progress, Silent
 from .blocks import Row, WrittenBlocks, classes_of, target_sets
-from .cells import Block, Cells
+from .cells import Cells, OutcomeBlock
 from .keys import CraftingKey, ExistingOutcomes, OutcomeKey
 from .outcomes import (
     AttackRecord,
@@ -411,7 +411,7 @@ class Store:
                 clean |= {one: found.astype(np.int64) for one, found in zip(there, predictions, strict=True)}
             elif joined.play(crafting) and not targets.isdisjoint(there):
                 shown = tuple(number for number, target in enumerate(there) if target in targets)
-                blocks.append(Block(crafting, tuple(there[number] for number in shown)))
+                blocks.append(OutcomeBlock(crafting, tuple(there[number] for number in shown)))
                 rows.append(Row(place, len(there), None if len(shown) == len(there) else shown))
         clean = {target: predictions for target, predictions in clean.items() if target in models}
         for block in blocks:

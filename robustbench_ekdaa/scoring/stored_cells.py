@@ -18,7 +18,7 @@ from .sealed import SealedTables
 
 @dataclass
 class StoredSource:
-    """A source of blocks that lie in a run folder; see `cells.Source`.
+    """A source of blocks that lie in a run folder; see `cells.BlockSource`.
 
     Attributes:
         run: the folder.

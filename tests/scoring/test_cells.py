@@ -24,9 +24,9 @@ PLACES = [CraftingKey(surrogate, "fgsm", epsilon) for surrogate in (*KEYS[:2], N
 @given(shape=st.tuples(st.integers(0, 3), st.integers(1, 200)), seed=st.integers(0, 99))
 def test_bits_are_the_booleans_they_were_and_count_as_many(shape, seed):
     rows = np.random.default_rng(seed).random(shape) < 0.5
-    some = bits.packed(rows)
+    some = bits.to_bits(rows)
     assert some.shape[-1] % 8 == 0
-    np.testing.assert_array_equal(bits.unpacked(some, shape[1]), rows)
+    np.testing.assert_array_equal(bits.from_bits(some, shape[1]), rows)
     np.testing.assert_array_equal(bits.how_many(some), rows.sum(-1))
     np.testing.assert_array_equal(bits._ONES[some].sum(-1), rows.sum(-1))  # how numpy 1 counts
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from robustbench_ekdaa.scoring.bits import unpacked
+from robustbench_ekdaa.scoring.bits import from_bits
 from robustbench_ekdaa.scoring.packing import (
     NAMES_FORM,
     ROLES_FORM,
@@ -54,7 +54,7 @@ def test_what_targets_predict_is_read_as_written(predictions, seed):
     labels = np.random.default_rng(seed).integers(0, 10, predictions.shape[1])
     np.testing.assert_array_equal(as_stored(predictions, labels, 10), predictions)
     right = unpack_right(pack_right(predictions == labels), *predictions.shape)
-    np.testing.assert_array_equal(unpacked(right, len(labels)), predictions == labels)
+    np.testing.assert_array_equal(from_bits(right, len(labels)), predictions == labels)
 
 
 def test_class_k_stands_for_no_number_and_nothing_is_above_it_or_below_0():

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ...scoring.bits import unpacked
+from ...scoring.bits import from_bits
 from ...scoring.outcomes import Outcomes
 from ..metrics import eps_50
 from ..standing import NOT_RANKED, chance_level, standings
@@ -92,7 +92,7 @@ def success_falls(outcomes: Outcomes) -> Iterator[Finding]:
             looked |= bool(own) and len(grid.epsilons) > 2
             bits = [grid.right_on_itself(epsilon, (attack,)) for epsilon in grid.epsilons[1:]] if own else []
             for _, j in own:
-                rights = [unpacked(one[j], len(outcomes.labels)) for one in bits]
+                rights = [from_bits(one[j], len(outcomes.labels)) for one in bits]
                 card = outcomes.models[grid.targets[j]].name
                 for epsilon, (before, right) in zip(grid.epsilons[2:], pairwise(rights), strict=True):
                     found.append((excess(right, before), card, attack, epsilon, grid.norm))

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...cards import Component
 from ...crafting import doubts
-from ...scoring.bits import unpacked
+from ...scoring.bits import from_bits
 from ...scoring.keys import CraftingKey
 from ...scoring.outcomes import Outcomes
 from ..metrics import Bools
@@ -111,7 +111,7 @@ def _right_under_noise(outcomes: Outcomes, norm: str) -> dict[tuple[str, float],
     found: dict[tuple[str, float], Bools] = {}
     noises = [key for key in noise_attacks(outcomes) if outcomes.attacks[key].norm == norm]
     for (crafting, seen), answers in outcomes.cells.answers(outcomes.cells.under(noises)):
-        for target, right in zip(seen, unpacked(answers.right, len(outcomes.labels)), strict=True):
+        for target, right in zip(seen, from_bits(answers.right, len(outcomes.labels)), strict=True):
             place = target, crafting.epsilon
             found[place] = found[place] & right if place in found else right
     return found

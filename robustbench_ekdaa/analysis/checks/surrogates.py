@@ -7,7 +7,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from ...scoring.bits import how_many, packed
+from ...scoring.bits import how_many, to_bits
 from ...scoring.outcomes import Outcomes
 from ..transfer import TransferGrid, card_names, scored_targets, transfer_grids
 from .finding import FAIL, WARN, Finding, passed, some, title
@@ -131,7 +131,7 @@ def _unfooled(outcomes: Outcomes) -> Iterator[tuple[str, str]]:
     own = outcomes.cells.on_itself(adapters, outcomes.epsilons[-1])
     for (crafting, targets), answers in outcomes.cells.answers(own):
         target = str(crafting.surrogate)
-        before = packed(outcomes.clean[target] == outcomes.labels)
+        before = to_bits(outcomes.clean[target] == outcomes.labels)
         if how_many(before) > 0 and not (before & ~answers.right[targets.index(target)]).any():
             yield crafting.attack, target
 
