@@ -315,6 +315,27 @@ class Benchmark:
         command = "\n".join(command or "" for command in commands)
         return write_report(results, a_path("out", out), trainings=trainings, command=command, progress=self.progress)
 
+    def track(self, tracker: str) -> Path:
+        """Write the run's training logs and its summary for an experiment tracker, and return the folder.
+
+        It lies in the run folder under the tracker's name, and is written anew each time.
+
+        Args:
+            tracker: "tensorboard" or "mlflow".
+
+        Raises:
+            UsageError: for an unknown tracker, one that is not installed, and a run without a store.
+            WorkFailed: when the folder cannot be written.
+
+        """
+        from .rendering.trackers import check_tracker, write_tracked
+
+        check_tracker(tracker)
+        with reading(self.run) as store:
+            outcomes = store.outcomes()
+        summary = Results(outcomes).summary() if outcomes else None
+        return write_tracked(tracker, self.run, read_trainings(self.run), summary)
+
     def load_model(
         self, model: str | AnyModelCard, dataset: str, seed: int = 0, *, epoch: int | None = None
     ) -> nn.Module:

@@ -42,6 +42,9 @@ CpusPerJob = Annotated[float | None, typer.Option(help="Cores that a job occupie
 GpusPerJob = Annotated[
     float | None, typer.Option(help="GPUs that a job occupies on a Ray cluster: 0.25 for four side by side on one.")
 ]
+Track = Annotated[
+    str | None, typer.Option(help="Write losses, angles, accuracies and the summary for tensorboard or mlflow, too.")
+]
 ZooPlace = Annotated[
     str | None,
     typer.Option("--zoo", help="A folder or URL with published models: those that fit are taken, not trained."),

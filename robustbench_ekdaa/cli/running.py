@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cards import SweepSpec
 from ..errors import UsageError, unknown_name
+from ..files import shown_path
 from ..progress import shown_progress
 from .app import command_line
 from .printing import log, show, tell
@@ -38,6 +39,19 @@ def workplace(
 
 
 @contextmanager
+def tracked(work: Benchmark, tracker: str | None) -> Iterator[None]:
+    """Write what was done for an experiment tracker; one that cannot be used is told before anything is done."""
+    if tracker is None:
+        yield
+        return
+    from ..rendering.trackers import check_tracker
+
+    check_tracker(tracker)
+    yield
+    work.progress.line(f"{tracker}: {shown_path(work.track(tracker))}")
+
+
+@contextmanager
 def benchmark(run: Path, **means: Any) -> Iterator[Benchmark]:
     """Give a run whose progress is shown on standard error; `means` are arguments of `Benchmark`."""
     from ..benchmark import Benchmark
@@ -46,11 +60,13 @@ def benchmark(run: Path, **means: Any) -> Iterator[Benchmark]:
         yield Benchmark(run, **means, progress=progress, command=command_line())
 
 
-def do_sweep(spec: SweepSpec, run: Path, *, retry_failed: bool = False, **means: Any) -> bool:
+def do_sweep(
+    spec: SweepSpec, run: Path, *, retry_failed: bool = False, tracker: str | None = None, **means: Any
+) -> bool:
     """Run a sweep, print its summary, and return whether any model failed."""
     from ..rendering import fooled_tables, optimality_tables, summary_table
 
-    with benchmark(run, **means) as work:
+    with benchmark(run, **means) as work, tracked(work, tracker):
         results = work.sweep(spec, retry_failed=retry_failed)
     show(summary_table(results))
     show(fooled_tables(results))

@@ -21,6 +21,7 @@ from .app import (
     RayAddress,
     RetryFailed,
     RunFolder,
+    Track,
     Workers,
     WorkspaceFolder,
     ZooPlace,
@@ -29,7 +30,7 @@ from .app import (
 from .parsing import parse_epsilons, parse_indices, parse_kept, parse_list
 from .plans import show_plan
 from .printing import say, show_rows, with_percent_sign
-from .running import benchmark, do_sweep, tell_failed, workplace
+from .running import benchmark, do_sweep, tell_failed, tracked, workplace
 
 
 @app.command(epilog=f"Example: `{PROGRAM} train backprop ekdaa --dataset digits --seeds 3 --run runs/digits`")
@@ -52,11 +53,13 @@ def train(
     ray_address: RayAddress = None,
     cpus_per_job: CpusPerJob = None,
     gpus_per_job: GpusPerJob = None,
+    track: Track = None,
     debug: Debug = False,
 ) -> None:
     """Train models; finished ones are kept, stopped ones are continued."""
     crew = workplace(workers, executor, ray_address, cpus_per_job, gpus_per_job)
-    with benchmark(run, workspace=workspace, device=device, workers=crew, zoo=zoo) as work:
+    means: dict[str, Any] = {"workspace": workspace, "device": device, "workers": crew, "zoo": zoo}
+    with benchmark(run, **means) as work, tracked(work, track):
         records = work.train(
             crossed_names(models, parse_list(recipes) or ()),
             dataset,
@@ -127,6 +130,7 @@ def sweep(
     ray_address: RayAddress = None,
     cpus_per_job: CpusPerJob = None,
     gpus_per_job: GpusPerJob = None,
+    track: Track = None,
     debug: Debug = False,
 ) -> None:
     """Train, attack and score what is missing; say what is stored already."""
@@ -160,7 +164,7 @@ def sweep(
         return
     if as_json:
         raise UsageError("--json: a sweep prints tables; `sweep --plan --json` and `export --format json` print JSON")
-    failed = do_sweep(spec, run, retry_failed=retry_failed, **means, zoo=zoo)
+    failed = do_sweep(spec, run, retry_failed=retry_failed, tracker=track, **means, zoo=zoo)
     say(f"Report it: {shell_words(PROGRAM, 'report', str(run), '--out', 'report')}")
     raise typer.Exit(1 if failed else 0)
 

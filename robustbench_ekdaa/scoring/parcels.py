@@ -128,7 +128,7 @@ def _from_arrays(sent: Mapping[str, Any]) -> Dataset:
     return Dataset(**{**sent, **halves})
 
 
-def packed(job: Portable, luggage: Luggage, dataset: Any, files: Mapping[str, Any]) -> Parcel:
+def parcel_for(job: Portable, luggage: Luggage, dataset: Any, files: Mapping[str, Any]) -> Parcel:
     """Return a job ready to be sent; `dataset` and `files` are handles."""
     registered = registrations()
     paths = [*(file for _, file in registered.modules), registered.script.get("init_main_from_path")]
@@ -144,7 +144,7 @@ def carry_out(parcel: Parcel, fetch: Callable[[Any], Any], place: Path) -> Answe
     """Do a job on this machine; whatever it raises is part of the answer.
 
     Args:
-        parcel: what the driver packed.
+        parcel: what the driver parcel_for.
         fetch: turns handles into bytes or arrays.
         place: where to make a private folder; what killed processes left there is removed.
     """

@@ -16,11 +16,13 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,7 @@ from .executor import Job, PartlyDone, Result, label, usable_cores
 from .jobs import load_unchanged
 from .local import Here
 from .luggage import Luggage, Portable
-from .parcels import Answer, Parcel, as_arrays, carry_out, packed, unpack
+from .parcels import Answer, Parcel, as_arrays, carry_out, parcel_for, unpack
 from .workers import InWorker, deaf_to_ctrl_c
 
 PACKAGE = Path(__file__).parent.parent
@@ -124,20 +126,24 @@ def on_the_cluster(cluster: RayCluster, progress: Progress, device: str) -> Iter
         UsageError: when the cluster cannot be used.
     """
     ray = _ray()
-    before = signal.getsignal(signal.SIGTERM)
     connected = not ray.is_initialized()
-    try:
-        if connected:
+    if not connected:  # whoever connected this process to Ray before has said to which cluster
+        yield _announced(ray, cluster, progress, device)
+        return
+    with _ended_tidily() as listen:
+        try:
             _connect(ray, cluster)
-            _end_tidily_when_terminated(before)
-        crew = JobsOnRay(ray, cluster, progress, device)
-        crew.announce()
-        yield crew
-    finally:
-        if connected:
+            listen()
+            yield _announced(ray, cluster, progress, device)
+        finally:
             with deaf_to_ctrl_c():
                 ray.shutdown()
-                _restore(before)
+
+
+def _announced(ray: Any, cluster: RayCluster, progress: Progress, device: str) -> JobsOnRay:
+    crew = JobsOnRay(ray, cluster, progress, device)
+    crew.announce()
+    return crew
 
 
 def _ray() -> Any:
@@ -169,24 +175,35 @@ def _connect(ray: Any, cluster: RayCluster) -> None:
             raise UsageError(f"{place}: the cluster cannot be used ({told(error)})") from None
 
 
-def _end_tidily_when_terminated(before: Any) -> None:
-    """Let SIGTERM end this process as an error does, so that the cluster is left; who has a handler keeps it."""
-    if threading.current_thread() is threading.main_thread():
-        plain = before in (signal.SIG_DFL, None)
-        signal.signal(signal.SIGTERM, (lambda number, frame: sys.exit(128 + number)) if plain else before)
+@contextmanager
+def _ended_tidily() -> Iterator[Callable[[], object]]:
+    """Let SIGTERM end this process as an error does, so that the cluster is left; who has a handler keeps it.
 
+    It gives a function to be called once Ray is connected, as Ray puts a handler of its own there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    before, codes = signal.getsignal(signal.SIGTERM), list[int]()
 
-def _restore(before: Any) -> None:
-    if threading.current_thread() is threading.main_thread():
+    def end(number: int, frame: FrameType | None) -> None:
+        codes.append(128 + number)
+        sys.exit(codes[0])
+
+    try:
+        yield partial(signal.signal, signal.SIGTERM, end if before == signal.SIG_DFL else before)
+    except SystemExit as error:
+        raise SystemExit(codes[0] if codes else error.code) from None  # Ray puts another code in its place
+    finally:
         signal.signal(signal.SIGTERM, before)
 
 
 def _on_a_node(parcel: Parcel) -> Answer:
-    """Do a job in one of Ray's worker processes; its working folder is one of Ray's, which Ray removes."""
+    """Do a job in one of Ray's worker processes."""
     import ray
 
     torch.set_num_threads(1)
-    return carry_out(parcel, ray.get, Path.cwd())
+    return carry_out(parcel, ray.get, Path(tempfile.gettempdir()))
 
 
 class JobsOnRay:
@@ -255,7 +272,7 @@ class JobsOnRay:
 
     def _begin(self, tasks: _Tasks, task: _Task) -> None:
         files = {place: self.shelf.file(path) for place, path in task.luggage.files.items()}
-        parcel = packed(task.job, task.luggage, self.shelf.dataset(*task.luggage.dataset), files)
+        parcel = parcel_for(task.job, task.luggage, self.shelf.dataset(*task.luggage.dataset), files)
         tasks.add(task, self.on_a_node.remote(parcel))
 
     def _results(self, task: _Task, answer: Answer) -> Iterator[tuple[int, Any]]:

@@ -17,7 +17,7 @@ from robustbench_ekdaa.learning import model_job
 from robustbench_ekdaa.learning.job import checkpoint_path, log_path, partial_path
 from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.scoring.jobs import Checkpoints, CraftAndScore, PredictClean, TrainModel
-from robustbench_ekdaa.scoring.parcels import Answer, ToldProgress, as_arrays, carry_out, packed, unpack
+from robustbench_ekdaa.scoring.parcels import Answer, ToldProgress, as_arrays, carry_out, parcel_for, unpack
 from robustbench_ekdaa.scoring.plan import CraftJob, SurrogateSet
 
 from ..support.quick_models import write_card
@@ -54,7 +54,7 @@ NAMES = ("quick_mine", "quick_hard")
 def parcel_of(job):
     luggage = job.luggage
     files = {place: np.fromfile(path, np.uint8) for place, path in luggage.files.items()}
-    return packed(job, luggage, as_arrays(shared_dataset(luggage.dataset[0])), files)
+    return parcel_for(job, luggage, as_arrays(shared_dataset(luggage.dataset[0])), files)
 
 
 def write_cards(folder):
