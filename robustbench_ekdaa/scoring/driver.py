@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..crafting.passes import passes
 from ..data import Dataset
 from ..learning import ModelJob, TrainingJob, by_training
 from ..learning.job import checkpoint_path
@@ -23,6 +24,7 @@ from .plan import CraftJob, ImageSet, SweepPlan
 from .store import Store
 from .trainings import Keeping, checkpoints_of, settled_models, trainings
 
+NO_TIME = 0.1  # passes of crafting, as a share of those of scoring, that may be made twice for early results
 CLEAN, CRAFT, TRAIN = range(3)  # of what can begin within a seed, results come before further models
 
 
@@ -43,6 +45,27 @@ class WorkDone:
     def count(self, record: ModelRecord) -> None:
         """Count a model for which training was tried now."""
         self.trained += record.status == "trained" and not record.external
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A crafting job, or the part of it that does not wait for, or has waited for, the targets that stand apart."""
+
+    job: CraftJob
+    apart: frozenset[str] = frozenset()
+    last: bool = True
+
+
+def _seed(job: CraftJob) -> int:
+    """Return the training seed that a crafting belongs to."""
+    return max((one.seed for one in job.surrogates.members), default=0)
+
+
+def _crafts_in_no_time(job: CraftJob) -> bool:
+    """Whether crafting takes next to nothing beside scoring, as FGSM's one gradient for all epsilons does."""
+    made = passes(job.attack, len(job.wanted), max(len(job.surrogates.members), 1))
+    scored = sum(len(targets) for _, targets in job.wanted)
+    return made is not None and made.forward + made.backward <= NO_TIME * scored
 
 
 @dataclass
@@ -75,7 +98,8 @@ class Sweeping:
     def tasks(self) -> Iterator[Pending]:
         """Yield what is missing: trainings, clean passes, craftings; one seed of all before the next of any.
 
-        A crafting scores all its targets at once, and so begins when its surrogates and its targets are trained.
+        A crafting scores all its targets at once, and so begins when its surrogates and its targets are trained. One
+        that costs next to nothing is done twice: for the targets of its own seed at once, and for later ones in time.
         """
         tidy_run(self.store.run)
         self.saved = saved_images(self.plan, self.store.run)
@@ -129,29 +153,36 @@ class Sweeping:
         )
 
     def _craftings(self) -> Iterator[Pending]:
-        plan, failed = self.plan, self._failed
-        jobs = plan.craft_jobs(self.stored, failed, self.saved)
-        if not jobs:
-            return
+        plan = self.plan
+        parts = [part for job in plan.craft_jobs(self.stored, self._failed, self.saved) for part in self._parts(job)]
         files = image_files(plan, self.store.run) if plan.spec.save_images else {}
-        for number, job in enumerate(jobs):
-            models = {one.key for one in (*job.surrogates.members, *(one for _, some in job.wanted for one in some))}
+        for number, part in enumerate(parts):
+            job = part.job
+            targets = {one.key for _, some in job.wanted for one in some} - part.apart
+            models = {*targets, *(one.key for one in job.surrogates.members)}
             yield Pending(
-                (max((one.seed for one in job.surrogates.members), default=0), self.place, CRAFT, number),
-                make=partial(self._crafting, job, len(jobs), files.get((job.surrogates.key, job.attack_key))),
-                take=partial(self._store, job),
+                (_seed(job), self.place, CRAFT, number),
+                make=partial(self._crafting, part, len(parts), files.get((job.surrogates.key, job.attack_key))),
+                take=partial(self._store, part),
                 needs=[*models, *map(OutcomeKey.clean, models)],
             )
 
-    def _crafting(self, planned: CraftJob, total: int, file: ImageFile | None) -> CraftAndScore | None:
+    def _parts(self, job: CraftJob) -> list[_Part]:
+        """Split what costs little to craft twice: targets of its own seed are scored before later ones are trained."""
+        wanted = {one.key: one.seed for _, some in job.wanted for one in some}
+        later = frozenset(key for key, seed in wanted.items() if seed > _seed(job) and key not in self.records)
+        if not later or len(later) == len(wanted) or not _crafts_in_no_time(job):
+            return [_Part(job)]
+        return [_Part(job, later, last=False), _Part(job, frozenset(wanted) - later)]
+
+    def _crafting(self, part: _Part, total: int, file: ImageFile | None) -> CraftAndScore | None:
         """Return the job as far as no model that it needs has failed."""
-        plan, spec = self.plan, self.plan.spec
+        plan, spec, planned = self.plan, self.plan.spec, part.job
         if self.bar is None:
             self.store.keep_in_one_file()
             self.bar = self.progress.task(f"attacks on {plan.dataset.name}", total)
-        job = plan.craft_job(
-            *(planned.attack_key, planned.attack, planned.surrogates, self.stored, self._failed, self.saved)
-        )
+        facts = (planned.attack_key, planned.attack, planned.surrogates, self.stored, self._failed, self.saved)
+        job = plan.craft_job(*facts, apart=part.apart)
         if job is None:
             self.bar.advance()
             return None
@@ -193,8 +224,9 @@ class Sweeping:
             command,
         )
 
-    def _store(self, job: CraftJob, crafted: dict[float, Crafting]) -> None:
+    def _store(self, part: _Part, crafted: dict[float, Crafting]) -> None:
         """Store one crafting job's outcomes, all or nothing."""
+        job = part.job
         outcomes: dict[OutcomeKey, NDArray[np.int64]] = {}
         craftings = []
         follows_gradients = job.attack.uses_surrogate and job.attack.adapter is None
@@ -204,7 +236,7 @@ class Sweeping:
             craftings.append(CraftingRecord(key, facts, result.shown, result.made_with))
             outcomes |= {key.of(target): np.concatenate(parts) for target, parts in result.predictions.items()}
         self.store.add_outcomes(self.plan.images.key, outcomes, craftings)
-        self.done.crafted += 1
+        self.done.crafted += part.last
         if self.bar is not None:
             self.bar.advance()
 

@@ -178,14 +178,19 @@ class SweepPlan:
         stored: ExistingOutcomes,
         failed: Collection[str],
         saved: Mapping[tuple[str | None, str], Sequence[float]] | None = None,
+        apart: Collection[str] = (),
     ) -> CraftJob | None:
-        """Return what is still to craft of one attack on one set of surrogates; None for nothing. See `craft_jobs`."""
+        """Return what is still to craft of one attack on one set of surrogates; None for nothing. See `craft_jobs`.
+
+        Targets whose keys are in `apart` are left out.
+        """
         if any(job.key in failed for job in surrogates.members):
             return None
         wanted = []
         for epsilon in self.spec.epsilons:
             there = stored.targets(CraftingKey(surrogates.key, attack_key, epsilon))
-            missing = tuple(job for job in self.targets if job.key not in there and job.key not in failed)
+            left_out = {*there, *failed, *apart}
+            missing = tuple(job for job in self.targets if job.key not in left_out)
             unsaved = saved is not None and epsilon not in saved[surrogates.key, attack_key]
             if epsilon > 0 and (missing or unsaved):
                 wanted.append((epsilon, missing))

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 
+import robustbench_ekdaa as rb
 from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.scoring.executor import executor
@@ -87,6 +88,33 @@ def test_one_seed_of_all_models_is_trained_before_the_second_and_attacks_follow_
     assert place["noise"] < place["fgsm on quick_bp seed 1"]
     assert place["ens_fgsm on other+quick_bp+quick_ekdaa seed 0"] < place["fgsm on quick_bp seed 1"]
     assert place["ens_fgsm on other+quick_bp+quick_ekdaa seed 1"] > place["train other on digits, seed 1"]
+
+
+def test_what_costs_little_to_craft_is_scored_for_its_own_seed_first_with_the_same_outcomes(tmp_path, workspace, spec):
+    epsilons = (0.0, *(number / 100 for number in range(1, 16)))
+    spec = spec.model_copy(update={"attacks": ("fgsm", "bim", "noise"), "images": 10, "epsilons": epsilons})
+    labels = Labels()
+    done = run_sweep(spec, tmp_path / "early", workspace=workspace, progress=labels)
+    second = labels.begun.index("train quick_bp on digits, seed 1")
+    assert [label for label in labels.begun[:second] if not label.startswith(("train", "attacks"))] == [
+        "fgsm on quick_bp seed 0",
+        "fgsm on quick_ekdaa seed 0",
+        "noise",
+    ]
+    later = labels.begun[second:]
+    # BIM's gradients would take longer than all scoring: it is crafted once, for all targets.
+    crafted = ["fgsm on quick_bp seed 0", "bim on quick_bp seed 0", "noise", "fgsm on quick_bp seed 1"]
+    assert [later.count(label) for label in crafted] == [1, 1, 1, 1]
+    assert done.crafted == 4 + 4 + 1
+    for name in spec.models:
+        for seed in range(2):
+            rb.train(name, "digits", seed, tmp_path / "late", workspace=workspace)
+    labels = Labels()
+    run_sweep(spec, tmp_path / "late", workspace=workspace, progress=labels)
+    assert labels.begun.count("fgsm on quick_bp seed 0") == labels.begun.count("noise") == 1
+    assert facts(tmp_path / "early") == facts(tmp_path / "late")
+    frames = [rb.open_results(tmp_path / run).frame().to_csv() for run in ("early", "late")]
+    assert frames[0] == frames[1]
 
 
 def test_what_is_stored_does_not_depend_on_the_order_of_work(tmp_path, workspace, spec):
