@@ -144,7 +144,7 @@ def carry_out(parcel: Parcel, fetch: Callable[[Any], Any], place: Path) -> Answe
     """Do a job on this machine; whatever it raises is part of the answer.
 
     Args:
-        parcel: what the driver parcel_for.
+        parcel: what the driver packed.
         fetch: turns handles into bytes or arrays.
         place: where to make a private folder; what killed processes left there is removed.
     """

@@ -400,7 +400,7 @@ class ObjectShelf:
         return self.files[key][0]
 
     def dataset(self, source: str, fingerprint: str) -> Any:
-        """Return the handle of a data set's arrays; the one before is forgotten, as sweeps take them in turn."""
+        """Return the handle of a data set's arrays; it stays until the end, as jobs take the data sets in turn."""
         if fingerprint not in self.datasets:
-            self.datasets = {fingerprint: self.ray.put(as_arrays(load_unchanged(source, fingerprint)))}
+            self.datasets[fingerprint] = self.ray.put(as_arrays(load_unchanged(source, fingerprint)))
         return self.datasets[fingerprint]
