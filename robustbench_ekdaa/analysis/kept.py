@@ -142,7 +142,7 @@ def surrogate_weights(allowed: Bools, seeds: Sequence[int], groups: Groups, left
     return weights / np.maximum(kinds, 1)[:, None]
 
 
-def averaged(values: NDArray[np.floating], weights: Floats) -> Floats:
+def averaged(values: NDArray[np.floating] | Bools, weights: Floats) -> Floats:
     """Average over surrogates.
 
     Args:
@@ -169,4 +169,5 @@ def kept_by(targets: Floats, seeds: Sequence[int], left_out: Sequence[int | None
     for number, seed in enumerate(left_out[1:], start=1):
         others = given != seed
         without.append(targets[number][others if others.any() else ~others].mean(0))
-    return Kept(targets[0].mean(0), np.stack(without), targets[0], tuple(seeds), active)
+    # A copy, because a view would keep all of `targets` in memory.
+    return Kept(targets[0].mean(0), np.stack(without), targets[0].copy(), tuple(seeds), active)

@@ -184,7 +184,7 @@ def test_cards_that_are_others_now_are_told_and_nothing_of_them_is_done_again(ru
     found = rb.verify(run, recompute=1.0, workspace=rb.Workspace(tmp_path))
     assert (found.trainings, found.craftings, found.faults) == (0, 0, ())
     assert "4 models are not those of the cards of today" in found.notes[0]
-    nothing = rb.verify(run, recompute=1.0, workspace=rb.Workspace(tmp_path / "adversarial"))
+    nothing = rb.verify(run, recompute=1.0, workspace=rb.Workspace(run / "logs"))
     assert "nothing of it was done again" in nothing.notes[0]
 
 

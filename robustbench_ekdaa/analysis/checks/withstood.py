@@ -31,7 +31,7 @@ def withstood(
     names = [name for name in pairs.surrogate_cards if surrogates is None or name in surrogates]
     rows = [[i for i, card in enumerate(pairs.cards) if card == name] for name in names]
     left_out = _seeds(grid)
-    values = averaged(right.astype(np.float64), surrogate_weights(pairs.counted, pairs.seeds, [rows], left_out))
+    values = averaged(right, surrogate_weights(pairs.counted, pairs.seeds, [rows], left_out))
     counted = pairs.counted[[row for some in rows for row in some]]
     return _by_card(grid, values, left_out, np.asarray(counted.any(0)))
 
