@@ -261,7 +261,7 @@ def _section(results: Results, outcomes: Outcomes, summary: pd.DataFrame, pictur
         "classes": len(outcomes.classes),
         "attacks": [record.title or record.name for record in outcomes.attacks.values()],
         "epsilons": [f"{epsilon:g}" for epsilon in outcomes.epsilons],
-        "headings": [str(name).replace("ε = ", "ε\u00a0=\u00a0") for name in shown.columns],
+        "headings": [str(name).replace("ε = ", "ε\u00a0=\u00a0") for name in shown.columns if name != "note"],
         "rows": [
             {"colour": styles[model].colour, "status": status, "cells": dict(zip(shown.columns, cells, strict=True))}
             for model, status, cells in zip(

@@ -136,6 +136,13 @@ def test_a_pair_that_was_not_attacked_alike_hides_no_other_pair(tmp_path):
     assert "ekdaa against backprop" in text
 
 
+def test_what_the_summary_notes_of_a_card_stands_under_its_name(tmp_path):
+    page_of(made("backprop", "ekdaa", images=100, seeds=1), tmp_path)
+    html = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert html.count('EKDAA<span class="note">one seed: no claim</span></td>') == 1
+    assert ">note</th>" not in html
+
+
 def test_a_run_without_attacks_has_no_verdicts():
     clean = {"a0": [0, 1], "b0": [0, 1]}
     assert verdict_facts(make_outcomes([("a", 0), ("b", 0)], [0, 1], clean, {}, epsilons=(0.0,))) == []
