@@ -141,6 +141,8 @@ def test_what_the_summary_notes_of_a_card_stands_under_its_name(tmp_path):
     html = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert html.count('EKDAA<span class="note">one seed: no claim</span></td>') == 1
     assert ">note</th>" not in html
+    page_of(made("backprop", "ekdaa", images=100), tmp_path)
+    assert 'class="note"' not in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
 def test_a_run_without_attacks_has_no_verdicts():
