@@ -211,6 +211,15 @@ def test_a_damaged_file_is_told_and_nothing_is_written(made, copy, tmp_path, par
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("part", "what"), [("checkpoints", "checkpoint"), ("logs", "log")])
+def test_a_whole_file_that_the_store_does_not_speak_of_is_told(made, copy, tmp_path, part, what):
+    for path in (copy / part).iterdir():  # of the same weights, but of another training, which took another time
+        shutil.copyfile(made / "two" / part / path.name, path)
+    with pytest.raises(UsageError, match=f"is not the {what} that results.sqlite speaks of"):
+        merge_runs([copy], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_there_already_a_run_that_is_not_there_and_none_are_refused(made, tmp_path):
     (tmp_path / "there").mkdir()
     for out, message in (("there", "is there already"), ("there/../there", "is there already")):

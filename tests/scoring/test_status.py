@@ -48,7 +48,7 @@ def test_what_a_stopped_sweep_asked_for_and_is_not_there_is_missing(tmp_path, wo
         "quick_bp on digits, seed 1": "missing",
         "quick_ekdaa on digits, seed 1": "missing",
     }
-    assert attacks == {None: (2, 4), "fgsm": (0, 32), "bim": (0, 32), "noise": (0, 8)}
+    assert attacks == {None: (2, 4), "fgsm": (0, 32), "bim": (0, 32), "noise": (4, 8)}
     with pytest.raises(KeyboardInterrupt):
         run_sweep(spec, tmp_path / "run", workspace=workspace, progress=StopAt("bim on quick_bp seed 1"))
     assert told(tmp_path / "run")[1] == {None: (4, 4), "fgsm": (32, 32), "bim": (16, 32), "noise": (8, 8)}
