@@ -136,6 +136,19 @@ def test_a_pair_that_was_not_attacked_alike_hides_no_other_pair(tmp_path):
     assert "ekdaa against backprop" in text
 
 
+def test_every_norm_has_its_own_verdicts_adjusted_for_all_of_them(tmp_path):
+    one, alone = made("backprop", "ekdaa", better=["ekdaa"]), made("backprop", "ekdaa", better=["ekdaa"])
+    twin = tuple(replace(cell, attack="bim2") for cell in one.cells)
+    attacks = {**one.attacks, "bim2": replace(one.attacks["bim"], key="bim2", name="bim2", norm="l2")}
+    both = replace(one, cells=(*one.cells, *twin), attacks=attacks)
+    text = page_of(both, tmp_path).text
+    assert text.index("Verdicts (ℓ∞)") < text.index("(made, linf,") < text.index("Verdicts (ℓ2)") < text.index(", l2,")
+    for norm in ("linf", "l2"):
+        primary = Comparison(both, norm=norm).verdict("ekdaa", "backprop").primary
+        assert primary.p == pytest.approx(2 * primary.p_alone)
+    assert Comparison(alone).verdict("ekdaa", "backprop").primary.p == pytest.approx(primary.p_alone)
+
+
 def test_what_the_summary_notes_of_a_card_stands_under_its_name(tmp_path):
     page_of(made("backprop", "ekdaa", images=100, seeds=1), tmp_path)
     html = (tmp_path / "index.html").read_text(encoding="utf-8")
