@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from robustbench_ekdaa.analysis.results import Results
+from robustbench_ekdaa.scoring.outcomes import Ensemble
 
 from ..support.made_outcomes import make_outcomes, random_outcomes, with_ensembles
 from ..support.planted import planted
@@ -80,7 +81,12 @@ def test_an_attack_that_only_asks_counts_among_those_on_the_target_itself():
 
 
 def test_an_ensemble_attack_is_compared_over_the_holders_that_have_it():
-    outcomes = with_ensembles(random_outcomes(cards=2, seeds=2, images=40, noise=False))
+    outcomes = with_ensembles(random_outcomes(cards=3, seeds=2, images=40, noise=False))
+    members = [
+        [one for one in outcomes.models.values() if one.seed == seed and one.name != "frozen"] for seed in (0, 1)
+    ]
+    ensembles = {f"e{seed}": Ensemble.of(f"e{seed}", some) for seed, some in enumerate(members)}
+    outcomes = replace(outcomes, ensembles=ensembles)  # frozen is in none
     rows = Results([outcomes]).optimality(0.2)
     part = rows[(rows["attack"] == "ens")]
     assert set(part["attacks_from"]) == {"mean over cards"}  # on itself an ensemble is no attack of its own
@@ -89,11 +95,11 @@ def test_an_ensemble_attack_is_compared_over_the_holders_that_have_it():
         alone, together = [], []
         for seed in (0, 1):
             target, other = f"{row.target}{seed}", 1 - seed
-            right = (outcomes.clean[target] == outcomes.labels) & found[f"e{other}", "ens", 0.2, target]
-            alone += [right.mean()] * 2  # both members hold it
+            right = outcomes.clean[target] == outcomes.labels
+            alone.append((right & found[f"e{other}", "ens", 0.2, target]).mean())  # whichever member holds it
             for card in ("backprop", "ekdaa"):
                 singles = [found[f"{card}{other}", attack, 0.2, target] for attack in ("fgsm", "bim")]
-                together.append((right & singles[0] & singles[1]).mean())
+                together.append((right & singles[0] & singles[1] & found[f"e{other}", "ens", 0.2, target]).mean())
         assert row.accuracy == pytest.approx(np.mean(alone))
         assert row.best_known == pytest.approx(np.mean(together))
 
