@@ -125,10 +125,13 @@ class Benchmark:
         work = at_work_on(self.run, self.progress, self.workers, self.device, self.command)
         with work as (store, runner, progress):
             take_models(found, store, progress)
-            records = train_models((*jobs, *kept), store, device=self.device, runner=runner, retry_failed=retry_failed)
+            tried: list[ModelRecord] = []
+            how: dict[str, Any] = {"device": self.device, "runner": runner, "retry_failed": retry_failed}
+            records = train_models((*jobs, *kept), store, on_trained=tried.append, **how)
         self.failed = tuple(record for record in records if record.status == "failed")
         if self.failed and not keep_going:
-            raise WorkFailed(self.failed[0].error)
+            before = "" if self.failed[0] in tried else " (That was before; it is tried again with retry_failed=True.)"
+            raise WorkFailed(f"{self.failed[0].error}{before}")
         return records
 
     def sweep(self, spec: SweepSpec | Place, *, retry_failed: bool = False) -> Results:

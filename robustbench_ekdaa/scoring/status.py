@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ..learning.job import checkpoint_path
 from .at_work import AtWork, at_work
-from .keys import CraftingKey, OutcomeKey
+from .keys import CraftingKey
 from .outcomes import AttackRecord, ModelRecord
 from .selection import Everything, Recorded, newest_data, shown_images
 from .store import Store, reading
@@ -190,11 +190,10 @@ class _Wanted:
                     for surrogate, epsilon in product(_surrogates(attack, sweep, alive), sweep.roles.epsilons):
                         if epsilon > 0:
                             found.setdefault(CraftingKey(surrogate, key, epsilon), set()).update(targets)
-        clean = sum(OutcomeKey.clean(key) in there for key in models)
-        yield AttackStatus(dataset, None, len(models), clean)
+        yield AttackStatus(dataset, None, len(models), len(models.keys() & there.targets(None)))
         for key, wanted in craftings.items():
             cells = sum(map(len, wanted.values()))
-            done = sum(crafting.of(target) in there for crafting, targets in wanted.items() for target in targets)
+            done = sum(len(targets & there.targets(crafting)) for crafting, targets in wanted.items())
             yield AttackStatus(dataset, self.stored.attacks[key].name, cells, done)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 import robustbench_ekdaa as rb
 from robustbench_ekdaa.cards import Workspace
+from robustbench_ekdaa.errors import WorkFailed
 from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.scoring.executor import executor
 from robustbench_ekdaa.scoring.order import Pending, work_off
@@ -158,6 +159,12 @@ def test_what_failed_is_trained_again_only_if_that_is_asked_for(tmp_path, worksp
     assert cause() == first
     (tmp_path / "cause").write_text("no network")
     assert cause() == first  # nothing was tried
+    with pytest.raises(
+        WorkFailed, match=r"no licence \(That was before; it is tried again with retry_failed=True\.\)$"
+    ):
+        rb.train("broken", "digits", 0, tmp_path / "run", workspace=tmp_path)
+    with pytest.raises(WorkFailed, match=r"OSError: no network$"):
+        rb.train("broken", "digits", 0, tmp_path / "run", workspace=tmp_path, retry_failed=True)
     assert cause(retry_failed=True) == ["broken (seed 0) failed in training: OSError: no network"]
     (tmp_path / "cause").unlink()
     assert cause() == ["broken (seed 0) failed in training: OSError: no network"]
