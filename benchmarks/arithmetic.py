@@ -10,6 +10,7 @@ suite `transfer`, with their own numbers of steps and copies. Times are processo
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 import time
@@ -81,7 +82,7 @@ def measure() -> dict[str, object]:
     network.eval()
     steps = seconds_an_image(lambda: list(craft(attack, [network], images, labels, [0.1])), BATCH * STEPS)
     return {
-        "machine": f"one core of {processor()}, PyTorch {torch.__version__}",
+        "machine": f"one core of {processor()}, PyTorch {torch.__version__}, {busy()}",
         "training_step": round(training, 7),
         "crafting_step": round(steps, 7),
         "forward_pass": round(seconds_an_image(score, BATCH), 7),
@@ -96,6 +97,12 @@ def processor() -> str:
         return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def busy() -> str:
+    """Say how much else the machine had to do: on a busy one a pass takes up to twice the processor time."""
+    waiting, cores = os.getloadavg()[0], os.cpu_count() or 1
+    return f"while {waiting:.0f} processes ran on {cores} cores"
 
 
 def gradients_an_image() -> float:

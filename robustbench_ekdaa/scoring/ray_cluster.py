@@ -15,7 +15,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -52,7 +51,6 @@ QUIET = {
 TRIES = 3  # how often a job is begun at most
 CONNECT_SECONDS = 5
 WAIT_SECONDS = 1.0  # after so long the number of nodes is looked at again
-SHELF_SHARE = 4  # one part in so many of a node's object store is for what several jobs need
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -379,28 +377,22 @@ class _Tasks:
 
 
 class ObjectShelf:
-    """What several jobs need, put into the object store once; what was not needed for longest makes room."""
+    """What jobs need, put into the object store once; what does not fit into that, Ray keeps on the disk."""
 
     def __init__(self, ray: Any) -> None:
         self.ray = ray
-        sizes = [node["Resources"].get("object_store_memory", 0) for node in _alive(ray)]
-        self.most = min(sizes, default=0) / SHELF_SHARE
-        self.files: OrderedDict[tuple[Path, Stamp | None], tuple[Any, int]] = OrderedDict()
+        self.files: dict[tuple[Path, Stamp | None], Any] = {}
         self.datasets: dict[str, Any] = {}
 
     def file(self, path: Path) -> Any:
         """Return the handle of a file's bytes."""
         key = path, stamp(path)
         if key not in self.files:
-            content = np.fromfile(path, np.uint8)
-            self.files[key] = self.ray.put(content), len(content)
-            while len(self.files) > 1 and sum(size for _, size in self.files.values()) > self.most:
-                self.files.popitem(last=False)
-        self.files.move_to_end(key)
-        return self.files[key][0]
+            self.files[key] = self.ray.put(np.fromfile(path, np.uint8))
+        return self.files[key]
 
     def dataset(self, source: str, fingerprint: str) -> Any:
-        """Return the handle of a data set's arrays; it stays until the end, as jobs take the data sets in turn."""
+        """Return the handle of a data set's arrays."""
         if fingerprint not in self.datasets:
             self.datasets[fingerprint] = self.ray.put(as_arrays(load_unchanged(source, fingerprint)))
         return self.datasets[fingerprint]

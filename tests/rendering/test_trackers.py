@@ -7,8 +7,9 @@ import pytest
 
 from robustbench_ekdaa import Benchmark, SweepSpec
 from robustbench_ekdaa.analysis.trainings import read_trainings
+from robustbench_ekdaa.cli.running import tracked
 from robustbench_ekdaa.errors import UsageError
-from robustbench_ekdaa.rendering.trackers import tracked
+from robustbench_ekdaa.rendering.trackers import TRACKERS
 
 from ..support.quick_models import write_card
 
@@ -28,8 +29,7 @@ def work(tmp_path_factory):
 
 
 def needs(library):
-    if importlib.util.find_spec(library) is None:
-        pytest.skip(f"{library} is not installed")
+    return pytest.mark.skipif(importlib.util.find_spec(library) is None, reason=f"{library} is not installed")
 
 
 def expected(work):
@@ -52,13 +52,12 @@ def expected(work):
     return curves
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_tensorboard_reads_back_what_trainings_logged_and_the_summary_each_once(work, times, tmp_path, monkeypatch):
-    needs("tensorboard")
+@needs("tensorboard")
+def test_tensorboard_reads_back_what_trainings_logged_and_the_summary_each_once(work, tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     monkeypatch.chdir(tmp_path)
-    for _ in range(times):
+    for _ in range(2):
         folder = work.track("tensorboard")
     assert folder == work.run / "tensorboard"
     assert not any(tmp_path.iterdir())
@@ -74,8 +73,8 @@ def test_tensorboard_reads_back_what_trainings_logged_and_the_summary_each_once(
     assert event.value == pytest.approx(summary.loc["quick_bp", "transfer_accuracy"])
 
 
+@needs("mlflow")
 def test_mlflow_reads_back_what_trainings_logged_and_the_summary_each_once(work, tmp_path, monkeypatch):
-    needs("mlflow")
     from mlflow import MlflowClient
 
     monkeypatch.chdir(tmp_path)
@@ -97,11 +96,19 @@ def test_mlflow_reads_back_what_trainings_logged_and_the_summary_each_once(work,
     assert told == pytest.approx(summary.loc["quick_bp", "transfer_accuracy"])
 
 
-def test_a_tracker_that_is_unknown_or_not_installed_is_one_clear_line(work, monkeypatch):
+def test_a_tracker_that_is_unknown_or_not_installed_is_one_clear_line(tmp_path, monkeypatch):
+    work = Benchmark(tmp_path / "run", device="cpu")
     with pytest.raises(UsageError, match=r"unknown tracker 'tensorbord'\. Did you mean tensorboard\?"):
         work.track("tensorbord")
-    monkeypatch.setitem(tracked.TRACKERS, "tensorboard", "no_such_library")
-    with pytest.raises(
-        UsageError, match=r"tensorboard is not installed\. pip install 'robustbench-ekdaa\[tensorboard\]'"
-    ):
+    monkeypatch.setitem(TRACKERS, "tensorboard", "no_such_library")
+    with pytest.raises(UsageError, match=r"not installed\. pip install 'robustbench-ekdaa\[tensorboard\]'"):
         work.track("tensorboard")
+
+
+def test_a_command_asks_for_its_tracker_before_it_does_anything(tmp_path):
+    with (
+        pytest.raises(UsageError, match="unknown tracker 'wandb'"),
+        tracked(Benchmark(tmp_path / "run", device="cpu"), "wandb"),
+    ):
+        pytest.fail("it has begun")
+    assert not any(tmp_path.iterdir())
