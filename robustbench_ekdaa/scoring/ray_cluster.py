@@ -50,6 +50,9 @@ QUIET = {
 }
 TRIES = 3  # how often a job is begun at most
 CONNECT_SECONDS = 5
+# A head speaks gRPC, which is HTTP/2: it answers a client's first words with a frame of its settings.
+SETTINGS = b"\x04"
+HTTP_2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + b"\0\0\0\0\0"
 WAIT_SECONDS = 1.0  # after so long the number of nodes is looked at again
 
 
@@ -83,21 +86,19 @@ class RayCluster:
             object.__setattr__(self, "gpus_per_job", _amount("gpus_per_job", self.gpus_per_job))
 
     def check(self) -> None:
-        """Raise UsageError where Ray is not installed, or nobody answers at the address."""
+        """Raise UsageError where Ray is not installed, or no head of a cluster answers at the address."""
         if importlib.util.find_spec("ray") is None:
             raise UsageError("the executor ray needs Ray, which is not installed. pip install 'robustbench-ekdaa[ray]'")
         address = self.address or os.environ.get("RAY_ADDRESS", "")
         place = _host_and_port(address)
         if place is None:
             return
-        try:
-            socket.create_connection(place, CONNECT_SECONDS).close()
-        except (OSError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or error
+        problem = _what_is_wrong_with(place)
+        if problem is not None:
             raise UsageError(
-                f"ray address {address}: nobody answers there ({reason}). Start the cluster's head with "
-                "`ray start --head`; it prints its address."
-            ) from None
+                f"ray address {address}: {problem}. Start the cluster's head with `ray start --head`; it prints its "
+                "address, whose port is 6379 if none was chosen."
+            )
 
     def gpus(self, device: str) -> float:
         """Return how many GPUs a job on this kind of device occupies."""
@@ -107,6 +108,19 @@ class RayCluster:
 def _host_and_port(address: str) -> tuple[str, int] | None:
     host, _, port = address.rpartition(":")
     return (host.strip("[]"), int(port)) if host and port.isdecimal() and 0 < int(port) < 65_536 else None
+
+
+def _what_is_wrong_with(place: tuple[str, int]) -> str | None:
+    """Say why no head can be there. Ray itself would try for minutes, and tell what it tries."""
+    try:
+        with socket.create_connection(place, CONNECT_SECONDS) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+                return None
+            connection.sendall(HTTP_2)
+            with connection.makefile("rb") as answer:
+                return None if answer.read(9)[3:4] == SETTINGS else "what answers there is no Ray cluster's head"
+    except (OSError, UnicodeError) as error:
+        return f"nobody answers there ({getattr(error, 'strerror', None) or error})"
 
 
 def _amount(what: str, value: object) -> float:
@@ -222,11 +236,11 @@ class JobsOnRay:
 
     def announce(self) -> None:
         """Say what the cluster has, and what a job takes of it."""
-        nodes, there = _alive(self.ray), self.ray.cluster_resources()
+        nodes, there = len(_alive(self.ray)), self.ray.cluster_resources()
         self.progress.line(
-            f"Ray: {len(nodes)} node{'s' * (len(nodes) != 1)} with {there.get('CPU', 0):g} CPUs, "
-            f"{there.get('GPU', 0):g} GPUs and {in_words(there.get('object_store_memory', 0))} of object store; "
-            f"a job takes {self.needs['CPU']:g} CPUs and {self.needs['GPU']:g} GPUs"
+            f"Ray: {_counted(nodes, 'node')} with {_counted(there.get('CPU', 0), 'CPU')}, "
+            f"{_counted(there.get('GPU', 0), 'GPU')} and {in_words(there.get('object_store_memory', 0))} of object "
+            f"store; a job takes {_counted(self.needs['CPU'], 'CPU')} and {_counted(self.needs['GPU'], 'GPU')}"
         )
         if self.slots == 0:
             self.progress.line("warning: no node has room for a job; it waits for one that has")
@@ -319,6 +333,10 @@ class JobsOnRay:
                 f"warning: a node has PyTorch {answer.torch}, and this machine {torch.__version__}: results may differ "
                 "in float rounding"
             )
+
+
+def _counted(number: float, unit: str) -> str:
+    return f"{number:g} {unit}{'s' * (number != 1)}"
 
 
 def _alive(ray: Any) -> list[dict[str, Any]]:

@@ -199,6 +199,19 @@ def test_a_node_that_is_added_in_the_middle_gets_jobs(cluster, tmp_path):
     assert "lost" not in err
 
 
+def test_jobs_that_take_a_gpu_run_on_the_node_that_has_one(cluster, tmp_path):
+    write_rule(tmp_path)
+    node = cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=STORE)  # Ray believes what it is told
+    needs = RayCluster(address=cluster.address, gpus_per_job=0.5, cpus_per_job=0.5)
+    lines = Lines()
+    work = Benchmark(tmp_path / "run", workspace=tmp_path, device="cpu", workers=needs, progress=lines)
+    records = work.train(["noting"], "digits", range(2))
+    cluster.remove_node(node)
+    assert [record.status for record in records] == ["trained"] * 2
+    assert set((tmp_path / "nodes").read_text().split()) == {node.node_id}
+    assert "a job takes 0.5 CPUs and 0.5 GPUs" in lines.lines[0]
+
+
 def test_a_sweep_may_be_larger_than_the_memory_of_any_node(place, tmp_path):
     block = '{ layer = "linear", width = 1700 }'
     wide = f"[network]\nblocks = [{block}, {block}, {block}]\n"  # 23 MB each

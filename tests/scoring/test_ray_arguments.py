@@ -2,6 +2,8 @@
 
 import importlib.util
 import socket
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -77,4 +79,16 @@ def test_an_address_where_nobody_answers_is_one_clear_line(tmp_path, monkeypatch
         monkeypatch.setenv("RAY_ADDRESS", address)
         with pytest.raises(UsageError, match="nobody answers there"):
             Benchmark(tmp_path / "run", workers=RayCluster())
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_server_that_is_no_head_of_a_cluster_is_one_clear_line_at_once(tmp_path):
+    if not HERE:
+        pytest.skip("Ray is not installed: pip install 'robustbench-ekdaa[ray]'")
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}"
+        with pytest.raises(UsageError, match=f"ray address {address}: what answers there is no Ray cluster's head"):
+            Benchmark(tmp_path / "run", workers=RayCluster(address=address))
+        server.shutdown()
     assert not any(tmp_path.iterdir())
