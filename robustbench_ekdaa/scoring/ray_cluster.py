@@ -29,7 +29,7 @@ import torch
 
 from ..arguments import real
 from ..errors import UsageError, WorkFailed, shown, told
-from ..files import Stamp, stamp
+from ..files import Stamp, stamp, tidy
 from ..memory import in_words
 from ..progress import Progress
 from .executor import Job, PartlyDone, Result, label, usable_cores
@@ -150,6 +150,7 @@ def on_the_cluster(cluster: RayCluster, progress: Progress, device: str) -> Iter
         finally:
             with deaf_to_ctrl_c():
                 ray.shutdown()
+                tidy(_room())  # what the jobs that were stopped now have left on this machine
 
 
 def _announced(ray: Any, cluster: RayCluster, progress: Progress, device: str) -> JobsOnRay:
@@ -215,7 +216,12 @@ def _on_a_node(parcel: Parcel) -> Answer:
     import ray
 
     torch.set_num_threads(1)
-    return carry_out(parcel, ray.get, Path(tempfile.gettempdir()))
+    return carry_out(parcel, ray.get, _room())
+
+
+def _room() -> Path:
+    """Return where jobs have their private folders; what is left of killed ones there, the next job removes."""
+    return Path(tempfile.gettempdir())
 
 
 class JobsOnRay:
