@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -16,11 +16,22 @@ from ..files import output_file
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
+ROWS = 50_000  # that are turned into text at a time, because text takes much more memory than a frame
+
+
+def _parts(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield a frame part by part; an empty one as it is."""
+    for start in range(0, max(len(frame), 1), ROWS):
+        yield frame.iloc[start : start + ROWS]
+
+
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
     # Without a float format, pandas writes the shortest digits that read back to the same number.
     words = [name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
-    shown = frame.assign(**{str(name): frame[name].map(_no_formula) for name in words})
-    shown.to_csv(path, index=False, lineterminator="\n")
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for number, part in enumerate(_parts(frame)):
+            shown = part.assign(**{str(name): part[name].map(_no_formula) for name in words})
+            shown.to_csv(file, index=False, header=number == 0, lineterminator="\n")
 
 
 def _no_formula(cell: object) -> object:
@@ -33,11 +44,16 @@ def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _write_json(frame: pd.DataFrame, path: Path) -> None:
-    rows = [
-        {name: value if _has_json_form(value) else None for name, value in row.items()}
-        for row in frame.astype(object).to_dict("records")
-    ]
-    path.write_text(json.dumps(rows, indent=0, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    with path.open("w", encoding="utf-8") as file:
+        for number, part in enumerate(_parts(frame)):
+            rows = [
+                {name: value if _has_json_form(value) else None for name, value in row.items()}
+                for row in part.astype(object).to_dict("records")
+            ]
+            text = json.dumps(rows, indent=0, ensure_ascii=False, allow_nan=False)
+            # A list in parts: each without its brackets, which are "[" and a line's end, and the other way round.
+            file.write((",\n" if number else "[\n" * bool(rows)) + text[2:-2])
+        file.write("\n]\n" if len(frame) else "[]\n")
 
 
 def _has_json_form(value: object) -> bool:

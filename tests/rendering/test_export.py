@@ -8,6 +8,7 @@ import pytest
 
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.errors import UsageError, WorkFailed
+from robustbench_ekdaa.rendering import export
 from robustbench_ekdaa.rendering.export import export_frame
 
 from ..support.full_disk import no_file_larger_than
@@ -24,6 +25,26 @@ def test_csv_and_parquet_read_back_to_the_same_numbers(frame, tmp_path):
     pd.testing.assert_frame_equal(back, frame, check_exact=True)
     export_frame(frame, tmp_path / "rows.parquet", "parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "rows.parquet"), frame, check_exact=True)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_a_file_is_the_same_however_few_rows_are_written_at_a_time(tmp_path, monkeypatch, rows):
+    frame = pd.DataFrame(
+        {
+            "text": pd.Series(["=x", "y", None, 'é\n"q', "z"], dtype="string"),
+            "number": [1.5, np.nan, 0.1, np.inf, 2.0],
+            "whole": pd.Series([1, None, 3, 4, 5], dtype="Int64"),
+        }
+    ).iloc[:rows]
+    written = set()
+    for at_a_time in (100, 2, 1):
+        monkeypatch.setattr(export, "ROWS", at_a_time)
+        files = [tmp_path / f"rows.{form}" for form in ("csv", "json")]
+        for file in files:
+            export_frame(frame, file, file.suffix[1:])
+        written.add(tuple(file.read_bytes() for file in files))
+    assert len(written) == 1
+    assert len(json.loads(files[1].read_text())) == rows
 
 
 def test_no_text_in_a_csv_file_is_a_formula_and_no_number_is_changed(frame, tmp_path):
