@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 import robustbench_ekdaa as rb
 from robustbench_ekdaa.data import Dataset, dataset_from_arrays, shared_dataset
 from robustbench_ekdaa.scoring.driver import data_record, image_record
-from robustbench_ekdaa.scoring.keys import CraftingKey, OutcomeKey
-from robustbench_ekdaa.scoring.outcomes import AttackRecord, CraftingRecord, ModelRecord
 from robustbench_ekdaa.scoring.plan import SweepPlan, plan_sweep
-from robustbench_ekdaa.scoring.store import reading, writing
+from robustbench_ekdaa.storing.keys import CraftingKey, OutcomeKey
+from robustbench_ekdaa.storing.outcomes import AttackRecord, CraftingRecord, ModelRecord
+from robustbench_ekdaa.storing.store import reading, writing
 
 SEEDS, CLASSES = 5, 10
 RULES = ("backprop", "ekdaa", "kolen_pollack", "frozen")

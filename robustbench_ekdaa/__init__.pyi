@@ -24,6 +24,7 @@ from .benchmark import Benchmark as Benchmark
 from .cards import BlockSpec as BlockSpec
 from .cards import SweepSpec as SweepSpec
 from .cards import Workspace as Workspace
+from .executing.ray_cluster import RayCluster as RayCluster
 from .learning import LearningRule as LearningRule
 from .learning import Step as Step
 from .learning.external import register_model as register_model
@@ -39,6 +40,5 @@ from .rendering import plot_curves as plot_curves
 from .rendering import plot_training as plot_training
 from .rendering import plot_transfer_matrix as plot_transfer_matrix
 from .rendering import plot_who_is_fooled as plot_who_is_fooled
-from .scoring.ray_cluster import RayCluster as RayCluster
 
 __version__: str

@@ -22,16 +22,16 @@ from .crafting import AdversarialImages, WeaknessFound
 from .crafting.surrogates import Precision
 from .data import Split, load_split, shared_dataset
 from .errors import UsageError, shown
+from .executing.ray_cluster import RayCluster
 from .learning import LearningRule
 from .learning.contract import RuleFinding, rule_maker
 from .learning.contract import check_rule as check_contract
 from .progress import Progress, Silent, a_progress
 from .scoring.forecast import Forecast
 from .scoring.merging import Merged, merge_runs
-from .scoring.outcomes import ModelRecord
-from .scoring.ray_cluster import RayCluster
 from .scoring.status import RunStatus
 from .scoring.verifying import Verified
+from .storing.outcomes import ModelRecord
 from .zoo import PublishedModel
 
 

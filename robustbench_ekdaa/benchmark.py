@@ -18,27 +18,27 @@ from .arguments import Place, a_path, share, whole_numbers
 from .cards import AnyModelCard, SweepSpec, Workspace, after_epoch, read_sweep
 from .data import Dataset, shared_dataset
 from .errors import UsageError, WorkFailed, shown
+from .executing.executor import workers_for
+from .executing.ray_cluster import RayCluster
 from .files import shown_path
 from .learning import ModelJob, TrainingJob, kept_jobs, load_model, model_job
 from .learning.job import checkpoint_path
 from .names import as_spelled
 from .progress import Progress, a_progress
 from .remote import location
-from .scoring.executor import workers_for
 from .scoring.forecast import Forecast, forecast
 from .scoring.imported import ImportSpec, score_images
-from .scoring.outcomes import ModelRecord
 from .scoring.plan import plan_sweep
 from .scoring.probes import with_probes
 from .scoring.publishing import exhibits
-from .scoring.ray_cluster import RayCluster
 from .scoring.recomputing import recompute as recompute_some
 from .scoring.status import RunStatus, run_status
-from .scoring.store import noted_digest, open_run, reading, writing
 from .scoring.sweep import at_work_on, check_models, check_workers, choose_device, run_sweep
 from .scoring.taking import find_models, take_models
 from .scoring.trainings import train_models
 from .scoring.verifying import Verified, verify_run
+from .storing.outcomes import ModelRecord
+from .storing.store import noted_digest, open_run, reading, writing
 from .zoo import PublishedModel, Zoo, publish
 
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import settings
 
 from robustbench_ekdaa.data import Dataset, dataset_status, load_dataset
-from robustbench_ekdaa.scoring.outcomes import Outcomes
+from robustbench_ekdaa.storing.outcomes import Outcomes
 
 from .support.made_outcomes import digits_outcomes
 from .support.trained_run import train, write_cards

@@ -8,9 +8,9 @@ from functools import cached_property
 import numpy as np
 
 from ..names import folded
-from ..scoring.bits import Bits, from_bits
-from ..scoring.keys import CraftingKey
-from ..scoring.outcomes import ModelRecord, Outcomes
+from ..storing.bits import Bits, from_bits
+from ..storing.keys import CraftingKey
+from ..storing.outcomes import ModelRecord, Outcomes
 from .kept import Groups, Kept, Masks, averaged, kept_by, surrogate_weights
 from .metrics import Bools, Floats, accuracy
 from .scores import AT_ONE_EPSILON, Values, per_image

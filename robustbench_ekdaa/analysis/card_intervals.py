@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..scoring.bits import Bits, from_bits
-from ..scoring.outcomes import Outcomes
+from ..storing.bits import Bits, from_bits
+from ..storing.outcomes import Outcomes
 from .arena import Arena
 from .intervals import Interval, difference_interval, share_interval
 from .kept import Kept, combined, kept_by

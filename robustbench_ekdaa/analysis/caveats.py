@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..scoring.outcomes import Outcomes
+from ..storing.outcomes import Outcomes
 from .transfer import gradient_attacks, imported_attacks, noise_attacks, scored_targets, transfer_grids
 
 

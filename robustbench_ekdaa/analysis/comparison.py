@@ -10,7 +10,7 @@ from itertools import combinations, product
 from ..cards.crossing import EPOCH
 from ..errors import UsageError, unknown_name
 from ..names import as_spelled
-from ..scoring.outcomes import Outcomes
+from ..storing.outcomes import Outcomes
 from .arena import Arena, minimal_norm_attacks
 from .checks import failed_checks
 from .intervals import FEW_IMAGES, holm

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..scoring.bits import Bits, how_many, to_bits
-from ..scoring.cells import Answers, OutcomeBlock
-from ..scoring.keys import IMPORTED, CraftingKey
-from ..scoring.outcomes import Outcomes
+from ..storing.bits import Bits, how_many, to_bits
+from ..storing.cells import Answers, OutcomeBlock
+from ..storing.keys import IMPORTED, CraftingKey
+from ..storing.outcomes import Outcomes
 from .metrics import Floats
 from .transfer import scored_targets
 

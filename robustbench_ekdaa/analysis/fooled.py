@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..scoring.outcomes import Outcomes
+from ..storing.outcomes import Outcomes
 from .arena import Arena
 from .intervals import Interval, share_interval
 from .kept import Kept, Masks

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..scoring.bits import how_many
-from ..scoring.keys import IMPORTED, CraftingKey
-from ..scoring.outcomes import ModelRecord, Outcomes
+from ..storing.bits import how_many
+from ..storing.keys import IMPORTED, CraftingKey
+from ..storing.outcomes import ModelRecord, Outcomes
 from .counting import CountedRows, Counting
 from .intervals import wilson_interval
 from .metrics import Floats, ratio

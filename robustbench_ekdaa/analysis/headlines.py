@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..cards.crossing import split_name
-from ..scoring.outcomes import Outcomes
+from ..storing.outcomes import Outcomes
 from .checks.cards import recorded_recipe
 from .comparison import Comparison
 from .regimes import CardPair

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..scoring.outcomes import Outcomes
+from ..storing.outcomes import Outcomes
 from .arena import Arena
 from .fooled import ALL_CARDS, ITSELF
 from .metrics import Floats, area_under_curve

@@ -10,8 +10,8 @@ import pandas as pd
 
 from ..errors import UsageError, unknown_name
 from ..names import as_spelled
-from ..scoring.bits import how_many
-from ..scoring.outcomes import Outcomes
+from ..storing.bits import how_many
+from ..storing.outcomes import Outcomes
 from .arena import white_box_accuracy
 from .checks import ORDER, Finding, findings
 from .comparison import Comparison

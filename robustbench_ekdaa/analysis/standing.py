@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..scoring.outcomes import ModelRecord, Outcomes
+from ..storing.outcomes import ModelRecord, Outcomes
 from .intervals import lower_bound
 from .metrics import Bools
 from .transfer import card_names, scored_targets

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..cards.epsilons import read_epsilon
 from ..errors import UsageError
-from ..scoring.outcomes import Outcomes
+from ..storing.outcomes import Outcomes
 from .card_intervals import card_intervals, noise_accuracy
 from .intervals import is_narrow
 from .metrics import Floats, accuracy, area_under_curve, common_images, eps_50

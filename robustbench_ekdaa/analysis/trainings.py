@@ -12,8 +12,8 @@ from ..cards.crossing import EPOCH
 from ..errors import UsageError
 from ..learning.contract import declared_exemptions
 from ..registry import RULES
-from ..scoring.outcomes import ModelRecord
-from ..scoring.store import reading
+from ..storing.outcomes import ModelRecord
+from ..storing.store import reading
 from .logs import EPOCH_COLUMNS, LAYER_COLUMNS, read_log
 
 MODEL = ("key", "dataset", "model", "rule", "seed")

@@ -20,9 +20,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..scoring.bits import Bits, from_bits, how_many, to_bits
-from ..scoring.keys import CraftingKey
-from ..scoring.outcomes import Outcomes, Relation, read_only
+from ..storing.bits import Bits, from_bits, how_many, to_bits
+from ..storing.keys import CraftingKey
+from ..storing.outcomes import Outcomes, Relation, read_only
 from .metrics import Bools, Floats
 
 KNOWN: tuple[Relation, ...] = ("white-box", "same-training")  # no attack from outside: these pairs enter no mean

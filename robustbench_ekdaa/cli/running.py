@@ -16,7 +16,7 @@ from .printing import log, show, tell
 
 if TYPE_CHECKING:
     from ..benchmark import Benchmark
-    from ..scoring.ray_cluster import RayCluster
+    from ..executing.ray_cluster import RayCluster
 
 
 def workplace(
@@ -33,7 +33,7 @@ def workplace(
         raise unknown_name("executor", executor, ("local", "ray"))
     if workers is not None:
         raise UsageError("--workers counts processes of this machine; on Ray --cpus-per-job says how many jobs fit.")
-    from ..scoring.ray_cluster import RayCluster
+    from ..executing.ray_cluster import RayCluster
 
     return RayCluster(address=address, cpus_per_job=1 if cpus is None else cpus, gpus_per_job=gpus)
 

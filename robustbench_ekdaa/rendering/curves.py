@@ -11,7 +11,7 @@ from ..analysis.intervals import wilson_interval
 from ..analysis.results import WHITE_BOX, WORST_CASE, Results, curve_frame
 from ..analysis.transfer import imported_attacks, noise_attacks, transfer_grids
 from ..errors import UsageError
-from ..scoring.outcomes import Outcomes
+from ..storing.outcomes import Outcomes
 from .fonts import plain_text, readable
 from .labels import card_gap, card_label, card_legend, label_line, place_labels
 from .style import GREY, NORM_SIGNS, Look, caption, clean_axes, looks, new_figure, one_dataset, shortened, title_of

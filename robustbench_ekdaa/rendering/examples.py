@@ -14,8 +14,8 @@ from ..analysis.results import Results
 from ..analysis.summary import declared_epsilon, reference_epsilon
 from ..analysis.transfer import transfer_grids
 from ..errors import UsageError
-from ..scoring.keys import IMPORTED, CraftingKey
-from ..scoring.outcomes import Example, Outcomes
+from ..storing.keys import IMPORTED, CraftingKey
+from ..storing.outcomes import Example, Outcomes
 from .fonts import plain_text, readable
 from .style import GREY, NORM_SIGNS, Look, caption, looks, new_figure, one_dataset, shortened, title_of
 

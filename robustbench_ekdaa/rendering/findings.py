@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..analysis.checks import PASS, RUN_CHECKS, Finding, findings
-from ..scoring.outcomes import Outcomes
+from ..storing.outcomes import Outcomes
 
 if TYPE_CHECKING:
     from rich.table import Table

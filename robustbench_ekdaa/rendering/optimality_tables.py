@@ -9,7 +9,7 @@ from ..analysis.fooled import ALL_CARDS, ITSELF
 from ..analysis.optimality import OptimalityRow, optimality_rows
 from ..analysis.results import Results
 from ..analysis.standing import NOT_RANKED
-from ..scoring.outcomes import Outcomes
+from ..storing.outcomes import Outcomes
 from ..text import one_line
 from .style import NORM_SIGNS
 from .tables import EMPTY_CELL

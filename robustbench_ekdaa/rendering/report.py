@@ -23,7 +23,7 @@ from ..analysis.transfer import imported_attacks, noise_attacks, transfer_grids
 from ..errors import UsageError
 from ..files import clear_errors, refuse_run_folder, shown_path, whole_folder
 from ..progress import Progress, Silent
-from ..scoring.outcomes import Outcomes
+from ..storing.outcomes import Outcomes
 from ..text import visible
 from .backend import ordinary_matplotlib
 from .curves import plot_curves

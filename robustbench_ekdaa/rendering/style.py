@@ -12,7 +12,7 @@ from unicodedata import east_asian_width
 from ..analysis.results import Results
 from ..cards import split_name
 from ..errors import UsageError, shown
-from ..scoring.outcomes import AttackRecord, Ensemble, ModelRecord, Outcomes
+from ..storing.outcomes import AttackRecord, Ensemble, ModelRecord, Outcomes
 from .backend import import_matplotlib
 from .fonts import plain_text, readable
 

@@ -11,7 +11,7 @@ from typing import Any
 from ..analysis.results import Results
 from ..analysis.summary import spread
 from ..analysis.trainings import Trainings, exemptions, held_out
-from ..scoring.outcomes import ModelRecord
+from ..storing.outcomes import ModelRecord
 from .alignment_curves import plot_alignment
 from .pictures import Picture, slug_of
 from .style import Look, card_looks, looks

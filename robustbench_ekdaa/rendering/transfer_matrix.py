@@ -15,7 +15,7 @@ from ..analysis.summary import chosen_epsilon
 from ..analysis.transfer import TransferGrid, transfer_grids
 from ..errors import UsageError, unknown_name
 from ..names import as_spelled
-from ..scoring.outcomes import Outcomes
+from ..storing.outcomes import Outcomes
 from .fonts import plain_text, readable
 from .style import GREY, NORM_SIGNS, Look, caption, looks, new_figure, one_dataset, shortened, title_of
 

@@ -11,7 +11,7 @@ from ..analysis.regimes import CardPair
 from ..analysis.transfer import transfer_grids
 from ..analysis.verdict import Verdict
 from ..errors import UsageError
-from ..scoring.outcomes import Outcomes
+from ..storing.outcomes import Outcomes
 from .comparisons import REGIME_HEADS, matrix_caption, matrix_cells, regime_rows, regimes_caption
 from .style import NORM_SIGNS
 

@@ -12,7 +12,7 @@ from ..analysis.results import Results
 from ..analysis.standing import NOT_RANKED, RANKED
 from ..errors import UsageError, unknown_name
 from ..names import folded
-from ..scoring.outcomes import Outcomes
+from ..storing.outcomes import Outcomes
 from .fonts import plain_text, readable
 from .style import GREY, NORM_SIGNS, Look, caption, looks, new_figure, one_dataset, shortened
 

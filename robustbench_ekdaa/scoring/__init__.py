@@ -1,1 +1,1 @@
-"""The sweep: a plan of jobs, their execution, and the store of what every target predicted for every image."""
+"""The sweep: a plan of jobs, what becomes of their results, and everything else that is done with a run."""

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from ..errors import UsageError, WorkFailed
 from ..files import whole_file
 from ..progress import Bar, Progress
-from .results_file import is_written_to
+from ..storing.results_file import is_written_to
 
 SECONDS = 1.0  # from one writing of the file to the next
 

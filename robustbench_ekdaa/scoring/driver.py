@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from ..crafting.passes import passes
 from ..data import Dataset
+from ..executing.order import Pending
 from ..learning import ModelJob, TrainingJob, by_training
 from ..learning.job import checkpoint_path
 from ..progress import Bar, Progress
+from ..storing.keys import CraftingKey, ExistingOutcomes, OutcomeKey
+from ..storing.outcomes import AttackRecord, CraftingRecord, DataRecord, ImageRecord, ModelRecord
+from ..storing.store import Store
 from .images import ImageFile, image_files, tidy_run
 from .jobs import SHOWN_IMAGES, Checkpoints, CraftAndScore, Crafting, PredictClean, TrainModel
-from .keys import CraftingKey, ExistingOutcomes, OutcomeKey
-from .order import Pending
-from .outcomes import AttackRecord, CraftingRecord, DataRecord, ImageRecord, ModelRecord
 from .plan import CraftJob, ImageSet, SweepPlan
-from .store import Store
 from .trainings import Keeping, checkpoints_of, settled_models, trainings
 
 NO_TIME = 0.1  # passes of crafting, as a share of those of scoring, that may be made twice for early results

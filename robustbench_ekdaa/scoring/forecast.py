@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..crafting.passes import Passes, passes
+from ..executing.executor import one_thread
 from ..learning import ModelJob, TrainingJob, by_training
 from ..learning.job import checkpoint_path
+from ..storing.keys import ExistingOutcomes, OutcomeKey
+from ..storing.selection import Everything
+from ..storing.store import Store
 from .driver import saved_images
-from .executor import one_thread
-from .keys import ExistingOutcomes, OutcomeKey
 from .plan import CraftJob, SweepPlan
 from .reasons import reasons
-from .selection import Everything
 from .speeds import Basis, Speeds
-from .store import Store
 
 WorkKind = Literal["training", "clean pass", "attack"]
 ROW_BYTES = 150  # of a stored cell beside its classes

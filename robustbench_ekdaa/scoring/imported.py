@@ -18,21 +18,21 @@ from ..cards import MOST_SEEDS, NAME, AnyModelCard, Workspace, content_hash, rea
 from ..crafting import AdversarialImages, check_adversarial, check_epsilons, load_adversarial
 from ..data import Dataset, shared_dataset
 from ..errors import UsageError, WorkFailed, shown
+from ..executing.executor import Executor
+from ..executing.luggage import Luggage, load_unchanged, luggage_of
+from ..executing.ray_cluster import RayCluster
 from ..files import Stamp, stamp
 from ..learning import ModelJob
 from ..progress import Progress, Silent
+from ..storing.keys import IMPORTED, CraftingKey, OutcomeKey
+from ..storing.outcomes import AttackRecord, CraftingRecord
+from ..storing.packing import Roles
+from ..storing.store import Store
 from ..text import visible
 from ..zoo import Zoo
 from .driver import WorkDone, data_record, image_record
-from .executor import Executor
-from .jobs import SHOWN_IMAGES, Checkpoints, load_unchanged, predict
-from .keys import IMPORTED, CraftingKey, OutcomeKey
-from .luggage import Luggage, luggage_of
-from .outcomes import AttackRecord, CraftingRecord
-from .packing import Roles
+from .jobs import SHOWN_IMAGES, Checkpoints, predict
 from .plan import ImageSet, ensemble_key, model_jobs, refuse_twins
-from .ray_cluster import RayCluster
-from .store import Store
 from .sweep import at_work_on, check_models, check_workers, choose_device, predict_clean
 from .taking import find_models, take_models
 from .trainings import train_models, trained_models

@@ -16,31 +16,21 @@ from torch import Tensor, nn
 from ..computing import ordinary_torch
 from ..crafting import Crafted, Pool, Precision, craft
 from ..crafting.surrogates import differ
-from ..data import Dataset, shared_dataset
+from ..data import Dataset
 from ..environment import Environment, as_text, environment
 from ..errors import TrainingDiverged, UsageError, WorkFailed
+from ..executing.executor import PartlyDone
+from ..executing.luggage import Luggage, load_unchanged, luggage_of
 from ..learning import ModelJob, TrainingJob, load_model, make_model
 from ..learning.job import partial_path
 from ..networks.wrappers import WRAP_RANDOM
 from ..progress import Progress
-from .executor import PartlyDone
+from ..storing.outcomes import ModelRecord
 from .images import ImageFile
-from .luggage import SENT_DATASETS, Luggage, luggage_of
-from .outcomes import ModelRecord
 from .plan import CraftJob
 
 STEADY = 32  # images that a network must answer twice alike
 SHOWN_IMAGES = 4  # adversarial images kept per crafting, for reports to show
-
-
-def load_unchanged(source: str, fingerprint: str) -> Dataset:
-    """Load a data set and make sure that it is still the one that was planned with."""
-    if fingerprint in SENT_DATASETS:
-        return SENT_DATASETS[fingerprint]
-    dataset = shared_dataset(source)
-    if dataset.fingerprint != fingerprint:
-        raise WorkFailed(f"data set {source} changed while the sweep was running. Run the same command again.")
-    return dataset
 
 
 def record_of(job: ModelJob, facts: Mapping[str, Any] | None = None) -> ModelRecord:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .outcomes import ModelRecord
+from ..storing.outcomes import ModelRecord
+from ..storing.selection import Everything, join_roles, newest_data, shown_images
 from .reasons import fields_changed, plain_card
-from .selection import Everything, join_roles, newest_data, shown_images
 
 
 def meanings(found: Everything) -> dict[tuple[str, ...], str]:

@@ -19,12 +19,12 @@ from ..errors import UsageError
 from ..files import clear_errors, read_tensors, refuse_run_folder, shown_path, whole_file, whole_folder
 from ..learning.job import checkpoint_path, log_path
 from ..progress import Progress, Silent
+from ..storing.keys import OutcomeKey
+from ..storing.outcomes import ModelRecord
+from ..storing.selection import Everything, Recorded
+from ..storing.store import Store, reading, writing
 from .images import merge_image_files
-from .keys import OutcomeKey
 from .meanings import difference, meanings
-from .outcomes import ModelRecord
-from .selection import Everything, Recorded
-from .store import Store, reading, writing
 
 OTHER_OUT = "Choose another --out."
 

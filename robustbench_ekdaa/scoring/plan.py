@@ -14,8 +14,8 @@ from ..environment import as_text, environment
 from ..errors import UsageError
 from ..learning import LoadingJob, ModelJob, TrainingJob, kept_jobs, model_job
 from ..randomness import keyed_generator, permutation
-from .keys import CraftingKey, ExistingOutcomes
-from .packing import Roles
+from ..storing.keys import CraftingKey, ExistingOutcomes
+from ..storing.packing import Roles
 
 
 @dataclass(frozen=True)

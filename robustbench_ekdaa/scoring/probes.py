@@ -13,15 +13,15 @@ from ..cards import AttackCard, Workspace, content_hash
 from ..cards.crossing import EPOCH
 from ..data import Dataset, shared_dataset
 from ..errors import UsageError, WorkFailed
+from ..executing.executor import executor
+from ..executing.luggage import Luggage, load_unchanged, luggage_of
+from ..executing.ray_cluster import RayCluster
 from ..learning import ModelJob, model_job
 from ..progress import Progress
-from .executor import executor
-from .jobs import Checkpoints, load_unchanged
-from .luggage import Luggage, luggage_of
-from .outcomes import AttackRecord, Outcomes
+from ..storing.outcomes import AttackRecord, Outcomes
+from ..storing.store import reading, writing
+from .jobs import Checkpoints
 from .probing import SAMPLE, Facts, ProbeSpec, probe_data, probe_model
-from .ray_cluster import RayCluster
-from .store import reading, writing
 from .trainings import trained_models
 
 STEPS = 50  # an attack of more is taken only where there is no other: a probe should take seconds

@@ -10,10 +10,10 @@ from ..errors import UsageError
 from ..files import read_tensors, shown_path
 from ..learning.job import checkpoint_path, resolved_network
 from ..progress import Progress
+from ..storing.outcomes import ModelRecord
+from ..storing.store import reading
 from ..text import one_line, visible
 from ..zoo import Exhibit, Figures
-from .outcomes import ModelRecord
-from .store import reading
 
 
 def exhibits(run: Path, workspace: Workspace, progress: Progress) -> list[Exhibit]:

@@ -11,9 +11,9 @@ from ..cards import AttackCard
 from ..errors import shown
 from ..learning import ModelJob, TrainingJob
 from ..learning.job import checkpoint_path
-from .outcomes import AttackRecord, ModelRecord
+from ..storing.outcomes import AttackRecord, ModelRecord
+from ..storing.selection import Everything, Recorded
 from .plan import SweepPlan
-from .selection import Everything, Recorded
 
 ABSENT = "not given"
 STRICT = "made for versions or devices that are others now, or for any"

@@ -24,11 +24,11 @@ from ..learning import TrainingJob
 from ..learning.job import checkpoint_path
 from ..progress import Progress, Silent
 from ..randomness import keyed_generator, permutation
+from ..storing.keys import CraftingKey, ExistingOutcomes
+from ..storing.outcomes import Outcomes
+from ..storing.store import open_run
 from .jobs import CraftAndScore, TrainModel
-from .keys import CraftingKey, ExistingOutcomes
-from .outcomes import Outcomes
 from .plan import CraftJob, SweepPlan, plan_sweep
-from .store import open_run
 from .trainings import checkpoints_of
 from .verifying import Fault, Verified
 

@@ -16,9 +16,9 @@ from ..errors import UsageError, WorkFailed
 from ..learning import ModelJob, TrainingJob
 from ..learning.training import make_network, time_one_step
 from ..networks import Network
-from .keys import CraftingKey
+from ..storing.keys import CraftingKey
+from ..storing.selection import Everything
 from .plan import CraftJob
-from .selection import Everything
 
 Basis = Literal["measured", "timed now", "unknown"]
 TIMED_IMAGES = 64

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..learning.job import checkpoint_path
+from ..storing.keys import CraftingKey
+from ..storing.outcomes import AttackRecord, ModelRecord
+from ..storing.selection import Everything, Recorded, newest_data, shown_images
+from ..storing.store import Store, reading
 from .at_work import AtWork, at_work
-from .keys import CraftingKey
-from .outcomes import AttackRecord, ModelRecord
-from .selection import Everything, Recorded, newest_data, shown_images
-from .store import Store, reading
 
 ModelState = Literal["trained", "failed", "missing"]
 

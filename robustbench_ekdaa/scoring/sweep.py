@@ -12,21 +12,21 @@ from ..arguments import whole
 from ..cards import RegisteredCard, SweepSpec, Workspace
 from ..data import Dataset, shared_dataset
 from ..errors import UsageError, shown
+from ..executing.executor import Executor, executor
+from ..executing.order import work_off
+from ..executing.ray_cluster import RayCluster
+from ..executing.worker import refuse_to_start_work
 from ..learning import ModelJob, check_model
 from ..progress import Progress, Silent
+from ..storing.keys import OutcomeKey
+from ..storing.store import Store, writing
 from ..zoo import Zoo
 from .at_work import telling
 from .driver import Sweeping, WorkDone, apart
-from .executor import Executor, executor
 from .jobs import PredictClean
-from .keys import OutcomeKey
-from .order import work_off
 from .plan import ImageSet, plan_sweep
-from .ray_cluster import RayCluster
-from .store import Store, writing
 from .taking import find_models, take_models
 from .trainings import trained_models
-from .worker import refuse_to_start_work
 
 MOST_WORKERS = 1_000
 

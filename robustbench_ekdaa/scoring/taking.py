@@ -10,10 +10,10 @@ from ..errors import WorkFailed
 from ..learning import ModelJob, TrainingJob
 from ..learning.job import checkpoint_path
 from ..progress import Progress
+from ..storing.outcomes import ModelRecord
+from ..storing.store import Store
 from ..zoo import Zoo, ZooModel
 from .jobs import record_of
-from .outcomes import ModelRecord
-from .store import Store
 
 
 def find_models(

@@ -6,14 +6,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..executing.executor import Executor
 from ..learning import ModelJob, by_training
 from ..learning.checkpoint import load_checkpoint
 from ..learning.job import checkpoint_path
-from .executor import Executor
+from ..storing.outcomes import ModelRecord
+from ..storing.store import Store
 from .images import tidy_run
 from .jobs import Checkpoints, TrainModel
-from .outcomes import ModelRecord
-from .store import Store
 from .taking import refuse_another_outcome
 
 

@@ -13,8 +13,8 @@ from ..errors import UsageError
 from ..files import read_tensors, shown_path
 from ..learning.job import checkpoint_path, log_path
 from ..progress import Progress, Silent
-from .outcomes import ModelRecord
-from .store import Store, reading
+from ..storing.outcomes import ModelRecord
+from ..storing.store import Store, reading
 
 
 @dataclass(frozen=True)

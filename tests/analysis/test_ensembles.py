@@ -7,7 +7,7 @@ import pytest
 
 from robustbench_ekdaa.analysis.results import WORST_CASE, Results
 from robustbench_ekdaa.analysis.transfer import transfer_grids
-from robustbench_ekdaa.scoring.outcomes import Ensemble
+from robustbench_ekdaa.storing.outcomes import Ensemble
 
 from ..support.four_images import LABELS, RIGHT, wrong_on
 from ..support.made_outcomes import make_outcomes, random_outcomes, with_ensembles

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from robustbench_ekdaa.analysis.results import Results
-from robustbench_ekdaa.scoring.outcomes import Ensemble
+from robustbench_ekdaa.storing.outcomes import Ensemble
 
 from ..support.made_outcomes import make_outcomes, random_outcomes, with_ensembles
 from ..support.planted import planted

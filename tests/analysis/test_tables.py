@@ -9,8 +9,8 @@ from robustbench_ekdaa.analysis.results import WHITE_BOX, Results
 from robustbench_ekdaa.analysis.summary import status_of
 from robustbench_ekdaa.analysis.transfer import transfer_grids
 from robustbench_ekdaa.errors import UsageError
-from robustbench_ekdaa.scoring.keys import IMPORTED
-from robustbench_ekdaa.scoring.outcomes import AttackRecord
+from robustbench_ekdaa.storing.keys import IMPORTED
+from robustbench_ekdaa.storing.outcomes import AttackRecord
 
 from ..support.four_images import LABELS, RIGHT, wrong_on
 from ..support.made_outcomes import make_outcomes, random_outcomes, without

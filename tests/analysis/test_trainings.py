@@ -8,7 +8,7 @@ import pytest
 
 from robustbench_ekdaa.analysis.trainings import exemptions, held_out, read_trainings
 from robustbench_ekdaa.errors import UsageError
-from robustbench_ekdaa.scoring.outcomes import ModelRecord
+from robustbench_ekdaa.storing.outcomes import ModelRecord
 
 from ..support.trained_run import EVIL, train, write_card, write_cards
 

@@ -1,6 +1,6 @@
 """`merge`: what it prints, and how it ends."""
 
-from robustbench_ekdaa.scoring.store import writing
+from robustbench_ekdaa.storing.store import writing
 
 
 def test_runs_are_merged_and_conflicts_are_listed_one_a_line(ran, tmp_path):

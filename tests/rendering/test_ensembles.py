@@ -9,8 +9,8 @@ from robustbench_ekdaa.analysis.caveats import caveats
 from robustbench_ekdaa.analysis.checks import findings
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.rendering import plot_attack_matrices, plot_curves, plot_examples, plot_transfer_matrix
-from robustbench_ekdaa.scoring.keys import IMPORTED, CraftingKey
-from robustbench_ekdaa.scoring.outcomes import AttackRecord
+from robustbench_ekdaa.storing.keys import IMPORTED, CraftingKey
+from robustbench_ekdaa.storing.outcomes import AttackRecord
 
 from ..support.figures import texts
 from ..support.made_outcomes import random_outcomes, with_ensembles, without

@@ -10,7 +10,7 @@ from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.rendering import optimality_tables
 from robustbench_ekdaa.rendering.optimality_tables import optimality_facts
 from robustbench_ekdaa.rendering.report import _page, _write_tables
-from robustbench_ekdaa.scoring.outcomes import AttackRecord
+from robustbench_ekdaa.storing.outcomes import AttackRecord
 
 from ..support.made_outcomes import random_outcomes, with_constant
 from ..support.pages import Page

@@ -14,7 +14,7 @@ from robustbench_ekdaa.analysis.trainings import Trainings, read_trainings
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.rendering import plot_alignment, plot_training
 from robustbench_ekdaa.rendering.style import save_figure
-from robustbench_ekdaa.scoring.outcomes import ModelRecord
+from robustbench_ekdaa.storing.outcomes import ModelRecord
 
 from ..support.figures import LONG, panel
 

@@ -20,8 +20,8 @@ from robustbench_ekdaa.rendering.training_section import (
     training_looks,
     training_pictures,
 )
-from robustbench_ekdaa.scoring.store import open_run, writing
 from robustbench_ekdaa.scoring.sweep import run_sweep
+from robustbench_ekdaa.storing.store import open_run, writing
 
 from ..support.made_outcomes import make_outcomes
 from ..support.pages import Page

@@ -10,8 +10,8 @@ from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.networks.activations import ACTIVATIONS, Activation
 from robustbench_ekdaa.scoring.imported import ImportSpec, score_images
 from robustbench_ekdaa.scoring.plan import plan_sweep
-from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
+from robustbench_ekdaa.storing.store import open_run
 
 from ..support.kept_lines import Lines
 from ..support.quick_models import write_card

@@ -11,8 +11,8 @@ from robustbench_ekdaa.crafting import craft, load_adversarial
 from robustbench_ekdaa.data import load_dataset
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.learning import TrainingJob, load_network
-from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
+from robustbench_ekdaa.storing.store import open_run
 
 from ..support.forward_passes import CountCalls
 from ..support.quick_models import write_card

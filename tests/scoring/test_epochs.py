@@ -16,7 +16,7 @@ from robustbench_ekdaa.analysis.transfer import transfer_grids
 from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.rendering.style import looks
-from robustbench_ekdaa.scoring.outcomes import Ensemble
+from robustbench_ekdaa.storing.outcomes import Ensemble
 
 from ..support.four_images import LABELS, RIGHT, wrong_on
 from ..support.kept_lines import Lines

@@ -9,8 +9,8 @@ from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.crafting import craft
 from robustbench_ekdaa.data import load_dataset
 from robustbench_ekdaa.learning import TrainingJob, load_network
-from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
+from robustbench_ekdaa.storing.store import open_run
 
 FACTS = ["zero_gradient_share", "queries", "median_norm"]
 

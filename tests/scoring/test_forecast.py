@@ -7,7 +7,7 @@ import robustbench_ekdaa as rb
 from robustbench_ekdaa.cards import SweepSpec, Workspace
 from robustbench_ekdaa.data import import_dataset
 from robustbench_ekdaa.learning import job as learning_job
-from robustbench_ekdaa.scoring.store import reading
+from robustbench_ekdaa.storing.store import reading
 
 from ..support.forward_passes import CountCalls
 from ..support.quick_models import write_card

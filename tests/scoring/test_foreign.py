@@ -11,7 +11,7 @@ from robustbench_ekdaa.learning.training import make_rule
 from robustbench_ekdaa.networks import build_network
 from robustbench_ekdaa.randomness import keyed_generator
 from robustbench_ekdaa.scoring.plan import plan_sweep
-from robustbench_ekdaa.scoring.store import reading
+from robustbench_ekdaa.storing.store import reading
 
 from ..support.quick_models import write_card
 

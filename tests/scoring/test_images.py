@@ -15,14 +15,14 @@ from safetensors.torch import save_file
 from robustbench_ekdaa.crafting import check_adversarial, craft, load_adversarial
 from robustbench_ekdaa.data import load_dataset
 from robustbench_ekdaa.errors import UsageError, WorkFailed
+from robustbench_ekdaa.executing.executor import executor
 from robustbench_ekdaa.files import FACTS, read_tensors
 from robustbench_ekdaa.learning import TrainingJob, load_network
 from robustbench_ekdaa.progress import Silent
-from robustbench_ekdaa.scoring.executor import executor
 from robustbench_ekdaa.scoring.images import ImageFile, tidy_run
-from robustbench_ekdaa.scoring.store import open_run, writing
 from robustbench_ekdaa.scoring.sweep import run_sweep
 from robustbench_ekdaa.scoring.trainings import train_models
+from robustbench_ekdaa.storing.store import open_run, writing
 
 from ..support.forward_passes import CountCalls
 from ..support.stored_runs import facts

@@ -19,9 +19,9 @@ from robustbench_ekdaa.rendering import write_report
 from robustbench_ekdaa.scoring import imported
 from robustbench_ekdaa.scoring.imported import ImportSpec, ScoreFile, score_images
 from robustbench_ekdaa.scoring.jobs import Checkpoints
-from robustbench_ekdaa.scoring.keys import IMPORTED
-from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
+from robustbench_ekdaa.storing.keys import IMPORTED
+from robustbench_ekdaa.storing.store import open_run
 
 from ..support.forward_passes import CountCalls
 from ..support.kept_lines import Lines

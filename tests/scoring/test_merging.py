@@ -11,7 +11,7 @@ from robustbench_ekdaa.cards import SweepSpec
 from robustbench_ekdaa.crafting import save_adversarial
 from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.scoring.merging import MergeConflicts, merge_runs
-from robustbench_ekdaa.scoring.store import open_run, reading, writing
+from robustbench_ekdaa.storing.store import open_run, reading, writing
 
 from ..support.forward_passes import CountCalls
 from ..support.kept_lines import Lines

@@ -5,8 +5,8 @@ import pytest
 from robustbench_ekdaa.cards import SweepSpec
 from robustbench_ekdaa.data import load_dataset
 from robustbench_ekdaa.errors import UsageError
-from robustbench_ekdaa.scoring.keys import ExistingOutcomes, OutcomeKey
 from robustbench_ekdaa.scoring.plan import ImageSet, SurrogateSet, ensemble_key, model_jobs, plan_sweep, refuse_twins
+from robustbench_ekdaa.storing.keys import ExistingOutcomes, OutcomeKey
 
 DIGITS = load_dataset("digits")
 

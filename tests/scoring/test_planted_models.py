@@ -5,7 +5,7 @@ from torch import nn
 
 import robustbench_ekdaa as rb
 from robustbench_ekdaa.analysis.checks import FAIL, findings
-from robustbench_ekdaa.scoring.store import open_run
+from robustbench_ekdaa.storing.store import open_run
 
 from ..support.made_outcomes import quick_network
 

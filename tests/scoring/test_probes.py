@@ -10,10 +10,10 @@ from filelock import FileLock
 
 import robustbench_ekdaa as rb
 from robustbench_ekdaa.errors import UsageError
-from robustbench_ekdaa.scoring.outcomes import AttackRecord
 from robustbench_ekdaa.scoring.probes import probe_spec
-from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
+from robustbench_ekdaa.storing.outcomes import AttackRecord
+from robustbench_ekdaa.storing.store import open_run
 
 from ..support.kept_lines import Lines
 from ..support.made_outcomes import random_outcomes

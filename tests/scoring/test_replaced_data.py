@@ -10,7 +10,7 @@ from robustbench_ekdaa.analysis.trainings import read_trainings
 from robustbench_ekdaa.cards import SweepSpec, Workspace
 from robustbench_ekdaa.data import import_dataset, load_dataset
 from robustbench_ekdaa.rendering import write_report
-from robustbench_ekdaa.scoring.store import reading
+from robustbench_ekdaa.storing.store import reading
 
 from ..support.quick_models import write_card
 

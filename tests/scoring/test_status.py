@@ -14,8 +14,8 @@ from robustbench_ekdaa.errors import UsageError
 from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.scoring.at_work import at_work, telling
 from robustbench_ekdaa.scoring.status import run_status
-from robustbench_ekdaa.scoring.store import writing
 from robustbench_ekdaa.scoring.sweep import run_sweep
+from robustbench_ekdaa.storing.store import writing
 
 from ..support.quick_models import write_card
 
@@ -78,7 +78,7 @@ WORK = """
 import sys, time
 from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.scoring.at_work import telling
-from robustbench_ekdaa.scoring.store import writing
+from robustbench_ekdaa.storing.store import writing
 with writing(sys.argv[1]) as store, telling(__import__("pathlib").Path(sys.argv[1]), Silent(), "sweep x") as progress:
     progress.task("done", 1).advance()
     progress.task("train a", 10).advance(3, "loss 1")

@@ -17,8 +17,8 @@ from robustbench_ekdaa.data import import_dataset, load_dataset
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.learning import TrainingJob, load_network
 from robustbench_ekdaa.progress import Silent
-from robustbench_ekdaa.scoring.store import open_run, reading, writing
 from robustbench_ekdaa.scoring.sweep import run_sweep
+from robustbench_ekdaa.storing.store import open_run, reading, writing
 
 from ..support.forward_passes import CountCalls
 from ..support.kept_lines import Lines

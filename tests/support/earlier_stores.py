@@ -6,10 +6,10 @@ from contextlib import closing
 
 import numpy as np
 
-from robustbench_ekdaa.scoring.earlier_formats import _LAID_OUT, lay_out_earlier
-from robustbench_ekdaa.scoring.layout import APPLICATION
-from robustbench_ekdaa.scoring.sealed import SealedTables
-from robustbench_ekdaa.scoring.store import open_run
+from robustbench_ekdaa.storing.earlier_formats import _LAID_OUT, lay_out_earlier
+from robustbench_ekdaa.storing.layout import APPLICATION
+from robustbench_ekdaa.storing.sealed import SealedTables
+from robustbench_ekdaa.storing.store import open_run
 
 
 def as_earlier_format(run, folder, version):

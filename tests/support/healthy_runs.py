@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from robustbench_ekdaa.scoring.keys import CraftingKey
-from robustbench_ekdaa.scoring.outcomes import AttackRecord, Example
+from robustbench_ekdaa.storing.keys import CraftingKey
+from robustbench_ekdaa.storing.outcomes import AttackRecord, Example
 
 from .made_outcomes import make_outcomes
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from robustbench_ekdaa.data import load_dataset
-from robustbench_ekdaa.scoring.cells import Cell
-from robustbench_ekdaa.scoring.outcomes import AttackRecord, Ensemble, Example, ModelRecord, Outcomes
+from robustbench_ekdaa.storing.cells import Cell
+from robustbench_ekdaa.storing.outcomes import AttackRecord, Ensemble, Example, ModelRecord, Outcomes
 
 
 def make_outcomes(models, labels, clean, predictions, *, attacks=None, titles=None, dataset="made", **fields):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from robustbench_ekdaa.scoring.outcomes import AttackRecord
+from robustbench_ekdaa.storing.outcomes import AttackRecord
 
 from .made_outcomes import make_outcomes
 

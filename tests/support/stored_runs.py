@@ -5,7 +5,7 @@ import sqlite3
 import time
 from contextlib import closing
 
-from robustbench_ekdaa.scoring.store import open_run
+from robustbench_ekdaa.storing.store import open_run
 
 
 def facts(run):

@@ -14,7 +14,7 @@ import robustbench_ekdaa as rb
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.files import read_tensors, write_tensors
 from robustbench_ekdaa.remote import reading
-from robustbench_ekdaa.scoring.store import reading as reading_store
+from robustbench_ekdaa.storing.store import reading as reading_store
 
 from ..support.kept_lines import Lines
 from ..support.quick_models import write_card

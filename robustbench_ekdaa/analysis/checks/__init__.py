@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from ...scoring.outcomes import Outcomes
+from ...storing.outcomes import Outcomes
 from . import cards, curves, evidence, probed, signs, strength, surrogates
 from .finding import FAIL, ORDER, PASS, WARN, Finding
 

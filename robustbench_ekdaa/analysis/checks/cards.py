@@ -10,7 +10,7 @@ import numpy as np
 
 from ...cards.crossing import EPOCH
 from ...registry import RULES
-from ...scoring.outcomes import ModelRecord, Outcomes
+from ...storing.outcomes import ModelRecord, Outcomes
 from ..metrics import accuracy
 from ..standing import NOT_RANKED, chance_level, standings
 from ..transfer import card_names

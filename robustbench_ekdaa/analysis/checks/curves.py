@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from ...scoring.bits import from_bits
-from ...scoring.outcomes import Outcomes
+from ...storing.bits import from_bits
+from ...storing.outcomes import Outcomes
 from ..metrics import eps_50
 from ..standing import NOT_RANKED, chance_level, standings
 from ..transfer import transfer_grids

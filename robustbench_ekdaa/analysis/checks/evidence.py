@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...environment import mixed
-from ...scoring.outcomes import Outcomes
+from ...storing.outcomes import Outcomes
 from ..intervals import FEW_CASES, FEW_IMAGES, variance_parts
 from ..metrics import common_images
 from ..standing import compared_targets

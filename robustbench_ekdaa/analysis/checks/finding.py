@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ...cards.crossing import EPOCH
-from ...scoring.outcomes import Outcomes
+from ...storing.outcomes import Outcomes
 from ..standing import RANKED, standings
 
 Status = Literal["pass", "warn", "fail"]

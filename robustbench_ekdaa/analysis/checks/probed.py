@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from ...scoring.outcomes import Outcomes
+from ...storing.outcomes import Outcomes
 from ..standing import CONTROL_RULE, chance_level
 from .finding import FAIL, WARN, Finding, passed, title
 

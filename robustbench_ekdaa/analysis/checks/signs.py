@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from ...cards.crossing import EPOCH
-from ...scoring.outcomes import Outcomes
+from ...storing.outcomes import Outcomes
 from ..intervals import Interval
 from ..regimes import CardPair
 from ..standing import NOT_RANKED, standings

@@ -8,9 +8,9 @@ import numpy as np
 
 from ...cards import Component
 from ...crafting import doubts
-from ...scoring.bits import from_bits
-from ...scoring.keys import CraftingKey
-from ...scoring.outcomes import Outcomes
+from ...storing.bits import from_bits
+from ...storing.keys import CraftingKey
+from ...storing.outcomes import Outcomes
 from ..metrics import Bools
 from ..summary import chosen_epsilon
 from ..transfer import TransferGrid, gradient_attacks, imported_attacks, noise_attacks, transfer_grids

@@ -7,8 +7,8 @@ from operator import itemgetter
 
 import numpy as np
 
-from ...scoring.bits import how_many, to_bits
-from ...scoring.outcomes import Outcomes
+from ...storing.bits import how_many, to_bits
+from ...storing.outcomes import Outcomes
 from ..transfer import TransferGrid, card_names, scored_targets, transfer_grids
 from .finding import FAIL, WARN, Finding, passed, some, title
 from .withstood import own_pairs

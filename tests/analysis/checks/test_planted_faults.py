@@ -8,9 +8,9 @@ import pytest
 from robustbench_ekdaa.analysis.checks import FAIL, PASS, RUN_CHECKS, WARN, failed_checks, findings
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.errors import UsageError
-from robustbench_ekdaa.scoring.cells import Cell
-from robustbench_ekdaa.scoring.keys import CraftingKey
-from robustbench_ekdaa.scoring.outcomes import AttackRecord, Example
+from robustbench_ekdaa.storing.cells import Cell
+from robustbench_ekdaa.storing.keys import CraftingKey
+from robustbench_ekdaa.storing.outcomes import AttackRecord, Example
 
 from ...support.healthy_runs import CARDS, cells_with, healthy
 from ...support.made_outcomes import with_constant

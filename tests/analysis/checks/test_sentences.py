@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from robustbench_ekdaa.analysis.checks import PASS, findings
-from robustbench_ekdaa.scoring.keys import CraftingKey
-from robustbench_ekdaa.scoring.outcomes import AttackRecord
+from robustbench_ekdaa.storing.keys import CraftingKey
+from robustbench_ekdaa.storing.outcomes import AttackRecord
 
 from ...support.made_outcomes import make_outcomes, random_outcomes, with_constant, without
 

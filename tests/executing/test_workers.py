@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import robustbench_ekdaa
+from robustbench_ekdaa.executing.executor import executor
 from robustbench_ekdaa.progress import Silent
-from robustbench_ekdaa.scoring.executor import executor
 from robustbench_ekdaa.search_path import without_working_folder
 
 PACKAGE = str(Path(robustbench_ekdaa.__file__).parent.parent)

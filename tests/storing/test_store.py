@@ -11,10 +11,11 @@ import pytest
 
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.cards import Workspace
-from robustbench_ekdaa.scoring.outcomes import ImageRecord
-from robustbench_ekdaa.scoring.sealed import Damaged
-from robustbench_ekdaa.scoring.store import _check_images, open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
+from robustbench_ekdaa.storing.outcomes import ImageRecord
+from robustbench_ekdaa.storing.sealed import Damaged
+from robustbench_ekdaa.storing.selection import _check_images
+from robustbench_ekdaa.storing.store import open_run
 
 from ..support.first_release import RELEASED, RELEASED_SPEC
 from ..support.forward_passes import CountCalls

@@ -13,11 +13,11 @@ import torch
 from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.data import shared_dataset
 from robustbench_ekdaa.errors import UsageError, WorkFailed
+from robustbench_ekdaa.executing.parcels import Answer, ToldProgress, as_arrays, carry_out, parcel_for, unpack
 from robustbench_ekdaa.learning import model_job
 from robustbench_ekdaa.learning.job import checkpoint_path, log_path, partial_path
 from robustbench_ekdaa.progress import Silent
 from robustbench_ekdaa.scoring.jobs import Checkpoints, CraftAndScore, PredictClean, TrainModel
-from robustbench_ekdaa.scoring.parcels import Answer, ToldProgress, as_arrays, carry_out, parcel_for, unpack
 from robustbench_ekdaa.scoring.plan import CraftJob, SurrogateSet
 
 from ..support.quick_models import write_card
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent.parent
 ELSEWHERE = """
 import pickle, sys
 from pathlib import Path
-from robustbench_ekdaa.scoring.parcels import carry_out
+from robustbench_ekdaa.executing.parcels import carry_out
 parcels = pickle.loads(Path(sys.argv[1]).read_bytes())
 answers = [carry_out(parcel, lambda handle: handle, Path.cwd()) for parcel in parcels]
 Path(sys.argv[2]).write_bytes(pickle.dumps(answers))

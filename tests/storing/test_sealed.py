@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from robustbench_ekdaa.scoring.sealed import Damaged, SealedTables, Table
+from robustbench_ekdaa.storing.sealed import Damaged, SealedTables, Table
 
 TABLES = {
     "cells": Table(("part TEXT", "name TEXT", "value REAL", "note TEXT NULL"), key=2, part=1),

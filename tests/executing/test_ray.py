@@ -15,7 +15,7 @@ import pytest
 
 from robustbench_ekdaa import Benchmark, RayCluster, SweepSpec
 from robustbench_ekdaa.errors import WorkFailed
-from robustbench_ekdaa.scoring.ray_cluster import QUIET
+from robustbench_ekdaa.executing.ray_cluster import QUIET
 
 from ..support.kept_lines import Lines
 from ..support.quick_models import write_card

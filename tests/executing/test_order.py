@@ -7,11 +7,11 @@ import pytest
 import robustbench_ekdaa as rb
 from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.errors import WorkFailed
+from robustbench_ekdaa.executing.executor import executor
+from robustbench_ekdaa.executing.order import Pending, work_off
 from robustbench_ekdaa.progress import Silent
-from robustbench_ekdaa.scoring.executor import executor
-from robustbench_ekdaa.scoring.order import Pending, work_off
-from robustbench_ekdaa.scoring.store import open_run
 from robustbench_ekdaa.scoring.sweep import run_sweep
+from robustbench_ekdaa.storing.store import open_run
 
 from ..support.quick_models import write_card
 from ..support.stored_runs import facts

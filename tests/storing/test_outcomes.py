@@ -1,7 +1,7 @@
 """Outcomes as plain data."""
 
-from robustbench_ekdaa.scoring.keys import IMPORTED
-from robustbench_ekdaa.scoring.outcomes import AttackRecord
+from robustbench_ekdaa.storing.keys import IMPORTED
+from robustbench_ekdaa.storing.outcomes import AttackRecord
 
 from ..support.four_images import LABELS, RIGHT, wrong_on
 from ..support.made_outcomes import make_outcomes

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from robustbench_ekdaa.errors import UsageError, WorkFailed
+from robustbench_ekdaa.executing import workers as worker_processes
+from robustbench_ekdaa.executing.executor import PartlyDone, executor, usable_cores
 from robustbench_ekdaa.progress import Silent
-from robustbench_ekdaa.scoring import workers as worker_processes
-from robustbench_ekdaa.scoring.executor import PartlyDone, executor, usable_cores
 from robustbench_ekdaa.scoring.sweep import check_workers, choose_device
 
 ROOT = Path(__file__).parent.parent.parent
@@ -248,8 +248,8 @@ def test_an_executor_leaves_the_handling_of_ctrl_c_as_it_was_and_may_be_used_in_
 DRIVER = """
 from functools import partial
 from robustbench_ekdaa.progress import Silent
-from robustbench_ekdaa.scoring.executor import executor
-from tests.scoring.test_executor import doze, square
+from robustbench_ekdaa.executing.executor import executor
+from tests.executing.test_executor import doze, square
 with executor(2, Silent()) as runner:
     for _, (_, worker, _) in runner.run([partial(square, 1), doze, partial(square, 2), doze]):
         print(worker, flush=True)

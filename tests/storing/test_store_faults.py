@@ -24,11 +24,11 @@ from filelock import FileLock, Timeout
 from robustbench_ekdaa.analysis.results import Results
 from robustbench_ekdaa.errors import UsageError, WorkFailed
 from robustbench_ekdaa.progress import Silent
-from robustbench_ekdaa.scoring.keys import CraftingKey, OutcomeKey
-from robustbench_ekdaa.scoring.outcomes import AttackRecord, CraftingRecord, DataRecord, ImageRecord, ModelRecord
-from robustbench_ekdaa.scoring.packing import Roles, unpack_classes
-from robustbench_ekdaa.scoring.sealed import Damaged
-from robustbench_ekdaa.scoring.store import open_run, reading, writing
+from robustbench_ekdaa.storing.keys import CraftingKey, OutcomeKey
+from robustbench_ekdaa.storing.outcomes import AttackRecord, CraftingRecord, DataRecord, ImageRecord, ModelRecord
+from robustbench_ekdaa.storing.packing import Roles, unpack_classes
+from robustbench_ekdaa.storing.sealed import Damaged
+from robustbench_ekdaa.storing.store import open_run, reading, writing
 
 from ..support.kept_lines import Lines
 
@@ -116,7 +116,7 @@ def test_two_hundred_kills_while_folders_are_made_leave_none_unusable(tmp_path):
 @pytest.mark.slow
 def test_a_folder_whose_making_was_killed_at_any_system_call_is_usable(tmp_path):
     script = (
-        "import sys; from robustbench_ekdaa.scoring.store import writing\n"
+        "import sys; from robustbench_ekdaa.storing.store import writing\n"
         "with writing(sys.argv[1]) as store: store.keep_in_one_file()\n"
     )
     calls = "openat,rename,unlink,fsync,fdatasync,pwrite64,mkdir,rmdir,ftruncate"

@@ -1,7 +1,7 @@
 """The results store of a run folder: one SQLite file, one transaction per job, no pickles.
 
 Outcomes are kept per image (the class each target predicted), so that every metric is computed afterwards from the same
-facts. Every row is sealed, see `scoring.sealed`; what is damaged is one clear line, never a wrong number.
+facts. Every row is sealed, see `storing.sealed`; what is damaged is one clear line, never a wrong number.
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ class Store:
             return {model for _, model, found in self._tables.keys("probes", image_set) if found == what}
 
     def outcomes(self) -> list[Outcomes]:
-        """Return what is shown, the data set of the newest sweep last; see `scoring.selection`.
+        """Return what is shown, the data set of the newest sweep last; see `storing.selection`.
 
         Per data set, these are the newest sweep's images with all sweeps and imports on these. Imports on other images
         cannot stand in one table with these; they come after, by themselves. Of data that were replaced under one

@@ -28,7 +28,7 @@ from .executor import Job, PartlyDone, Result, label
 from .worker import meaning, receive, send
 
 # The search path comes first of all: modules imported before that would be looked for in the working folder.
-START = "import sys; sys.path[:] = sys.argv[1:]; from robustbench_ekdaa.scoring.worker import main; main()"
+START = "import sys; sys.path[:] = sys.argv[1:]; from robustbench_ekdaa.executing.worker import main; main()"
 
 
 class WorkerPool:

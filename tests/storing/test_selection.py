@@ -2,11 +2,11 @@
 
 import pytest
 
-from robustbench_ekdaa.scoring.keys import IMPORTED, CraftingKey
-from robustbench_ekdaa.scoring.outcomes import AttackRecord, DataRecord, ModelRecord
-from robustbench_ekdaa.scoring.packing import Roles
-from robustbench_ekdaa.scoring.sealed import Damaged
-from robustbench_ekdaa.scoring.selection import (
+from robustbench_ekdaa.storing.keys import IMPORTED, CraftingKey
+from robustbench_ekdaa.storing.outcomes import AttackRecord, DataRecord, ModelRecord
+from robustbench_ekdaa.storing.packing import Roles
+from robustbench_ekdaa.storing.sealed import Damaged
+from robustbench_ekdaa.storing.selection import (
     Joined,
     Recorded,
     ShownImages,

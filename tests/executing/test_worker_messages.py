@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import pytest
 
 from robustbench_ekdaa.errors import UsageError, WorkFailed
+from robustbench_ekdaa.executing import worker
+from robustbench_ekdaa.executing.worker import Driver, Unguarded, meaning, receive, refuse_to_start_work, send
 from robustbench_ekdaa.registrations import Registrations
 from robustbench_ekdaa.registry import RULES
-from robustbench_ekdaa.scoring import worker
-from robustbench_ekdaa.scoring.worker import Driver, Unguarded, meaning, receive, refuse_to_start_work, send
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def main_module(monkeypatch):
 
 @pytest.mark.usefixtures("main_module")
 def test_a_script_may_start_no_work_while_a_worker_runs_it_and_jobs_may_afterwards(tmp_path):
-    starts = "from robustbench_ekdaa.scoring.worker import refuse_to_start_work\nrefuse_to_start_work()\n"
+    starts = "from robustbench_ekdaa.executing.worker import refuse_to_start_work\nrefuse_to_start_work()\n"
     with pytest.raises(UsageError, match=r"study\.py: starts work whenever it is run"):
         worker.prepare(registering(tmp_path, starts))
     refuse_to_start_work()

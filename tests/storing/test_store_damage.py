@@ -12,8 +12,8 @@ import pytest
 from robustbench_ekdaa import api
 from robustbench_ekdaa.cards import Workspace
 from robustbench_ekdaa.errors import UsageError, WorkFailed
-from robustbench_ekdaa.scoring.layout import TABLES
-from robustbench_ekdaa.scoring.store import reading, writing
+from robustbench_ekdaa.storing.layout import TABLES
+from robustbench_ekdaa.storing.store import reading, writing
 
 from ..support.first_release import RELEASED, RELEASED_SPEC
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from ..cards import AttackCard, ExternalCard
-from ..data import Dataset
+from ..data import Dataset, shared_dataset
+from ..errors import WorkFailed
 from ..learning import ModelJob, TrainingJob
 from ..learning.adversarial import AttackPlace, attack_of, attack_place
 from ..learning.job import checkpoint_path
@@ -18,6 +19,16 @@ Reference = tuple[str, Path | None]  # the FILE.py that a card names, and the fo
 
 # Data sets that were sent to this process, by fingerprint; it looks here before it looks into its own data folder.
 SENT_DATASETS: dict[str, Dataset] = {}
+
+
+def load_unchanged(source: str, fingerprint: str) -> Dataset:
+    """Load a data set and make sure that it is still the one that was planned with."""
+    if fingerprint in SENT_DATASETS:
+        return SENT_DATASETS[fingerprint]
+    dataset = shared_dataset(source)
+    if dataset.fingerprint != fingerprint:
+        raise WorkFailed(f"data set {source} changed while the sweep was running. Run the same command again.")
+    return dataset
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from robustbench_ekdaa.scoring.bits import from_bits
-from robustbench_ekdaa.scoring.packing import (
+from robustbench_ekdaa.storing.bits import from_bits
+from robustbench_ekdaa.storing.packing import (
     NAMES_FORM,
     ROLES_FORM,
     SHAPE_FORM,
@@ -29,7 +29,7 @@ from robustbench_ekdaa.scoring.packing import (
     unpack_mistakes,
     unpack_right,
 )
-from robustbench_ekdaa.scoring.sealed import Damaged
+from robustbench_ekdaa.storing.sealed import Damaged
 
 
 def as_stored(predictions, labels, classes):

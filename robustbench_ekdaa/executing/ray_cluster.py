@@ -33,9 +33,8 @@ from ..files import Stamp, stamp, tidy
 from ..memory import in_words
 from ..progress import Progress
 from .executor import Job, PartlyDone, Result, label, usable_cores
-from .jobs import load_unchanged
 from .local import Here
-from .luggage import Luggage, Portable
+from .luggage import Luggage, Portable, load_unchanged
 from .parcels import Answer, Parcel, as_arrays, carry_out, parcel_for, unpack
 from .workers import InWorker, deaf_to_ctrl_c
 

@@ -6,13 +6,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from robustbench_ekdaa.errors import UsageError
-from robustbench_ekdaa.scoring import bits
-from robustbench_ekdaa.scoring.cells import Cell, Cells
-from robustbench_ekdaa.scoring.earlier_formats import EARLIER
-from robustbench_ekdaa.scoring.keys import CraftingKey, ExistingOutcomes, OutcomeKey
-from robustbench_ekdaa.scoring.outcomes import AttackRecord, DataRecord, ImageRecord, ModelRecord
-from robustbench_ekdaa.scoring.packing import Roles
-from robustbench_ekdaa.scoring.store import open_run, writing
+from robustbench_ekdaa.storing import bits
+from robustbench_ekdaa.storing.cells import Cell, Cells
+from robustbench_ekdaa.storing.earlier_formats import EARLIER
+from robustbench_ekdaa.storing.keys import CraftingKey, ExistingOutcomes, OutcomeKey
+from robustbench_ekdaa.storing.outcomes import AttackRecord, DataRecord, ImageRecord, ModelRecord
+from robustbench_ekdaa.storing.packing import Roles
+from robustbench_ekdaa.storing.store import open_run, writing
 
 from ..support.earlier_stores import as_earlier_format
 
