@@ -118,7 +118,7 @@ class Arena:
             right = [self._own(attacks, epsilon) for epsilon in self.epsilons]
             there = np.array([self._attacked(model.key, attacks) for model in self.targets])
             once = self._statistic(right)[None]
-            self._found[place] = self._by_card(np.repeat(once, len(self.left_out), 0), there, set())
+            self._found[place] = self._by_card(np.repeat(once, len(self.left_out), 0).astype(np.float64), there, set())
         return self._found[place]
 
     def own_accuracy(self, attacks: Sequence[str]) -> Floats:

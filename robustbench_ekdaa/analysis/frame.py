@@ -108,7 +108,8 @@ def _named(outcomes: Outcomes, rows: CountedRows, among: int, kinds: dict[str, s
         **_crafting_columns(outcomes, rows, keys, attacks),
         "relation": _relations(outcomes, rows, keys),
     }
-    return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in kinds.items()})
+    # Each column is let go once it is in the frame: a million rows of text are large.
+    return pd.DataFrame({name: pd.Series(columns.pop(name), dtype=kind) for name, kind in kinds.items()}, copy=False)
 
 
 def _repeated(texts: Sequence[str | None], places: NDArray[np.int64]) -> NDArray[np.object_]:

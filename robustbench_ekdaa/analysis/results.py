@@ -110,7 +110,7 @@ class Results:
                 raise unknown_name("model", name, names)
         epochs = any(map(stopped_on_the_way, self.outcomes))
         frames = [tidy_frame(one, common, epochs=epochs) for one in self.outcomes]
-        return pd.concat(frames, ignore_index=True)
+        return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)  # which would copy it
 
     def summary(self, epsilon: float | None = None) -> pd.DataFrame:
         """Return one row per (data set, norm, target model card).

@@ -15,7 +15,7 @@ from .bits import Bits, to_bits
 from .keys import CraftingKey, OutcomeKey
 
 Classes = NDArray[np.unsignedinteger[Any]]
-REMEMBERED = 256 * 2**20  # bytes of answers that are kept once they were read
+REMEMBERED = 128 * 2**20  # bytes of answers that are kept once they were read
 
 
 @dataclass(frozen=True)
