@@ -42,6 +42,7 @@ class ZooFacts(BaseModel):
     identity: dict[str, Any]
     exemptions: dict[Told, Told] = {}
     log_digest: Digest | None = None
+    made_with: dict[Told, Told] = {}
     digest: Digest
 
 
