@@ -19,6 +19,7 @@ from ..cards import SweepSpec, Workspace
 from ..data import shared_dataset
 from ..environment import Environment, environment, mixed
 from ..errors import UsageError
+from ..executing.executor import one_thread
 from ..files import read_tensors, shown_path
 from ..learning import TrainingJob
 from ..learning.job import checkpoint_path
@@ -55,8 +56,9 @@ def recompute(
         progress: gets bars.
     """
     sample = _Sample(verified.run, share, workspace, device, seed, progress or Silent())
-    for outcomes in open_run(verified.run):
-        sample.add(outcomes)
+    with one_thread():
+        for outcomes in open_run(verified.run):
+            sample.add(outcomes)
     return replace(
         verified,
         trainings=sample.trainings,

@@ -153,6 +153,19 @@ def test_a_sample_done_again_is_the_same_to_the_bit(run, whole):
     assert (some.trainings, some.craftings) == (1, 1)
 
 
+def test_what_is_done_again_computes_on_one_thread_as_jobs_do(run, whole, monkeypatch):
+    threads, step, before = set(), torch.optim.SGD.step, torch.get_num_threads()
+    monkeypatch.setattr(
+        torch.optim.SGD, "step", lambda *given, **more: (threads.add(torch.get_num_threads()), step(*given, **more))[1]
+    )
+    torch.set_num_threads(2)
+    try:
+        rb.verify(run, recompute=0.02, workspace=rb.Workspace(whole))
+    finally:
+        torch.set_num_threads(before)
+    assert threads == {1}
+
+
 def test_other_weights_are_a_fault_on_the_same_versions_and_a_note_on_others(run, whole, monkeypatch):
     monkeypatch.setattr(torch.optim.SGD, "step", changed_step(torch.optim.SGD.step))
     found = rb.verify(run, recompute=0.02, workspace=rb.Workspace(whole))
