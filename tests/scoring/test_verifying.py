@@ -84,6 +84,15 @@ def test_every_flipped_bit_of_a_thousand_is_noticed(run, pattern):
     assert flips_noticed(run, pattern, 1000, seed=1) == 1000
 
 
+def test_a_flipped_bit_in_the_very_name_of_the_digest_is_noticed(run):
+    for path in (next(run.glob("adversarial/*.safetensors")), next(run.glob("checkpoints/*.safetensors"))):
+        content = path.read_bytes()
+        place = content.index(b"digest", content.index(b"dataset")) + 5
+        path.write_bytes(content[:place] + b"u" + content[place + 1 :])
+        assert [path.name in fault.where for fault in rb.verify(run).faults] == [True]
+        path.write_bytes(content)
+
+
 def rows_of(run):
     """Where in the store's file the bytes of its rows lie: what is in no row is used by nobody."""
     content = (run / "results.sqlite").read_bytes()
