@@ -181,7 +181,7 @@ def _read_safetensors(path: Path, where: str) -> tuple[dict[str, Tensor], dict[s
     found = read_tensors(path, "Save it anew.")
     if found.facts is not None and "key" in found.facts and "digest" not in found.facts:
         # The two came together: without one a flipped bit in its very name would make the file look like an early one.
-        raise UsageError(f"{where}: is damaged (it has no digest). Save it anew.")
+        raise UsageError(f"{where}: is damaged (it has no digest).")
     facts = {**found.header, **(found.facts or {})}
     members = facts.get("members", [])
     if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
