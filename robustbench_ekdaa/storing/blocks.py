@@ -106,7 +106,7 @@ class WrittenBlocks:
             group: the classes that each target predicted, (N,).
         """
         for row in self._rows(*crafted):
-            before = self._targets(row)
+            before = self._targets(row.place[-1])
             if not group.keys().isdisjoint(before):
                 kept = dict(zip(before, self._classes(row), strict=True))
                 self.tables.remove("outcomes", *row.place)
@@ -135,7 +135,7 @@ class WrittenBlocks:
     def _own(self, surrogate: str, attack: str, epsilon: float) -> Classes | None:
         """Return what the surrogate itself predicted for the images crafted on it; None if it was not asked."""
         for row in self._rows(surrogate, attack, epsilon) if surrogate else ():
-            targets = self._targets(row)
+            targets = self._targets(row.place[-1])
             if surrogate in targets:
                 own: Classes = self._classes(row)[targets.index(surrogate)]
                 return own
@@ -143,14 +143,13 @@ class WrittenBlocks:
 
     def _rows(self, *crafted: Any) -> list[Row]:
         places = self.tables.matching("outcomes", self.image_set, *crafted)
-        return [Row(place, 0) for place in places]
+        return [Row(place, len(self._targets(place[-1]))) for place in places]
 
-    def _targets(self, row: Row) -> tuple[str, ...]:
-        found = self.tables.row("target_sets", row.place[-1])
+    def _targets(self, target_set: str) -> tuple[str, ...]:
+        found = self.tables.row("target_sets", target_set)
         if found is None:
             raise Damaged("target_sets lacks a row")
         return _targets(found[-1])
 
     def _classes(self, row: Row) -> Classes:
-        whole = row._replace(size=len(self._targets(row)))
-        return classes_of(self.tables, whole, self.labels, self.classes_there)
+        return classes_of(self.tables, row, self.labels, self.classes_there)
