@@ -60,6 +60,7 @@ class Benchmark:
 
     Attributes:
         failed: the models that the last `train`, `sweep` or `score` could not train.
+        failed_craftings: why craftings of the last `sweep` failed, a line each; the next one tries them again.
 
     Raises:
         UsageError: for whatever of these is wrong.
@@ -86,6 +87,7 @@ class Benchmark:
         self.progress, self.command = a_progress(progress), command
         self.zoo = None if zoo is None else Zoo(location("zoo", zoo))
         self.failed: tuple[ModelRecord, ...] = ()
+        self.failed_craftings: tuple[str, ...] = ()
 
     def train(
         self,
@@ -147,7 +149,10 @@ class Benchmark:
 
         """
         whole = self._spec(spec)
-        self.failed = tuple(run_sweep(whole, self.run, **self._means, retry_failed=retry_failed).failed)
+        done = run_sweep(whole, self.run, **self._means, retry_failed=retry_failed)
+        self.failed = tuple(done.failed)
+        failed = done.failed_craftings.items()
+        self.failed_craftings = tuple(f"{label} ({dataset}): {cause}" for (dataset, label), cause in failed)
         return self.results()
 
     def plan(self, spec: SweepSpec | Place, *, retry_failed: bool = False) -> Forecast:

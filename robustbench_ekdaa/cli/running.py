@@ -63,7 +63,7 @@ def benchmark(run: Path, **means: Any) -> Iterator[Benchmark]:
 def do_sweep(
     spec: SweepSpec, run: Path, *, retry_failed: bool = False, tracker: str | None = None, **means: Any
 ) -> bool:
-    """Run a sweep, print its summary, and return whether any model failed."""
+    """Run a sweep, print its summary, and return whether anything failed."""
     from ..rendering import fooled_tables, optimality_tables, summary_table
 
     with benchmark(run, **means) as work, tracked(work, tracker):
@@ -75,12 +75,14 @@ def do_sweep(
 
 
 def tell_failed(work: Benchmark) -> bool:
-    """Print why models could not be trained, and return whether there are any."""
-    for record in work.failed:
-        tell(f"failed: {record.error}")
+    """Print why models could not be trained and attacks not be crafted, and return whether there are any."""
+    for cause in (*(record.error for record in work.failed), *work.failed_craftings):
+        tell(f"failed: {cause}")
     if work.failed:
         tell("What failed is trained again by `sweep --retry-failed`.")
-    return bool(work.failed)
+    if work.failed_craftings:
+        tell("What failed is crafted again by the same command.")
+    return bool(work.failed or work.failed_craftings)
 
 
 def do_report(run: Path, folder: Path) -> Path:

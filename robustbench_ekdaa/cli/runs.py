@@ -39,6 +39,7 @@ def status(
                 "data set": one.dataset,
                 "attack": "(clean images)" if one.attack is None else one.attack,
                 "stored": one.stored,
+                "failed": one.failed,
                 "missing": one.missing,
             }
             for one in found.attacks
@@ -46,6 +47,8 @@ def status(
     )
     for model in (*found.failed, *found.missing):
         say(f"{model.state}: {model.model}: {model.cause}")
+    for crafting in found.craftings:
+        say(f"failed: {crafting.attack} on {crafting.surrogate or crafting.dataset}: {crafting.cause}")
 
 
 @app.command(epilog=f"Example: `{PROGRAM} verify runs/digits --recompute '2 %'`")

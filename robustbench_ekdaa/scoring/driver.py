@@ -20,7 +20,7 @@ from ..storing.keys import CraftingKey, ExistingOutcomes, OutcomeKey
 from ..storing.outcomes import AttackRecord, CraftingRecord, DataRecord, ImageRecord, ModelRecord
 from ..storing.store import Store
 from .images import ImageFile, image_files, tidy_run
-from .jobs import SHOWN_IMAGES, Checkpoints, CraftAndScore, Crafting, PredictClean, TrainModel
+from .jobs import SHOWN_IMAGES, Checkpoints, CraftAndScore, Crafting, CraftingFailed, PredictClean, TrainModel
 from .plan import CraftJob, ImageSet, SweepPlan
 from .trainings import Keeping, checkpoints_of, settled_models, trainings
 
@@ -36,11 +36,13 @@ class WorkDone:
         trained: models trained now.
         crafted: crafting jobs done now; of images from a file, the models that were asked about them.
         failed: models that could not be trained, now or before.
+        failed_craftings: by data set and crafting, why those that failed now did.
     """
 
     trained: int = 0
     crafted: int = 0
     failed: list[ModelRecord] = field(default_factory=list)
+    failed_craftings: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def count(self, record: ModelRecord) -> None:
         """Count a model for which training was tried now."""
@@ -224,9 +226,20 @@ class Sweeping:
             command,
         )
 
-    def _store(self, part: _Part, crafted: dict[float, Crafting]) -> None:
-        """Store one crafting job's outcomes, all or nothing."""
+    def _store(self, part: _Part, crafted: dict[float, Crafting] | CraftingFailed) -> None:
+        """Store one crafting job's outcomes, all or nothing, or why there are none."""
         job = part.job
+        if isinstance(crafted, CraftingFailed):
+            keys = [CraftingKey(job.surrogates.key, job.attack_key, epsilon) for epsilon, _ in job.wanted]
+            self.store.add_failure(self.plan.images.key, keys, crafted.cause)
+            self.done.failed_craftings[self.plan.dataset.name, job.label] = crafted.cause
+        else:
+            self._store_outcomes(job, crafted)
+            self.done.crafted += part.last
+        if self.bar is not None:
+            self.bar.advance()
+
+    def _store_outcomes(self, job: CraftJob, crafted: dict[float, Crafting]) -> None:
         outcomes: dict[OutcomeKey, NDArray[np.int64]] = {}
         craftings = []
         follows_gradients = job.attack.uses_surrogate and job.attack.adapter is None
@@ -236,9 +249,6 @@ class Sweeping:
             craftings.append(CraftingRecord(key, facts, result.shown, result.made_with))
             outcomes |= {key.of(target): np.concatenate(parts) for target, parts in result.predictions.items()}
         self.store.add_outcomes(self.plan.images.key, outcomes, craftings)
-        self.done.crafted += part.last
-        if self.bar is not None:
-            self.bar.advance()
 
 
 def apart(drivers: Sequence[Sweeping]) -> list[list[Sweeping]]:

@@ -18,7 +18,7 @@ from ..crafting import Crafted, Pool, Precision, craft
 from ..crafting.surrogates import differ
 from ..data import Dataset
 from ..environment import Environment, as_text, environment
-from ..errors import TrainingDiverged, UsageError, WorkFailed
+from ..errors import TrainingDiverged, UsageError, WorkFailed, told
 from ..executing.executor import PartlyDone
 from ..executing.luggage import Luggage, load_unchanged, luggage_of
 from ..learning import ModelJob, TrainingJob, load_model, make_model
@@ -120,7 +120,7 @@ class TrainModel:
             raise
         except (Exception, SystemExit) as error:
             # A plugged-in rule may raise anything; the other models' results must not be lost to it.
-            message = f"{job.card.name} (seed {job.seed}) failed in training: {type(error).__name__}: {error}"
+            message = f"{job.card.name} (seed {job.seed}) failed in training: {told(error)}"
             progress.line(f"failed: {message}")
             return replace(record, status="failed", error=message)
         return record_of(job, facts)
@@ -238,6 +238,13 @@ class Crafting:
 
 
 @dataclass(frozen=True)
+class CraftingFailed:
+    """What a crafting that failed gives: the cause, in a line."""
+
+    cause: str
+
+
+@dataclass(frozen=True)
 class CraftAndScore:
     """Craft batch by batch, and let every wanted target score each batch at once, so that no images pile up.
 
@@ -288,8 +295,10 @@ class CraftAndScore:
         file = self.file and replace(self.file, path=run / self.file.path.relative_to(self.trained.run))
         return replace(self, trained=replace(self.trained, run=run), file=file)
 
-    def __call__(self, progress: Progress) -> dict[float, Crafting]:
+    def __call__(self, progress: Progress) -> dict[float, Crafting] | CraftingFailed:
         """Return, per epsilon, what the targets predicted; the images, if wanted, are in their file by then.
+
+        Whatever the attack raises makes this crafting fail, and no other.
 
         Raises:
             PartlyDone: when the images cannot be saved; it holds what the targets predicted.
@@ -311,9 +320,15 @@ class CraftAndScore:
         pool = Pool(
             dataset.test.images[self.indices].to(self.device), dataset.test.labels[self.indices].to(self.device)
         )
-        for rows in torch.split(torch.arange(len(self.indices), device="cpu"), self.batch_size):
-            self._one_batch(surrogates, networks, pool, rows, results, unsaved)
-            bar.advance(len(rows))
+        try:
+            for rows in torch.split(torch.arange(len(self.indices), device="cpu"), self.batch_size):
+                self._one_batch(surrogates, networks, pool, rows, results, unsaved)
+                bar.advance(len(rows))
+        except (Exception, SystemExit) as error:
+            # A plugged-in component or another library may raise anything; the other results must not be lost to it.
+            cause = str(error) if isinstance(error, (UsageError, WorkFailed)) else told(error)
+            progress.line(f"failed: {job.label}: {cause}")
+            return CraftingFailed(cause)
         if self.file is not None and unsaved:
             try:
                 self.file.add({epsilon: torch.cat(parts) for epsilon, parts in unsaved.items()})

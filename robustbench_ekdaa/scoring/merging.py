@@ -19,7 +19,7 @@ from ..errors import UsageError
 from ..files import clear_errors, read_tensors, refuse_run_folder, shown_path, whole_file, whole_folder
 from ..learning.job import checkpoint_path, log_path
 from ..progress import Progress, Silent
-from ..storing.keys import OutcomeKey
+from ..storing.keys import CraftingKey, OutcomeKey
 from ..storing.outcomes import ModelRecord
 from ..storing.selection import Everything, Recorded
 from ..storing.store import Store, reading, writing
@@ -107,6 +107,7 @@ class _Merging:
         models: by key, the record and the run whose files it speaks of.
         outcomes: of every outcome, a digest and the run it came from.
         images: the files of saved images, by name.
+        failures: why craftings failed, by set of images and crafting.
 
     """
 
@@ -116,6 +117,7 @@ class _Merging:
         self.models: dict[str, tuple[ModelRecord, Path]] = {}
         self.outcomes: dict[tuple[str, OutcomeKey], tuple[bytes, Path]] = {}
         self.images: dict[str, dict[Path, Path]] = {}
+        self.failures: dict[tuple[str, CraftingKey], str] = {}
         self._meanings: dict[tuple[str, ...], tuple[str, Everything, Path]] = {}
         self._contents: dict[tuple[Hashable, ...], tuple[object, Path]] = {}
         self._sweeps: list[Recorded] = []
@@ -140,6 +142,9 @@ class _Merging:
         """Record the models, once all runs were taken: what failed in one may be there in another."""
         for record, _ in self.models.values():
             self.target.add_model(record)
+        for (image_set, key), cause in self.failures.items():
+            if ("crafting", image_set, key) not in self._contents:
+                self.target.add_failure(image_set, [key], cause)
         for name, places in self.images.items():
             for conflict in merge_image_files(list(places)).conflicts:
                 first, *_, last = places.values()
@@ -237,6 +242,8 @@ class _Merging:
                 self.target.add_outcomes(image_set, {}, [record])
             if images is not None:
                 self._is_new(("shown", image_set, key), images.tobytes(), store.run, f"{what}: what the images are")
+        for key, cause in store.failures(image_set).items():
+            self.failures.setdefault((image_set, key), cause)
 
 
 def _dataset(found: Everything, image_set: str) -> str:

@@ -28,7 +28,7 @@ from ..randomness import keyed_generator, permutation
 from ..storing.keys import CraftingKey, ExistingOutcomes
 from ..storing.outcomes import Outcomes
 from ..storing.store import open_run
-from .jobs import CraftAndScore, TrainModel
+from .jobs import CraftAndScore, CraftingFailed, TrainModel
 from .plan import CraftJob, SweepPlan, plan_sweep
 from .trainings import checkpoints_of
 from .verifying import Fault, Verified
@@ -138,6 +138,9 @@ class _Sample:
             job, *dataset, spec.seed, trained, self.device, spec.batch_size, show=False, precision=spec.precision
         )
         found = work(Silent())
+        if isinstance(found, CraftingFailed):
+            self._differs(job.label, f"failed now ({found.cause})", {})
+            return
         other = total = 0
         for epsilon, result in found.items():
             places = outcomes.cells.places(CraftingKey(job.surrogates.key, job.attack_key, epsilon))

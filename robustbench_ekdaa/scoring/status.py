@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -45,6 +44,7 @@ class AttackStatus:
         attack: the attack's name; None for the pass of the clean images.
         cells: how many the recorded sweeps ask for, but for those that need a failed model.
         stored: how many of these are there.
+        failed: how many are not there because their crafting failed.
 
     """
 
@@ -52,11 +52,32 @@ class AttackStatus:
     attack: str | None
     cells: int
     stored: int
+    failed: int = 0
 
     @property
     def missing(self) -> int:
-        """How many are not there."""
-        return self.cells - self.stored
+        """How many are not there, and not because something failed."""
+        return self.cells - self.stored - self.failed
+
+
+@dataclass(frozen=True)
+class CraftingStatus:
+    """A crafting that failed; the next sweep that asks for it tries it again.
+
+    Attributes:
+        dataset: the data set's name.
+        attack: the attack's name.
+        surrogate: what the attacked models are called; None for an attack on nobody.
+        epsilons: where outcomes are missing for it.
+        cause: why it failed.
+
+    """
+
+    dataset: str
+    attack: str
+    surrogate: str | None
+    epsilons: tuple[float, ...]
+    cause: str
 
 
 @dataclass(frozen=True)
@@ -68,12 +89,14 @@ class RunStatus:
         models: all models that were trained here, or that the recorded sweeps ask for.
         attacks: per data set and attack, what the recorded sweeps ask for. Of a card that was changed and of images
             that were replaced, only the newest count.
+        craftings: those of them that failed.
 
     """
 
     at_work: AtWork | None
     models: tuple[ModelStatus, ...]
     attacks: tuple[AttackStatus, ...]
+    craftings: tuple[CraftingStatus, ...] = ()
 
     @property
     def failed(self) -> tuple[ModelStatus, ...]:
@@ -91,6 +114,7 @@ class RunStatus:
             "at_work": self.at_work and self.at_work.model_dump(),
             "models": [asdict(model) for model in self.models],
             "attacks": [{**asdict(attack), "missing": attack.missing} for attack in self.attacks],
+            "failed_craftings": [asdict(crafting) for crafting in self.craftings],
         }
 
 
@@ -105,16 +129,18 @@ def run_status(run: Path) -> RunStatus:
     with reading(run) as store:
         stored = store.everything()
         wanted = _Wanted(stored)
-        attacks = tuple(
-            status for name, images in wanted.images.items() for status in wanted.progress(store, name, images)
-        )
+        attacks, craftings = [], []
+        for name, images in wanted.images.items():
+            some, failed = wanted.progress(store, name, images)
+            attacks += some
+            craftings += failed
     models = tuple(_of_model(key, record, run) for key, record in stored.models.items() if wanted.is_newest(key))
     lacking = tuple(
         ModelStatus(label, "missing", "not trained yet", key)
         for key, label in wanted.labels.items()
         if key not in stored.models
     )
-    return RunStatus(working, models + lacking, attacks)
+    return RunStatus(working, models + lacking, tuple(attacks), tuple(craftings))
 
 
 def _of_model(key: str, record: ModelRecord, run: Path) -> ModelStatus:
@@ -172,11 +198,11 @@ class _Wanted:
             return _label_of(record)
         return (sweep.roles.labels or {}).get(key, key if newest else None)
 
-    def progress(self, store: Store, dataset: str, images: str) -> Iterator[AttackStatus]:
-        """Yield how far the attacks on one data set are, after the pass of the clean images."""
-        failed = {key for key, record in self.stored.models.items() if record.status == "failed"}
-        alive = {key for key in self.labels if key not in failed}
-        there = store.stored(images)
+    def progress(self, store: Store, dataset: str, images: str) -> tuple[list[AttackStatus], list[CraftingStatus]]:
+        """Return how far the attacks on one data set are, after the pass of the clean images, and what failed."""
+        dead = {key for key, record in self.stored.models.items() if record.status == "failed"}
+        alive = {key for key in self.labels if key not in dead}
+        there, causes = store.stored(images), store.failures(images)
         craftings: dict[str, dict[CraftingKey, set[str]]] = {}
         models: dict[str, None] = {}
         current: dict[str, str] = {}
@@ -190,11 +216,28 @@ class _Wanted:
                     for surrogate, epsilon in product(_surrogates(attack, sweep, alive), sweep.roles.epsilons):
                         if epsilon > 0:
                             found.setdefault(CraftingKey(surrogate, key, epsilon), set()).update(targets)
-        yield AttackStatus(dataset, None, len(models), len(models.keys() & there.targets(None)))
+        attacks = [AttackStatus(dataset, None, len(models), len(models.keys() & there.targets(None)))]
+        failed: dict[tuple[str, str | None, str], list[float]] = {}
         for key, wanted in craftings.items():
-            cells = sum(map(len, wanted.values()))
-            done = sum(len(targets & there.targets(crafting)) for crafting, targets in wanted.items())
-            yield AttackStatus(dataset, self.stored.attacks[key].name, cells, done)
+            name, stored, without = self.stored.attacks[key].name, 0, 0
+            for crafting, targets in wanted.items():
+                done = len(targets & there.targets(crafting))
+                stored += done
+                if crafting in causes and done < len(targets):
+                    without += len(targets) - done
+                    failed.setdefault((name, crafting.surrogate, causes[crafting]), []).append(crafting.epsilon)
+            attacks.append(AttackStatus(dataset, name, sum(map(len, wanted.values())), stored, without))
+        return attacks, [
+            CraftingStatus(dataset, name, self._surrogate(surrogate), tuple(sorted(epsilons)), cause)
+            for (name, surrogate, cause), epsilons in failed.items()
+        ]
+
+    def _surrogate(self, key: str | None) -> str | None:
+        """Return what a model or an ensemble is called."""
+        if key is None:
+            return None
+        members = next((one.roles.ensembles[key] for one in self.stored.sweeps if key in one.roles.ensembles), [key])
+        return " + ".join(sorted(self.labels.get(member, member) for member in members))
 
 
 def _surrogates(attack: AttackRecord, sweep: Recorded, alive: set[str]) -> list[str | None]:

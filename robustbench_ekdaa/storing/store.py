@@ -17,18 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cards import shown_path
-from ..environment import Environment, as_text
 from ..errors import UsageError
 from ..progress import Progress, Silent
 from .blocks import Row, WrittenBlocks, classes_of, target_sets
 from .cells import Cells, OutcomeBlock
+from .crafted import CraftingTable, crafting_columns, outcome_crafting
 from .keys import CraftingKey, ExistingOutcomes, OutcomeKey
 from .outcomes import (
     AttackRecord,
     CraftingRecord,
     DataRecord,
     Ensemble,
-    Example,
     ImageRecord,
     ModelRecord,
     Outcomes,
@@ -39,7 +38,6 @@ from .packing import (
     PLAIN_FORM,
     ROLES_FORM,
     SHAPE_FORM,
-    TEXTS_FORM,
     Roles,
     pack_absent,
     pack_images,
@@ -65,7 +63,7 @@ class Store:
 
     def __init__(self, run: Path, tables: SealedTables) -> None:
         self.run = run
-        self._tables = tables
+        self._tables, self._craftings = tables, CraftingTable(tables)
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -124,17 +122,24 @@ class Store:
         with self._changing():
             groups: dict[tuple[str, str, float], dict[str, NDArray[np.int64]]] = {}
             for outcome, predictions in outcomes.items():
-                groups.setdefault(_crafting_columns(outcome), {})[outcome.target] = predictions
+                groups.setdefault(crafting_columns(outcome), {})[outcome.target] = predictions
             blocks = self._written_on(image_set)
             for place, group in groups.items():
                 blocks.put(place, group)
             for crafting in craftings:
-                where = (image_set, *_crafting_columns(crafting.key))
-                before = self._tables.row("craftings", *where)
-                kept = before[-1] if before else None
-                images = kept if crafting.images is None else pack_images(crafting.images)
-                made_with = as_text(crafting.made_with)
-                self._tables.put("craftings", *where, pack_json(crafting.facts), made_with, images)
+                self._craftings.put(image_set, crafting)
+
+    def add_failure(self, image_set: str, craftings: Iterable[CraftingKey], cause: str) -> None:
+        """Record why some craftings failed, beside what is known of them; it is forgotten once they are done.
+
+        Args:
+            image_set: key of the images.
+            craftings: which.
+            cause: why they failed.
+        """
+        with self._changing():
+            for key in craftings:
+                self._craftings.put_failure(image_set, key, cause)
 
     def add_probes(self, image_set: str, what: str, facts: Mapping[str, Mapping[str, float]]) -> None:
         """Store what probes found, all or nothing; see `Outcomes.probes`.
@@ -181,7 +186,7 @@ class Store:
             sets = {key: frozenset(targets) for key, targets in target_sets(self._tables).items()}
             found: dict[CraftingKey | None, frozenset[str]] = {}
             for _, *crafted, key in self._tables.keys("outcomes", image_set):
-                crafting, targets = _outcome_crafting(*crafted), known(sets, key, "set of targets")
+                crafting, targets = outcome_crafting(*crafted), known(sets, key, "set of targets")
                 found[crafting] = found[crafting] | targets if crafting in found else targets
             return ExistingOutcomes(found)
 
@@ -261,7 +266,7 @@ class Store:
             sets = target_sets(self._tables)
             for place in self._tables.keys("outcomes", image_set):
                 _, *crafted, key = place
-                crafting, targets = _outcome_crafting(*crafted), known(sets, key, "set of targets")
+                crafting, targets = outcome_crafting(*crafted), known(sets, key, "set of targets")
                 found = classes_of(self._tables, Row(place, len(targets)), images.labels, classes)
                 for target, predictions in zip(targets, found, strict=True):
                     outcome = crafting.of(target) if crafting else OutcomeKey.clean(target)
@@ -275,11 +280,12 @@ class Store:
         """Yield what is kept of each crafting of some images."""
         with clear_store_errors(self._path):
             clean = known(self._image_sets(), image_set, "set of images").first
-            for _, *columns, facts, text, blob in self._tables.rows("craftings", image_set):
-                images = None if blob is None else unpack_images(blob, clean.shape[1:], len(clean))
-                known_facts = unpack_json(FACTS_FORM, facts, "crafting")
-                made_with = unpack_json(TEXTS_FORM, text, "made_with") if text else None
-                yield CraftingRecord(_crafting_key(*columns), known_facts, images, made_with)
+            yield from self._craftings.records(image_set, clean)
+
+    def failures(self, image_set: str) -> dict[CraftingKey, str]:
+        """Return why craftings of some images failed, by those that were not done since."""
+        with clear_store_errors(self._path):
+            return self._craftings.failures(image_set)
 
     def probes(self, image_set: str) -> Iterator[tuple[str, str, dict[str, float]]]:
         """Yield what was probed with, the model's key ("" for the data) and what was found, oldest first."""
@@ -291,10 +297,7 @@ class Store:
     def crafting_facts(self, image_set: str) -> dict[CraftingKey, dict[str, float]]:
         """Return what is known of all craftings of these images; see `Outcomes.craftings`."""
         with clear_store_errors(self._path):
-            return {
-                _crafting_key(*columns): unpack_json(FACTS_FORM, facts, "crafting")
-                for _, *columns, facts, _, _ in self._tables.rows("craftings", image_set)
-            }
+            return self._craftings.facts(image_set)
 
     # -- what the rows say, inside `clear_store_errors` ----------------------------------------------------------------
 
@@ -358,7 +361,7 @@ class Store:
         joined = join_roles(everything.sweeps, shown, everything.models, attacks)
         models = {key: known(everything.models, key, "model") for key in joined.models()}
         clean, cells = self._cells(shown.image_set, joined, everything.models, images.labels, len(classes))
-        craftings, examples, crafted_with = self._craftings(shown.image_set, joined, images.first)
+        kept = self._craftings.shown(shown.image_set, joined, images.first)
         if aside:
             of = ", ".join(attacks[key].name for key in joined.imports)
             name, title = f"{name} ({of})", f"{title} ({of})"
@@ -377,14 +380,14 @@ class Store:
             epsilons=tuple(joined.epsilons) or (0.0, *sorted({crafting.epsilon for crafting in cells.craftings})),
             clean=clean,
             cells=cells,
-            examples=examples,
+            examples=kept.examples,
             spec=joined.spec,
             ensembles={
                 key: Ensemble.of(key, [models[member] for member in members])
                 for key, members in joined.ensembles.items()
             },
-            craftings=craftings,
-            crafted_with=crafted_with,
+            craftings=kept.facts,
+            crafted_with=kept.made_with,
             image_set=shown.image_set,
             probes=self._probes(shown.image_set),
             replaced=self._count_outcomes(everything.replaced(fingerprint)),
@@ -403,7 +406,7 @@ class Store:
         blocks, rows = [], []
         for place in self._tables.keys("outcomes", image_set):
             _, *crafted, key = place
-            crafting, there = _outcome_crafting(*crafted), known(sets, key, "set of targets")
+            crafting, there = outcome_crafting(*crafted), known(sets, key, "set of targets")
             for target in there:
                 known(recorded, target, "model")
             if crafting is None:
@@ -428,21 +431,6 @@ class Store:
         sizes = {key: len(targets) for key, targets in target_sets(self._tables).items()}
         return sum(sizes.get(row[-1], 0) for key in image_sets for row in self._tables.keys("outcomes", key))
 
-    def _craftings(
-        self, image_set: str, joined: Joined, clean: NDArray[np.float32]
-    ) -> tuple[dict[CraftingKey, dict[str, float]], tuple[Example, ...], tuple[Environment, ...]]:
-        """Return what is known of craftings, the images kept of some, and what they were made with."""
-        known_facts, examples, made_with = {}, [], dict[str, None]()
-        for _, *columns, facts, environment, blob in self._tables.rows("craftings", image_set):
-            crafting = _crafting_key(*columns)
-            if joined.play(crafting):
-                known_facts[crafting] = unpack_json(FACTS_FORM, facts, "crafting")
-                made_with[environment] = None
-                if blob is not None:
-                    examples.append(Example(*crafting, unpack_images(blob, clean.shape[1:], len(clean))))
-        environments = (unpack_json(TEXTS_FORM, text, "made_with") for text in made_with if text)
-        return known_facts, tuple(examples), tuple(environments)
-
     def _probes(self, image_set: str) -> dict[str, dict[str, float]]:
         rows = self._tables.rows("probes", image_set)  # the newest last
         return {model: unpack_json(FACTS_FORM, facts, "probe") for _, model, _, facts in rows}
@@ -452,20 +440,6 @@ def _of_no_target(joined: Joined, models: Mapping[str, ModelRecord]) -> tuple[st
     """Return the surrogates that are marked as such, without those of a target's architecture."""
     networks = {models[key].metrics.get("network") for key in joined.targets}
     return tuple(key for key in joined.foreign if models[key].metrics.get("network") not in networks)
-
-
-def _crafting_columns(key: CraftingKey | OutcomeKey) -> tuple[str, str, float]:
-    """Return surrogate, attack and epsilon as the tables hold them."""
-    return pack_absent(key.surrogate), pack_absent(key.attack), float(key.epsilon)
-
-
-def _crafting_key(surrogate: str, attack: str, epsilon: float) -> CraftingKey:
-    return CraftingKey(unpack_absent(surrogate), attack, epsilon)
-
-
-def _outcome_crafting(surrogate: str, attack: str, epsilon: float) -> CraftingKey | None:
-    """Return which crafting outcomes are of; None for clean images."""
-    return _crafting_key(surrogate, attack, epsilon) if attack else None
 
 
 @contextmanager
