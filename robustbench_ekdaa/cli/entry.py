@@ -29,8 +29,10 @@ NARROWEST_TERMINAL = 20  # columns; fewer in $COLUMNS are taken for a mistake
 def main() -> None:
     """Run the command line; errors become one line and an exit code: 2 wrong usage, 1 the work failed."""
     set_up()
-    with interruptible():
+    with interruptible() as signals:
         code, message = run_command(debug="--debug" in sys.argv)
+        if message == STOPPED and signals:
+            code = 128 + signals[0]
         if message:
             tell(f"error: {message}")
         drop_unwritten()
@@ -111,24 +113,27 @@ def drop_unwritten() -> None:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Let Ctrl-C stop the command, and a second Ctrl-C end the process at once: stored results are always whole."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def interruptible() -> Iterator[list[int]]:
+    """Let Ctrl-C or SIGTERM stop the command, and a second one end the process at once: stored results are whole.
+
+    It gives the signals that came; those that somebody else handles or ignores are left alone.
+    """
+    came: list[int] = []
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    here = threading.current_thread() is threading.main_thread()
+    before = {number: handler for number, handler in usual.items() if here and signal.getsignal(number) is handler}
 
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, leave)
+        if came:
+            os.write(2, f"error: {STOPPED}\n".encode())
+            os._exit(128 + came[0])
+        came.append(number)
         raise KeyboardInterrupt
 
-    def leave(number: int, frame: FrameType | None) -> None:
-        os.write(2, f"error: {STOPPED}\n".encode())
-        os._exit(130)
-
-    signal.signal(signal.SIGINT, stop)
+    for number in before:
+        signal.signal(number, stop)
     try:
-        yield
+        yield came
     finally:
-        stopped = signal.getsignal(signal.SIGINT) is leave
-        signal.signal(signal.SIGINT, (lambda number, frame: os._exit(130)) if stopped else before)
+        for number, handler in before.items():
+            signal.signal(number, (lambda number, frame: os._exit(128 + came[0])) if came else handler)

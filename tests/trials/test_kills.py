@@ -15,7 +15,7 @@ from .rounds import trials
 from .tool import How
 from .workplace import SWEEP
 
-KILLS = 60
+KILLS, STOPS = 60, 50
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +29,7 @@ def seconds(cards, tmp_path_factory):
     return time.perf_counter() - started
 
 
-@trials(KILLS)
+@trials(KILLS, samples=5)
 def test_a_sweep_killed_at_a_random_moment_is_finished_by_the_same_command(
     cards, undisturbed, seconds, base, note, trial
 ):
@@ -45,27 +45,51 @@ def test_a_sweep_killed_at_a_random_moment_is_finished_by_the_same_command(
     note(f"killed {'once' if kills == 1 else 'repeatedly'}")
 
 
-@trials(20)
-def test_a_sweep_stopped_by_ctrl_c_says_so_and_is_finished_by_the_same_command(
-    cards, undisturbed, seconds, base, note, trial
-):
-    place, draw = cards.copy_to(base / "place"), random.Random(trial)
+def stopped(place, seconds, trial, presses, number, note):
+    """Stop a sweep at a random moment by a signal, sent so many times, and hold it to what it promises."""
+    draw = random.Random(trial)
     running = place.start(f"{SWEEP} run", How(stopped=True))
     running.go_on()
-    time.sleep(seconds * (trial + draw.random()) / 20)
-    presses = draw.choice([1, 3])
+    time.sleep(seconds * (trial + draw.random()) / STOPS)
     for _ in range(presses):
-        running.interrupt()
+        running.send(number)
         time.sleep(draw.choice([0, 0.002, 0.02]))
     ended = running.wait()
     assert "Traceback" not in ended.err
     if ended.code != 0:
-        assert (ended.code, ended.complaint.count("stopped; everything finished before is kept")) == (130, 1), ended.err
+        told = ended.complaint.count("stopped; everything finished before is kept")
+        assert (ended.code, told) == (128 + number, 1), ended.err
+    note("stopped" if ended.code else "was finished before")
+
+
+@trials(STOPS, samples=5)
+def test_a_sweep_stopped_by_ctrl_c_says_so_and_is_finished_by_the_same_command(
+    cards, undisturbed, seconds, base, note, trial
+):
+    place = cards.copy_to(base / "place")
+    stopped(place, seconds, trial, 1, signal.SIGINT, note)
     undisturbed.reached_by(place, f"{SWEEP} run")
-    note(f"pressed {presses}x")
 
 
-@trials(6, samples=0)
+@trials(STOPS, samples=5)
+def test_a_sweep_ended_by_ctrl_c_pressed_twice_or_more_says_so_and_is_finished_by_the_same_command(
+    cards, undisturbed, seconds, base, note, trial
+):
+    place = cards.copy_to(base / "place")
+    stopped(place, seconds, trial, 2 + trial % 2, signal.SIGINT, note)
+    undisturbed.reached_by(place, f"{SWEEP} run")
+
+
+@trials(STOPS, samples=5)
+def test_a_sweep_stopped_by_sigterm_says_so_and_is_finished_by_the_same_command(
+    cards, undisturbed, seconds, base, note, trial
+):
+    place = cards.copy_to(base / "place")
+    stopped(place, seconds, trial, 1 + trial % 2, signal.SIGTERM, note)
+    undisturbed.reached_by(place, f"{SWEEP} run")
+
+
+@trials(STOPS, samples=0)
 def test_a_sweep_with_workers_killed_at_a_random_moment_is_finished_by_the_same_command(
     cards, undisturbed, base, note, trial
 ):
@@ -76,7 +100,7 @@ def test_a_sweep_with_workers_killed_at_a_random_moment_is_finished_by_the_same_
         process = subprocess.Popen(script, cwd=place.folder, stdout=output, stderr=output, start_new_session=True)
         while not (place.run / "results.sqlite").exists():
             time.sleep(0.01)
-        time.sleep(12 * (trial + draw.random()) / 6)
+        time.sleep(6 * (trial + draw.random()) / STOPS)
         killed = draw.choice(["driver", "driver and workers"])
         os.kill(process.pid, signal.SIGKILL) if killed == "driver" else os.killpg(process.pid, signal.SIGKILL)
         process.wait()

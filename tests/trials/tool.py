@@ -48,12 +48,14 @@ class How:
     Attributes:
         environment: variables beside those of the test run.
         largest_file: bytes; writing beyond that fails, as on a full disk.
+        memory: bytes beyond what its process has to begin with; asking for more fails.
         nobody: as a user without rights, which only root can become.
         stopped: wait before anything is done until `Running.go_on`.
     """
 
     environment: dict[str, str] = field(default_factory=dict)
     largest_file: int | None = None
+    memory: int | None = None
     nobody: bool = False
     stopped: bool = False
 
@@ -80,10 +82,13 @@ class Running:
     def kill(self) -> None:
         self.process.kill()
 
-    def interrupt(self) -> None:
-        """Press Ctrl-C; nothing happens if it has ended."""
-        if self.process.is_alive():
-            os.kill(self.pid, signal.SIGINT)
+    def is_alive(self) -> bool:
+        return self.process.is_alive()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, such as SIGINT for Ctrl-C; nothing happens if it has ended."""
+        if self.is_alive():
+            os.kill(self.pid, number)
 
     def go_on(self, state: str = "T") -> None:
         """Wait until it has stopped itself, see `How.stopped`, and let it go on; a traced one stops as "t"."""
@@ -147,6 +152,9 @@ def _command(folder: str, arguments: list[str], pipes: tuple[Connection, Connect
     if how.largest_file is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (how.largest_file, how.largest_file))
+    if how.memory is not None:
+        limit = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize() + how.memory
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     if how.nobody:
         os.setgroups([])
         os.setgid(NOBODY)
