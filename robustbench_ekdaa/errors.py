@@ -9,6 +9,11 @@ from datetime import date, time
 
 from .text import one_line
 
+NO_MEMORY = (  # what PyTorch, its kernels and the system say
+    *("allocate memory", "out of memory", "std::bad_alloc", "bad allocation", "can't start new thread"),
+    "could not create a primitive",
+)
+
 
 class UsageError(Exception):
     """The request cannot be carried out as written: a wrong name, card, option or file (exit code 2)."""
@@ -46,6 +51,15 @@ def told(error: BaseException) -> str:
         text = ""
     text = text if len(text) <= 300 else f"{text[:297]}..."
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error, or one that led to it, says that there was not enough memory."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if (earlier := error.__cause__ or error.__context__) is not None and lacks_memory(earlier):
+        return True
+    return isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in NO_MEMORY)
 
 
 def shown(value: object, width: int = 80) -> str:

@@ -14,13 +14,18 @@ from types import FrameType
 
 import typer
 
-from ..errors import UsageError, WorkFailed
+from ..errors import UsageError, WorkFailed, lacks_memory
 from ..search_path import without_working_folder
 from .app import PROGRAM, app
 from .parsing import refuse_empty
 from .printing import accept_all_text, show_traceback, show_warning, tell
 
 STOPPED = "stopped; everything finished before is kept. Run the same command again to go on."
+NO_MEMORY = (
+    "there is not enough memory; everything finished before is kept. Close other programs, or take fewer --workers "
+    "or a smaller --batch-size, and run the same command again."
+)
+MORE_MEMORY = "There was not enough memory: run the same command again with more, before anything else."
 WRONG_PATH = {errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EACCES}
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 NARROWEST_TERMINAL = 20  # columns; fewer in $COLUMNS are taken for a mistake
@@ -90,10 +95,14 @@ def run_command(*, debug: bool) -> tuple[int, str | None]:
 def answer(error: Exception) -> tuple[int, str]:
     """Return the exit code and the message of an error."""
     if isinstance(error, (UsageError, WorkFailed)):
+        if lacks_memory(error):
+            return 1, f"{str(error).rstrip('.')}. {MORE_MEMORY}"
         return (2 if isinstance(error, UsageError) else 1), str(error)
     # An error of the command line's parser, whose class is click's or typer's, depending on the version of typer.
     if hasattr(error, "format_message"):
         return 2, f"{error.format_message()} `{PROGRAM} --help` shows what there is."
+    if lacks_memory(error):
+        return 1, NO_MEMORY
     if isinstance(error, OSError) and error.filename is not None:
         return (2 if error.errno in WRONG_PATH else 1), f"{os.fsdecode(error.filename)}: {error.strerror}"
     if isinstance(error, OSError) and error.errno in FULL:

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError, WorkFailed
+from ..errors import UsageError, WorkFailed, lacks_memory
 from ..networks import Block, Network
 from ..networks.memory_format import with_channels_last
 from ..networks.wrappers import WRAP_ONE_LOGIT, WRAP_RANDOM
@@ -178,7 +178,7 @@ def named(surrogates: Sequence[Surrogate]) -> str:
 def failure(surrogates: Sequence[Surrogate], what: str, error: Exception) -> UsageError | WorkFailed:
     """Say in one line what surrogates could not do and why: out of memory, or not fit for such images."""
     reason = next(iter(str(error).strip().splitlines()), "no reason given")
-    kind = WorkFailed if isinstance(error, MemoryError | torch.OutOfMemoryError) else UsageError
+    kind = WorkFailed if lacks_memory(error) else UsageError
     return kind(f"{named(surrogates)}: {what}. {type(error).__name__}: {reason}")
 
 

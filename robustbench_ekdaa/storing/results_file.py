@@ -146,7 +146,12 @@ def clear_store_errors(path: Path, *, writing: bool = False) -> Iterator[None]:
         raise UsageError(
             f"{where}: cannot be read ({_reason(error)}); nothing was changed. If it stays so, {REMEDY}"
         ) from None
-    except (sqlite3.Error, zlib.error, ValueError, MemoryError, RecursionError) as error:
+    except MemoryError:
+        raise WorkFailed(
+            f"{where}: could not be read or written for want of memory; nothing was changed. "
+            f"If more does not help, it is damaged: {REMEDY}"
+        ) from None
+    except (sqlite3.Error, zlib.error, ValueError, RecursionError) as error:
         raise _damaged(where, error) from None
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from .damage import kill_once_there_is
+from .tool import How
 from .workplace import SWEEP, Undisturbed, Workplace
 
 # Processes of their own must find these modules by name.
@@ -57,6 +60,26 @@ def killed(cards, tmp_path_factory):
     kill_once_there_is(place, place.start(f"{SWEEP} run"), "adversarial/noise-*.safetensors")
     assert (place.run / "results.sqlite-wal").stat().st_size
     return place
+
+
+@pytest.fixture(scope="session")
+def seconds(cards, tmp_path_factory):
+    """How long an undisturbed sweep takes here, from the start of its process to its end."""
+    place = cards.copy_to(tmp_path_factory.mktemp("timed"))
+    running = place.start(f"{SWEEP} run", How(stopped=True))
+    started = time.perf_counter()
+    running.go_on()
+    assert running.wait().code == 0
+    return time.perf_counter() - started
+
+
+@pytest.fixture
+def nobodys():
+    """A folder for one trial that any user can reach, as those of pytest are not."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -13,21 +13,6 @@ from .tool import How
 from .workplace import SWEEP, Undisturbed, read_rows
 
 ROUNDS = 300
-PAUSING = """
-import os, time
-from robustbench_ekdaa import rules
-
-class Pausing(rules.HiddenErrorRule):
-    def create_feedback(self, network, generator):
-        self.B = rules.random_projections(network, generator)
-
-    def signal(self, l, error, labels, above, delta):
-        return error @ self.B[l]
-
-    def after_step(self):
-        super().after_step()
-        time.sleep(float(os.environ.get("PAUSE", 0)))
-"""
 MOMENTUM = """
 optimizer_options = { momentum = 0.9 }
 schedule = "StepLR"
@@ -50,8 +35,7 @@ def half_done(cards, tmp_path_factory):
 def partly_trained(tmp_path_factory, cards):
     """A workplace with a training killed after some epochs, and what it comes to undisturbed."""
     begun = cards.copy_to(tmp_path_factory.mktemp("partly trained"))
-    begun.write_card("pausing", "pausing.py:Pausing", epochs=6, more=MOMENTUM)
-    (begun.folder / "models" / "pausing.py").write_text(PAUSING)
+    begun.write_pausing_card(epochs=6, more=MOMENTUM)
     whole = begun.copy_to(tmp_path_factory.mktemp("wholly trained"))
     whole.fine(f"{TRAINING} run")
     running = begun.start(f"{TRAINING} run", How({"PAUSE": "0.05"}))

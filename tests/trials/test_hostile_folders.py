@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 
 from .hostile_folders import ALL
-from .tool import NOBODY, How
+from .tool import How
 from .workplace import proper
 
 SAMPLES = ("a_fifo_as_a_card", "a_run_that_is_a_file", "an_export_onto_the_store")
 AS_NOBODY = pytest.mark.skipif(os.getuid() != 0, reason="only root can run commands as another user")
-
-
-@pytest.fixture
-def nobodys():
-    """A folder for one trial that any user can reach, as those of pytest are not."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
-
-
-def give_to_nobody(folder):
-    for path in (folder, *folder.rglob("*")):
-        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
 
 
 def marks(name):
@@ -42,7 +26,7 @@ def test_commands_in_a_hostile_folder_work_or_say_what_is_wrong(cards, undisturb
     if one.begun:
         shutil.copytree(undisturbed.run, place.run)
     if one.nobody:
-        give_to_nobody(place.folder)
+        place.give_to_nobody()
     one.prepare(place)
     before = contents(place, one.commands)
     for command in one.fine:

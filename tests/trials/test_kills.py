@@ -9,24 +9,11 @@ import subprocess
 import sys
 import time
 
-import pytest
-
 from .rounds import trials
 from .tool import How
 from .workplace import SWEEP
 
 KILLS, STOPS = 60, 50
-
-
-@pytest.fixture(scope="session")
-def seconds(cards, tmp_path_factory):
-    """How long an undisturbed sweep takes here, from the start of its process to its end."""
-    place = cards.copy_to(tmp_path_factory.mktemp("timed"))
-    running = place.start(f"{SWEEP} run", How(stopped=True))
-    started = time.perf_counter()
-    running.go_on()
-    assert running.wait().code == 0
-    return time.perf_counter() - started
 
 
 @trials(KILLS, samples=5)

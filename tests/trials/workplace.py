@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import pandas as pd
 import torch
 from safetensors import safe_open
 
-from .tool import USUAL, Ended, How, Tool
+from .tool import NOBODY, USUAL, Ended, How, Tool
 
 CARD = """
 kind = "model"
@@ -26,6 +27,21 @@ epochs = {epochs}
 batch_size = 64
 learning_rate = 0.2
 {more}
+"""
+PAUSING = """
+import os, time
+from robustbench_ekdaa import rules
+
+class Pausing(rules.HiddenErrorRule):
+    def create_feedback(self, network, generator):
+        self.B = rules.random_projections(network, generator)
+
+    def signal(self, l, error, labels, above, delta):
+        return error @ self.B[l]
+
+    def after_step(self):
+        super().after_step()
+        time.sleep(float(os.environ.get("PAUSE", 0)))
 """
 SWEEP = (
     "sweep --dataset digits --models bp,ek --seeds 1 --images 30 "
@@ -49,11 +65,20 @@ class Workplace(Tool):
         path.parent.mkdir(exist_ok=True)
         path.write_text(CARD.format(name=name, rule=rule, epochs=epochs, more=more))
 
+    def write_pausing_card(self, *, epochs: int, more: str = "") -> None:
+        """Write the card of a model whose training pauses after each step for $PAUSE seconds."""
+        self.write_card("pausing", "pausing.py:Pausing", epochs=epochs, more=more)
+        (self.folder / "models" / "pausing.py").write_text(PAUSING)
+
     def copy_to(self, base: Path) -> Workplace:
         """Return the same workplace elsewhere."""
         copy = Workplace(base)
         shutil.copytree(self.folder, copy.folder, symlinks=True, dirs_exist_ok=True)
         return copy
+
+    def give_to_nobody(self) -> None:
+        for path in (self.folder, *self.folder.rglob("*")):
+            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
 
     def clean(self, command: str | list[str], how: How = USUAL) -> Ended:
         """Run a command and hold it to what every command promises."""
