@@ -1,16 +1,20 @@
-"""An attack card whose component raises, as long as an environment variable says so."""
+"""An attack card whose component raises, as long as environment variables say so."""
 
 COMPONENT = '''
 import os
+
+calls = 0
 
 class Unprintable(Exception):
     def __str__(self):
         raise ValueError("no text")
 
 def start():
-    """Begin a step beside the images, unless $RAISES says what to do instead."""
+    """Begin a step beside the images, unless $RAISES says what to do instead, from the call $FROM on."""
     def begin(images, context):
-        what = os.environ.get("RAISES")
+        global calls
+        calls += 1
+        what = os.environ.get("RAISES") if calls >= int(os.environ.get("FROM", 0)) else None
         if what == "memory":
             return images.new_empty(10**15)
         if what == "exit":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,30 @@ def _one_thread():
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("COLUMNS", "200")
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _server(_one_thread, tmp_path_factory):
+    """Start the process that commands are forked from, with a clock that can be set back where that can be made."""
+    library = tmp_path_factory.mktemp("clock") / "clock.so"
+    with pytest.MonkeyPatch.context() as patch:
+        if shutil.which("gcc"):
+            made = ["gcc", "-shared", "-fPIC", "-O1", "-o", library, Path(__file__).with_name("clock.c"), "-ldl"]
+            subprocess.run(made, check=True)
+            patch.setenv("LD_PRELOAD", str(library))
+        forkserver.ensure_running()
+    return library
+
+
+@pytest.fixture
+def clock(_server):
+    """Skip a trial where the clock cannot be set back for a process alone."""
+    if not _server.exists():
+        pytest.skip("there is no gcc here")
+    shown = [sys.executable, "-c", "import time; print(time.time())"]
+    environment = {**os.environ, "LD_PRELOAD": str(_server), "CLOCK": "0 1e9 0"}
+    told = float(subprocess.run(shown, env=environment, capture_output=True, check=True).stdout)
+    assert abs(time.time() - told - 1e9) < 60, "the clock is not set back"
 
 
 @pytest.fixture

@@ -11,9 +11,11 @@ from .tool import How
 from .workplace import SWEEP
 
 SIZES = [0, 1, 511, 512, 1024, 2048, 2700, 4095, 4096, 4097, 6000, 8192, 15000, 16300, 20480, 40000, 57000, 100000]
+SIZES = sorted({*SIZES, *(round(500 * 200 ** (place / 32)) for place in range(32))})
+DISKS = 50
 
 
-@trials(len(SIZES))
+@trials(len(SIZES), samples=5)
 def test_a_sweep_that_may_write_no_larger_files_says_so_and_is_finished_with_more_room(
     cards, undisturbed, base, note, trial
 ):
@@ -37,10 +39,10 @@ def small_disk(cards, base):
         subprocess.run(["umount", place.run], check=True)
 
 
-@trials(20)
+@trials(DISKS, samples=2)
 def test_a_sweep_on_a_full_disk_says_so_and_is_finished_with_more_room(small_disk, undisturbed, note, trial):
     place, resize = small_disk
-    resize(f"{4 * (1 + trial * trial // 3)}k")
+    resize(f"{4 * (1 + trial * trial // 19)}k")
     ended = place.clean(f"{SWEEP} run")
     resize("64m")
     undisturbed.reached_by(place, f"{SWEEP} run")
