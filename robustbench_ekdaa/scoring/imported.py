@@ -330,5 +330,7 @@ class ScoreFile:
         predictions = {}
         for epsilon in self.epsilons:
             batches = torch.split(found.images[found.epsilons.index(epsilon), rows], BATCH)
-            predictions[epsilon] = np.concatenate([predict(network, batch.to(self.device)) for batch in batches])
+            predictions[epsilon] = np.concatenate(
+                [predict(network, batch.to(self.device), self.job.label) for batch in batches]
+            )
         return predictions

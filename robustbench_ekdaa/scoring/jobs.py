@@ -127,22 +127,33 @@ class TrainModel:
 
 
 @ordinary_torch(gradients=False)
-def predict(network: nn.Module, images: Tensor) -> NDArray[np.int64]:
+def predict(network: nn.Module, images: Tensor, model: str = "the model") -> NDArray[np.int64]:
     """Return the class a network predicts for each image, shape (N,); NaN logits count as class K, never right.
 
     The network is shown a copy: its forward may write to it, and others are shown the same images.
+
+    Raises:
+        WorkFailed: when the network raises anything; it names the model.
     """
     with torch.inference_mode():
-        logits = network(images.clone())
+        logits = _answer(network, images, model)
         predictions = torch.where(torch.isfinite(logits).all(1), logits.argmax(1), logits.shape[1])
     classes: NDArray[np.int64] = predictions.cpu().numpy()
     return classes
 
 
+def _answer(network: nn.Module, images: Tensor, model: str) -> Tensor:
+    try:
+        logits: Tensor = network(images.clone())
+    except (Exception, SystemExit) as error:  # somebody's module may raise anything
+        raise WorkFailed(f"{model} fails on {len(images)} images: {told(error)}") from error
+    return logits
+
+
 def check_steady(model: str, network: nn.Module, images: Tensor) -> None:
     """Raise UsageError for a network that answers the same images in two ways: no outcome of it could be repeated."""
     with torch.inference_mode():
-        first, second = network(images.clone()), network(images.clone())
+        first, second = (_answer(network, images, model) for _ in range(2))
     if differ(first, second):
         raise UsageError(
             f"{model}: answers the same images differently from one time to the next: its forward draws random "
@@ -192,7 +203,7 @@ class PredictClean:
         network = self.trained.load(self.job, dataset, self.device)
         batches = torch.split(dataset.test.images[self.indices], self.batch_size)
         check_steady(self.job.label, network, batches[0][:STEADY].to(self.device))
-        return np.concatenate([predict(network, batch.to(self.device)) for batch in batches])
+        return np.concatenate([predict(network, batch.to(self.device), self.job.label) for batch in batches])
 
 
 @dataclass
@@ -354,9 +365,10 @@ class CraftAndScore:
         images, labels, indices = pool.images[rows], pool.labels[rows], self.indices[rows].tolist()
         options: dict[str, Any] = {"seed": self.seed, "indices": indices, "pool": pool, "precision": self.precision}
         batches = craft(self.job.attack, surrogates, images, labels, list(results), **options)
+        names = {target.key: target.label for _, targets in self.job.wanted for target in targets}
         for (epsilon, result), one in zip(results.items(), batches, strict=True):
             for key, predictions in result.predictions.items():
-                predictions.append(predict(networks[key], one.images))
+                predictions.append(predict(networks[key], one.images, names[key]))
             result.note(one)
             if self.show and result.shown is None:
                 result.shown = one.images[:SHOWN_IMAGES].cpu().numpy()

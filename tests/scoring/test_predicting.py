@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from robustbench_ekdaa.errors import WorkFailed
 from robustbench_ekdaa.scoring.jobs import check_steady, predict
 
 
@@ -42,3 +43,16 @@ def test_a_network_that_writes_to_its_images_writes_to_a_copy():
     assert shown.flatten().tolist() == [0.0, 2.0, 1.0]
     check_steady("mine", Writing(), shown)
     assert shown.flatten().tolist() == [0.0, 2.0, 1.0]
+
+
+@pytest.mark.parametrize("error", [IndexError("my mistake"), SystemExit(3), torch.OutOfMemoryError("no room")])
+@pytest.mark.parametrize(
+    "ask", [lambda *given: predict(*given), lambda net, shown, name: check_steady(name, net, shown)]
+)
+def test_a_network_that_raises_is_named_with_what_it_raises(ask, error):
+    class Raising(Logits):
+        def forward(self, images):
+            raise error
+
+    with pytest.raises(WorkFailed, match=f"^mine fails on 1 images: {type(error).__name__}: {error}$"):
+        ask(Raising(), images([0.0, 2.0, 1.0]), "mine")
