@@ -275,6 +275,8 @@ def sweep(
 ) -> Results:
     """Train, attack and score what is missing of a sweep in a run folder, and return all its results.
 
+    A model or an attack that fails costs its own outcomes alone; `rb.status` says why.
+
     Args:
         spec: a `SweepSpec`, or the path of a sweep file.
         run: the run folder; finished work in it is never done again.

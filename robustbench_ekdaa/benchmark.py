@@ -139,6 +139,8 @@ class Benchmark:
     def sweep(self, spec: SweepSpec | Place, *, retry_failed: bool = False) -> Results:
         """Train, attack and score what is missing of a sweep, and return all results of the run.
 
+        A model or an attack that fails costs its own outcomes alone: `failed` and `failed_craftings` say why.
+
         Args:
             spec: a `SweepSpec`, or the path of a sweep file.
             retry_failed: whether models that failed before are trained anew; otherwise they count as failed.

@@ -50,8 +50,8 @@ def _missing(outcomes: Outcomes) -> list[str]:
         sentences.append(f"There are no outcomes yet of {', '.join(silent)}.")
     if found < expected:
         sentences.append(
-            f"{expected - found} of {expected} cells are missing: the sweep was stopped, or several sweeps or files "
-            "were put together. One sweep over all of it computes what is missing."
+            f"{expected - found} of {expected} cells are missing: the sweep was stopped, attacks failed (`status` says "
+            "why), or several sweeps or files were put together. One sweep over all of it computes what is missing."
         )
     left_out = [outcomes.attacks[key].title for grid in transfer_grids(outcomes) for key in grid.unfinished]
     if left_out:

@@ -21,7 +21,7 @@ from .parsing import refuse_empty
 from .printing import accept_all_text, show_traceback, show_warning, tell
 
 STOPPED = "stopped; everything finished before is kept. Run the same command again to go on."
-NO_MEMORY = (
+OUT_OF_MEMORY = (
     "there is not enough memory; everything finished before is kept. Close other programs, or take fewer --workers "
     "or a smaller --batch-size, and run the same command again."
 )
@@ -102,7 +102,7 @@ def answer(error: Exception) -> tuple[int, str]:
     if hasattr(error, "format_message"):
         return 2, f"{error.format_message()} `{PROGRAM} --help` shows what there is."
     if lacks_memory(error):
-        return 1, NO_MEMORY
+        return 1, OUT_OF_MEMORY
     if isinstance(error, OSError) and error.filename is not None:
         return (2 if error.errno in WRONG_PATH else 1), f"{os.fsdecode(error.filename)}: {error.strerror}"
     if isinstance(error, OSError) and error.errno in FULL:

@@ -58,7 +58,7 @@ def read_beside(place, command, whole, trial, note):
     running = place.start(command, How(stopped=True))
     running.go_on()
     time.sleep(draw.uniform(0, 0.4))
-    reader = REPORT if trial % 4 == 2 else READERS[0]
+    reader = REPORT if trial % 3 == 2 else READERS[0]
     while running.is_alive():
         ended = place.clean(reader)
         assert ended.code == 0 or NOTHING_YET.search(ended.complaint), f"{reader}: {ended.complaint}"
