@@ -12,7 +12,7 @@
 | reports and exports beside a sweep | `test_readers` | 5 and 60 |
 | a rule that raises; a model that diverges; an attack that raises | `test_raising` | 5 and 50 each |
 | a clock that is set back | `test_clocks` | 5 and 50 |
-| files that were changed, exchanged or planted | `test_flips`, `test_swaps`, `test_hostile_folders`, `test_replacing` | |
+| files changed, exchanged or planted | `test_flips`, `test_swaps`, `test_replacing`, `test_hostile_folders` | |
 | commands that nobody could mean, modules in the working folder | `test_wrong_commands`, `test_working_folder` | |
 
 Each trial ends with the same command, which finishes the run: with the rows, networks, images and logs of an
