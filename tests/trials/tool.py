@@ -14,6 +14,7 @@ import shlex
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -87,8 +88,9 @@ class Running:
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, such as SIGINT for Ctrl-C; nothing happens if it has ended."""
-        if self.is_alive():
-            os.kill(self.pid, number)
+        with suppress(ProcessLookupError):  # it ends just now
+            if self.is_alive():
+                os.kill(self.pid, number)
 
     def go_on(self, state: str = "T") -> None:
         """Wait until it has stopped itself, see `How.stopped`, and let it go on; a traced one stops as "t"."""
