@@ -14,6 +14,7 @@ from types import FrameType
 
 import typer
 
+from .. import stopping
 from ..errors import UsageError, WorkFailed, lacks_memory
 from ..search_path import without_working_folder
 from .app import PROGRAM, app
@@ -34,10 +35,10 @@ NARROWEST_TERMINAL = 20  # columns; fewer in $COLUMNS are taken for a mistake
 def main() -> None:
     """Run the command line; errors become one line and an exit code: 2 wrong usage, 1 the work failed."""
     set_up()
-    with interruptible() as signals:
+    with interruptible():
         code, message = run_command(debug="--debug" in sys.argv)
-        if message == STOPPED and signals:
-            code = 128 + signals[0]
+        if stopping.signals and code:  # whatever it says: C code may have put its own error in the place of Ctrl-C's
+            code, message = 128 + stopping.signals[0], STOPPED
         if message:
             tell(f"error: {message}")
         drop_unwritten()
@@ -122,12 +123,13 @@ def drop_unwritten() -> None:
 
 
 @contextmanager
-def interruptible() -> Iterator[list[int]]:
+def interruptible() -> Iterator[None]:
     """Let Ctrl-C or SIGTERM stop the command, and a second one end the process at once: stored results are whole.
 
-    It gives the signals that came; those that somebody else handles or ignores are left alone.
+    Signals that somebody else handles or ignores are left alone.
     """
-    came: list[int] = []
+    came = stopping.signals
+    came.clear()
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     here = threading.current_thread() is threading.main_thread()
     before = {number: handler for number, handler in usual.items() if here and signal.getsignal(number) is handler}
@@ -142,7 +144,9 @@ def interruptible() -> Iterator[list[int]]:
     for number in before:
         signal.signal(number, stop)
     try:
-        yield came
+        yield
     finally:
+        code = 128 + came[0] if came else None
         for number, handler in before.items():
-            signal.signal(number, (lambda number, frame: os._exit(128 + came[0])) if came else handler)
+            signal.signal(number, handler if code is None else lambda number, frame: os._exit(code))
+        came.clear()

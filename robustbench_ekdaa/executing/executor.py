@@ -18,6 +18,7 @@ import torch
 from ..computing import ordinary_torch
 from ..errors import WorkFailed
 from ..progress import Progress
+from ..stopping import go_on
 
 if TYPE_CHECKING:
     from .ray_cluster import RayCluster
@@ -115,6 +116,7 @@ def usable_cores() -> int:
 
 def run_job(job: Job[Result], progress: Progress) -> Result:
     """Run one job as all are run, in whatever process: somebody's code in it must not end the program."""
+    go_on()
     try:
         with ordinary_torch(gradients=True):
             return job(progress)

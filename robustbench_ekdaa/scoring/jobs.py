@@ -25,6 +25,7 @@ from ..learning import ModelJob, TrainingJob, load_model, make_model
 from ..learning.job import partial_path
 from ..networks.wrappers import WRAP_RANDOM
 from ..progress import Progress
+from ..stopping import go_on
 from ..storing.outcomes import ModelRecord
 from .images import ImageFile
 from .plan import CraftJob
@@ -119,6 +120,7 @@ class TrainModel:
         except (UsageError, WorkFailed):
             raise
         except (Exception, SystemExit) as error:
+            go_on()
             # A plugged-in rule may raise anything; the other models' results must not be lost to it.
             message = f"{job.card.name} (seed {job.seed}) failed in training: {told(error)}"
             progress.line(f"failed: {message}")
@@ -336,6 +338,7 @@ class CraftAndScore:
                 self._one_batch(surrogates, networks, pool, rows, results, unsaved)
                 bar.advance(len(rows))
         except (Exception, SystemExit) as error:
+            go_on()
             # A plugged-in component or another library may raise anything; the other results must not be lost to it.
             cause = str(error) if isinstance(error, (UsageError, WorkFailed)) else told(error)
             progress.line(f"failed: {job.label}: {cause}")

@@ -1,9 +1,16 @@
 """An attack card whose component raises, as long as environment variables say so."""
 
 COMPONENT = '''
-import os
+import os, signal, time
 
 calls = 0
+
+def swallow_ctrl_c():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        raise RuntimeError("an error in its place") from None
 
 class Unprintable(Exception):
     def __str__(self):
@@ -15,6 +22,8 @@ def start():
         global calls
         calls += 1
         what = os.environ.get("RAISES") if calls >= int(os.environ.get("FROM", 0)) else None
+        if what == "interrupt":
+            swallow_ctrl_c()
         if what == "memory":
             return images.new_empty(10**15)
         if what == "exit":

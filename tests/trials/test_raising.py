@@ -13,7 +13,7 @@ from .workplace import SWEEP, Undisturbed
 
 ROUNDS = 50
 RULE = """
-import os
+import os, signal, time
 from robustbench_ekdaa.learning.rules.backprop import Backprop
 
 class Unprintable(Exception):
@@ -30,6 +30,12 @@ class Raising(Backprop):
         self.steps += 1
         if self.steps == int(os.environ.get("FROM", 0)):
             what = os.environ["RAISES"]
+            if what == "interrupt":
+                try:
+                    os.kill(os.getpid(), signal.SIGINT)
+                    time.sleep(60)
+                except KeyboardInterrupt:
+                    raise RuntimeError("an error in its place") from None
             if what in ERRORS:
                 raise ERRORS[what]
             for one in self.network.parameters():
@@ -107,3 +113,15 @@ def test_an_attack_that_raises_in_the_middle_of_a_crafting_costs_that_alone(rais
     place.fine(ATTACKED)
     whole.held_by(place)
     note(what)
+
+
+@pytest.mark.parametrize(("command", "whole"), [(RAISING, 1), (ATTACKED, 2)], ids=["rule", "attack"])
+def test_an_error_in_the_place_of_ctrl_c_as_c_code_raises_it_fails_nothing(raising, base, command, whole):
+    place = raising[0].copy_to(base / "place")
+    ended = place(command, How({"RAISES": "interrupt", "FROM": "3"}))
+    assert ended.code == 130
+    assert ended.complaint == "error: stopped; everything finished before is kept. Run the same command again to go on."
+    assert "failed" not in ended.err
+    assert "failed:" not in place.fine("status run").out
+    place.fine(command)
+    raising[whole].held_by(place)
