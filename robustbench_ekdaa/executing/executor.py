@@ -17,12 +17,15 @@ import torch
 
 from ..computing import ordinary_torch
 from ..errors import WorkFailed
+from ..memory import available_memory
 from ..progress import Progress
 from ..stopping import go_on
 
 if TYPE_CHECKING:
     from .ray_cluster import RayCluster
 
+# PyTorch, the larger built-in data sets as float32, and a batch of maps; seen at work on CIFAR-10: 1.3 GiB.
+MEMORY_OF_A_WORKER = 2 * 1024**3
 Result = TypeVar("Result")
 Job = Callable[[Progress], Result]
 
@@ -105,8 +108,11 @@ def _chosen(workers: int | RayCluster | None, progress: Progress, device: str) -
 
 
 def workers_for(device: str) -> int:
-    """Return how many worker processes fit a device, where nobody says how many."""
-    return usable_cores() if device == "cpu" else 1
+    """Return how many worker processes fit a device and the memory that is free, where nobody says how many."""
+    if device != "cpu":
+        return 1
+    memory = available_memory()
+    return usable_cores() if memory is None else max(1, min(usable_cores(), memory // MEMORY_OF_A_WORKER))
 
 
 def usable_cores() -> int:

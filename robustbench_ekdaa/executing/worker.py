@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import IO, Any
 
 from ..errors import UsageError, WorkFailed
+from ..memory import keep_freed_memory
 from ..progress import Bar
 from ..registrations import Registrations, register_again
 
@@ -64,6 +65,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     incoming, driver = _take_over_the_standard_streams()
     torch.set_num_threads(1)
+    keep_freed_memory()
     messages: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_listen, args=(incoming, messages), daemon=True).start()
     try:
@@ -94,7 +96,7 @@ def _listen(incoming: IO[bytes], messages: SimpleQueue[bytes]) -> None:
     try:
         while True:
             messages.put(receive(incoming))
-    except EOFError:
+    finally:  # its end, or an error where the driver was killed before it had read all that was sent
         os._exit(1)
 
 

@@ -1,34 +1,27 @@
 """The driver's side of worker processes: starting them, handing them jobs, noticing when one ends, and ending them.
 
-They are started anew, not forked: a fork of a process that has used torch's threads can hang. Python's own pools start
-them with the working folder on the search path, where any file may lie under any name; they run the user's script once
-more in each; and they cannot say in which job a worker died.
+Python's own pools start them with the working folder on the search path, where any file may lie under any name; they
+run the user's script once more in each; and they cannot say in which job a worker died.
 """
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count, takewhile
-from multiprocessing.spawn import get_executable
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from ..errors import WorkFailed
 from ..progress import Bar, Progress
 from ..registrations import registrations
-from ..search_path import named_in_full, without_working_folder
 from .executor import Job, PartlyDone, Result, label
+from .server import CAN_FORK, ForkedProcess, ServerGone, server, start_process
 from .worker import meaning, receive, send
-
-# The search path comes first of all: modules imported before that would be looked for in the working folder.
-START = "import sys; sys.path[:] = sys.argv[1:]; from robustbench_ekdaa.executing.worker import main; main()"
 
 
 class WorkerPool:
@@ -100,12 +93,14 @@ class WorkerPool:
             return self._new_process()
 
     def _new_process(self) -> WorkerProcess:
-        with self.lock:
-            if self.stopped:
-                raise WorkFailed("the worker processes were stopped")
-            process = WorkerProcess()
-            self.processes.append(process)
-            return process
+        if not self.stopped:
+            process = WorkerProcess()  # takes a while: progress is shown and Ctrl-C is heard meanwhile
+            with self.lock:
+                if not self.stopped:
+                    self.processes.append(process)
+                    return process
+            process.kill()
+        raise WorkFailed("the worker processes were stopped")
 
     def stop(self) -> None:
         """End the workers, also in the middle of a job: what they had not handed over is done again next time."""
@@ -149,22 +144,28 @@ class InWorker(Exception):
     """Where an error came from in a worker process, as text."""
 
 
+def _new_process() -> subprocess.Popen[bytes] | ForkedProcess:
+    """Return a process that runs a worker: forked from a server, or where that cannot be done, started anew."""
+    if not CAN_FORK:
+        return start_process("worker", "main", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        return server().fork()
+    except ServerGone:  # somebody killed it while it had nothing to do
+        pass
+    try:
+        return server().fork()
+    except ServerGone:
+        raise WorkFailed(
+            "worker processes cannot be started: the process that starts them ends, perhaps for lack of memory. "
+            "Run the same command again with --workers 1."
+        ) from None
+
+
 class WorkerProcess:
     """One worker process. It ends by itself when this one does, as then its standard input ends."""
 
     def __init__(self) -> None:
-        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-        self.process = subprocess.Popen(
-            [get_executable(), *flags, "-c", START, *without_working_folder(sys.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(named_in_full(os.environ.get("PYTHONPATH", ""))),
-                "PYTHONSAFEPATH": "1",  # for whatever it starts itself, from Python 3.11 on
-            },
-            start_new_session=True,  # so that Ctrl-C reaches the driver alone, which decides what it ends
-        )
+        self.process = _new_process()
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.incoming, self.outgoing = self.process.stdin, self.process.stdout
@@ -206,7 +207,7 @@ class WorkerProcess:
                         bars[content[0]].advance(*content[1:])
                     elif kind == "line":
                         progress.line(*content)
-        except (EOFError, BrokenPipeError):
+        except (EOFError, ConnectionError):
             raise self._death(job, begun=begun) from None
 
     def _give(self, job: Job[Any]) -> None:

@@ -17,11 +17,14 @@ def has_channels_last(maps: Tensor) -> bool:
     return maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous()
 
 
+def as_channels_last(maps: Tensor) -> Tensor:
+    """Return (N, C, H, W) so that it lies in memory as (N, H, W, C)."""
+    return maps.contiguous(memory_format=torch.channels_last)
+
+
 def in_format_of(maps: Tensor, signal: Tensor) -> Tensor:
     """Return a signal in the memory format of maps of its shape, because computing with mixed formats is slow."""
-    return (
-        signal.contiguous(memory_format=torch.channels_last) if maps.dim() == 4 and has_channels_last(maps) else signal
-    )
+    return as_channels_last(signal) if maps.dim() == 4 and has_channels_last(maps) else signal
 
 
 def with_channels_last(images: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .activations import ACTIVATIONS, Activation
-from .memory_format import in_format_of
+from .memory_format import as_channels_last, has_channels_last, in_format_of
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,11 @@ class Block(nn.Module):
         return isinstance(self.layer, nn.Conv2d)
 
     def _reads(self, inputs: Tensor) -> Tensor:
-        return inputs if self.is_convolution else inputs.flatten(1)
+        if self.is_convolution:
+            return inputs
+        if inputs.requires_grad and inputs.dim() == 4 and has_channels_last(inputs):
+            inputs.register_hook(as_channels_last)  # flattening forgets the format, and pooling is slow on mixed ones
+        return inputs.flatten(1)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the next block's input: layer, activation and pooling, one after the other.
