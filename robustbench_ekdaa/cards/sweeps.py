@@ -42,7 +42,7 @@ class SweepSpec(Card):
         seeds: how many training seeds, 0 to seeds - 1.
         surrogate_seeds: how many of these the surrogates have (default: all), where crafting on all takes too long.
         seed: decides the choice of images and the attacks' random draws.
-        batch_size: images per crafting batch.
+        batch_size: images per crafting batch (default: what fits the surrogates' maps; see docs/sweeps.md).
         precision: the type in which the surrogates' layers compute while images are crafted; targets always predict
             in float32.
         save_images: whether the adversarial images are kept in the run folder.
@@ -66,7 +66,7 @@ class SweepSpec(Card):
     seeds: Annotated[Whole, Field(gt=0, le=MOST_SEEDS)] = 3
     surrogate_seeds: Annotated[Whole, Field(gt=0, le=MOST_SEEDS)] | None = None
     seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 0
-    batch_size: Count = 250
+    batch_size: Count | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     save_images: YesNo = False
     strict_versions: YesNo = False
@@ -124,7 +124,7 @@ class SweepSpec(Card):
 
     def as_stored(self) -> dict[str, Any]:
         """Return it as plain data; a field that earlier releases did not know is left out where it says nothing."""
-        later = ("recipes", "surrogate_seeds", "keep_epochs", "verdict_epsilon", "strict_versions")
+        later = ("batch_size", "recipes", "surrogate_seeds", "keep_epochs", "verdict_epsilon", "strict_versions")
         silent = {name for name in later if not getattr(self, name)}
         return self.model_dump(mode="json", exclude=silent)
 

@@ -32,7 +32,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # a process 
 
 
 def start_process(
-    module: str, function: str, *, stdin: int | socket.socket, stdout: int, **environment: str
+    module: str, function: str, *, stdin: int, stdout: int, **environment: str
 ) -> subprocess.Popen[bytes]:
     """Start a new Python process that runs a function of this room; it looks for no module in the working folder."""
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
@@ -61,7 +61,9 @@ class Server:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.lock = threading.Lock()
         with theirs:
-            self.process = start_process("server", "serve", stdin=theirs, stdout=subprocess.DEVNULL, **ONE_THREAD)
+            self.process = start_process(
+                "server", "serve", stdin=theirs.fileno(), stdout=subprocess.DEVNULL, **ONE_THREAD
+            )
 
     def fork(self) -> ForkedProcess:
         """Return a new worker process; raises ServerGone."""

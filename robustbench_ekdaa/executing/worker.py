@@ -141,8 +141,11 @@ class Driver:
     def tell(self, kind: str, *content: Any) -> None:
         """Send one message."""
         message = pickle.dumps((kind, *content))
-        with self.lock:
-            send(self.pipe, message)
+        try:
+            with self.lock:
+                send(self.pipe, message)
+        except ConnectionError:  # the driver is gone, and with it whoever wanted this work
+            os._exit(1)
 
     def task(self, label: str, total: int) -> Bar:
         """Start a bar there."""

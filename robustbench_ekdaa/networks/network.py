@@ -98,7 +98,8 @@ class Block(nn.Module):
         if self.is_convolution:
             return inputs
         if inputs.requires_grad and inputs.dim() == 4 and has_channels_last(inputs):
-            inputs.register_hook(as_channels_last)  # flattening forgets the format, and pooling is slow on mixed ones
+            # Flattening forgets the format, and pooling is slow where gradient and maps have different ones.
+            inputs.register_hook(as_channels_last)  # type: ignore[no-untyped-call]
         return inputs.flatten(1)
 
     def forward(self, inputs: Tensor) -> Tensor:

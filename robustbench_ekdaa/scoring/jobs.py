@@ -27,6 +27,7 @@ from ..networks.wrappers import WRAP_RANDOM
 from ..progress import Progress
 from ..stopping import go_on
 from ..storing.outcomes import ModelRecord
+from .batches import fitting_batch
 from .images import ImageFile
 from .plan import CraftJob
 
@@ -183,7 +184,7 @@ class PredictClean:
     indices: Tensor
     trained: Checkpoints
     device: str
-    batch_size: int
+    batch_size: int | None
 
     @property
     def label(self) -> str:
@@ -203,8 +204,9 @@ class PredictClean:
         """Return the class predicted for each image, (N,)."""
         dataset = load_unchanged(self.job.loaded_by, self.job.fingerprint)
         network = self.trained.load(self.job, dataset, self.device)
-        batches = torch.split(dataset.test.images[self.indices], self.batch_size)
-        check_steady(self.job.label, network, batches[0][:STEADY].to(self.device))
+        images = dataset.test.images[self.indices]
+        check_steady(self.job.label, network, images[:STEADY].to(self.device))
+        batches = torch.split(images, self.batch_size or fitting_batch([network], images[:1].to(self.device)))
         return np.concatenate([predict(network, batch.to(self.device), self.job.label) for batch in batches])
 
 
@@ -214,6 +216,7 @@ class Crafting:
 
     Attributes:
         predictions: per target key, the class predicted for each image, batch by batch; see `CraftAndScore`.
+        batch_size: images per batch.
         shown: the first few adversarial images.
         zero_gradients: of each image, whether its gradient was exactly zero at every step, batch by batch.
         queries: how many times each was shown to the surrogate, for attacks that only ask.
@@ -223,6 +226,7 @@ class Crafting:
     """
 
     predictions: dict[str, list[NDArray[np.int64]]]
+    batch_size: int
     shown: NDArray[np.float32] | None = None
     zero_gradients: list[NDArray[np.bool_]] = field(default_factory=list)
     queries: list[NDArray[np.int64]] = field(default_factory=list)
@@ -240,7 +244,7 @@ class Crafting:
 
     def facts(self, *, follows_gradients: bool) -> dict[str, Any]:
         """Return what the store keeps beside the outcomes; what has no meaning for an attack is left out."""
-        facts = {"seconds": round(self.seconds, 4)}
+        facts: dict[str, Any] = {"seconds": round(self.seconds, 4), "batch_size": self.batch_size}
         if follows_gradients:
             facts["zero_gradient_share"] = float(np.concatenate(self.zero_gradients).mean())
         if self.queries:
@@ -271,7 +275,7 @@ class CraftAndScore:
         seed: the sweep's seed.
         trained: the run's models.
         device: where to compute.
-        batch_size: images per batch.
+        batch_size: images per batch; None for what fits the surrogates, or the targets where there are none.
         show: whether to keep the first few images of every epsilon.
         precision: what the surrogates' layers compute in while images are crafted.
         file: where to save the images; None for nowhere.
@@ -284,7 +288,7 @@ class CraftAndScore:
     seed: int
     trained: Checkpoints
     device: str
-    batch_size: int
+    batch_size: int | None
     show: bool
     precision: Precision = "float32"
     file: ImageFile | None = None
@@ -323,18 +327,19 @@ class CraftAndScore:
         surrogates = [networks[member.key] for member in job.surrogates.members]
         made_with = environment(self.device, job.attack.library)
         refuse_another_environment(job.strict, self.device, self.label, job.attack.library)
-        results = {
-            epsilon: Crafting({target.key: [] for target in targets}, made_with=made_with)
-            for epsilon, targets in job.wanted
-        }
-        saved = set(results) if self.file is None else set(self.file.epsilons())
-        unsaved: dict[float, list[Tensor]] = {epsilon: [] for epsilon in results if epsilon not in saved}
         # All images of the sweep may be mixed in, so that nothing depends on the batch an image is crafted in.
         pool = Pool(
             dataset.test.images[self.indices].to(self.device), dataset.test.labels[self.indices].to(self.device)
         )
+        size = self.batch_size or fitting_batch(surrogates or networks.values(), pool.images)
+        results = {
+            epsilon: Crafting({target.key: [] for target in targets}, size, made_with=made_with)
+            for epsilon, targets in job.wanted
+        }
+        saved = set(results) if self.file is None else set(self.file.epsilons())
+        unsaved: dict[float, list[Tensor]] = {epsilon: [] for epsilon in results if epsilon not in saved}
         try:
-            for rows in torch.split(torch.arange(len(self.indices), device="cpu"), self.batch_size):
+            for rows in torch.split(torch.arange(len(self.indices), device="cpu"), size):
                 self._one_batch(surrogates, networks, pool, rows, results, unsaved)
                 bar.advance(len(rows))
         except (Exception, SystemExit) as error:

@@ -134,9 +134,10 @@ class _Sample:
     def _craft(self, job: CraftJob, plan: SweepPlan, outcomes: Outcomes) -> None:
         spec, trained = plan.spec, checkpoints_of(self.run, outcomes.models)
         dataset = plan.dataset.loaded_by, plan.dataset.fingerprint, plan.images.indices
-        work = CraftAndScore(
-            job, *dataset, spec.seed, trained, self.device, spec.batch_size, show=False, precision=spec.precision
-        )
+        key = CraftingKey(job.surrogates.key, job.attack_key, job.wanted[0][0])
+        size = outcomes.craftings.get(key, {}).get("batch_size", spec.batch_size)
+        size = None if size is None else int(size)
+        work = CraftAndScore(job, *dataset, spec.seed, trained, self.device, size, show=False, precision=spec.precision)
         found = work(Silent())
         if isinstance(found, CraftingFailed):
             self._differs(job.label, f"failed now ({found.cause})", {})

@@ -214,9 +214,10 @@ class Outcomes:
         examples: adversarial images to show.
         spec: the sweep's specification, as plain data.
         ensembles: all ensembles by key, also those that were not attacked on because a member failed.
-        craftings: facts about each crafting, where defined: "zero_gradient_share" (of
-            the images, those whose every gradient was exactly zero), "queries" (mean number of times that an image was
-            shown to the surrogate), "median_norm" (of the smallest perturbations found; failures are infinite).
+        craftings: facts about each crafting, where defined: "seconds" (with scoring), "batch_size" (images computed at
+            a time), "zero_gradient_share" (of the images, those whose every gradient was exactly zero), "queries" (mean
+            number of times that an image was shown to the surrogate), "median_norm" (of the smallest perturbations
+            found; failures are infinite).
         image_set: key of the images; "" for outcomes that no store holds.
         probes: what models said of attacks on them, by model key, and under "" how the images relate to the training
             images; see `scoring.probing`. None before `check` was run.

@@ -107,13 +107,17 @@ def test_the_seconds_of_all_epsilons_are_those_of_the_job_and_nothing_is_shown_o
 
 
 def test_facts_without_meaning_for_an_attack_are_left_out():
-    crafting = Crafting({}, seconds=1.23456)
+    crafting = Crafting({}, 250, seconds=1.23456)
     crafting.zero_gradients = [np.array([True, False]), np.array([False, False, False])]
-    assert crafting.facts(follows_gradients=False) == {"seconds": 1.2346}
-    assert crafting.facts(follows_gradients=True) == {"seconds": 1.2346, "zero_gradient_share": 0.2}
+    assert crafting.facts(follows_gradients=False) == {"seconds": 1.2346, "batch_size": 250}
+    assert crafting.facts(follows_gradients=True) == {
+        "seconds": 1.2346,
+        "batch_size": 250,
+        "zero_gradient_share": 0.2,
+    }
     crafting.queries = [np.array([3, 5]), np.array([10])]
     crafting.smallest = [np.array([0.5, np.inf]), np.array([0.25])]
-    expected = {"seconds": 1.2346, "queries": 6.0, "median_norm": 0.5}
+    expected = {"seconds": 1.2346, "batch_size": 250, "queries": 6.0, "median_norm": 0.5}
     assert crafting.facts(follows_gradients=False) == expected
 
 
