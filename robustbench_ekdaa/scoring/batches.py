@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..computing import ordinary_torch
 
 LARGEST_MAP = {"cpu": 8 * 1024**2, "cuda": 256 * 1024**2}  # bytes that the largest map of a batch may take
-MOST = {"cpu": 250, "cuda": 1_000}
+MOST_AT_A_TIME = {"cpu": 250, "cuda": 1_000}
 STEP = 32  # also the least
 
 
@@ -30,7 +30,7 @@ def fitting_batch(networks: Iterable[nn.Module], images: Tensor) -> int:
     kind = "cpu" if images.device.type == "cpu" else "cuda"
     largest = max((_largest_map(network, images[:1]) for network in networks), default=1)
     fitting = LARGEST_MAP[kind] // largest
-    return min(MOST[kind], max(STEP, fitting // STEP * STEP))
+    return min(MOST_AT_A_TIME[kind], max(STEP, fitting // STEP * STEP))
 
 
 @ordinary_torch(gradients=False)
