@@ -167,19 +167,24 @@ def serve() -> NoReturn:
     gc.collect()
     gc.freeze()  # what is not looked at again stays shared with the workers
     codes: dict[str, str] = {}  # of workers that have ended
-    while True:
-        request, descriptors, *_ = socket.recv_fds(control, MESSAGE, 2)
-        what, _, about = os.fsdecode(request).partition(" ")
-        if what == "fork":
-            pid = _fork(about, descriptors, control)
-            codes.pop(str(pid), None)
-            control.send(str(pid).encode())
-        elif what:
-            if about not in codes and (code := _ending(what, int(about))) is not None:
-                codes[about] = code
-            control.send(codes.get(about, "runs").encode())
-        else:
-            os._exit(0)
+    try:
+        while True:
+            request, descriptors, *_ = socket.recv_fds(control, MESSAGE, 2)
+            what, _, about = os.fsdecode(request).partition(" ")
+            if what == "fork":
+                about = str(_fork(about, descriptors, control))
+                codes.pop(about, None)
+                answer = about
+            elif what:
+                if about not in codes and (code := _ending(what, int(about))) is not None:
+                    codes[about] = code
+                answer = codes.get(about, "runs")
+            else:
+                break
+            control.send(answer.encode())
+    except OSError:  # the driver is gone, in the middle of a question
+        pass
+    os._exit(0)
 
 
 def _fork(folder: str, descriptors: list[int], control: socket.socket) -> int:

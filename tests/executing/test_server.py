@@ -79,15 +79,31 @@ def test_how_a_worker_ended_is_told_as_often_as_it_is_asked_and_to_whoever_asks(
     assert alone(one.pid)
 
 
-def test_a_server_and_its_workers_end_when_their_driver_is_killed(tmp_path):
+IDLE = """
+from robustbench_ekdaa.executing.workers import WorkerProcess
+process = WorkerProcess().process
+"""
+WITH_ANSWERS_THAT_NOBODY_READ = """
+from operator import methodcaller
+from robustbench_ekdaa.executing.workers import WorkerProcess
+worker = WorkerProcess()
+process = worker.process
+worker._give(methodcaller("line", "done"))
+worker.outgoing.peek(1)
+"""
+
+
+@pytest.mark.parametrize("work", [IDLE, WITH_ANSWERS_THAT_NOBODY_READ])
+def test_a_server_and_its_workers_end_when_their_driver_is_killed(tmp_path, work):
     script = tmp_path / "driver.py"
     script.write_text(
-        "import time\nfrom robustbench_ekdaa.executing.server import server\n"
-        "worker = server().fork()\nprint(server().process.pid, worker.pid, flush=True)\ntime.sleep(600)\n"
+        f"{work}\nimport time\nfrom robustbench_ekdaa.executing.server import server\n"
+        "print(server().process.pid, process.pid, flush=True)\ntime.sleep(600)\n"
     )
     driver = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
     processes = list(map(int, driver.stdout.readline().split()))
     assert len(processes) == 2
+    time.sleep(0.2)
     driver.kill()
     driver.communicate()
     assert within(20, lambda: all(map(alone, processes)))
@@ -107,7 +123,7 @@ def test_workers_are_as_many_as_the_cores_and_the_free_memory_allow(monkeypatch)
         monkeypatch.setattr(executors, "available_memory", lambda free=free: free)
         assert workers_for("cpu") == expected
         assert workers_for("cuda") == 1
-    assert 1 <= usable_cores()
+    assert usable_cores() >= 1
 
 
 def test_the_memory_that_is_free_is_no_more_than_there_is():
