@@ -22,6 +22,11 @@ def as_channels_last(maps: Tensor) -> Tensor:
     return maps.contiguous(memory_format=torch.channels_last)
 
 
+def gradient_with_channels_last(gradient: Tensor | None) -> Tensor | None:
+    """Return a gradient so that it lies in memory as (N, H, W, C); None, as autograd may give, stays None."""
+    return None if gradient is None else as_channels_last(gradient)
+
+
 def in_format_of(maps: Tensor, signal: Tensor) -> Tensor:
     """Return a signal in the memory format of maps of its shape, because computing with mixed formats is slow."""
     return as_channels_last(signal) if maps.dim() == 4 and has_channels_last(maps) else signal

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .activations import ACTIVATIONS, Activation
-from .memory_format import as_channels_last, has_channels_last, in_format_of
+from .memory_format import gradient_with_channels_last, has_channels_last, in_format_of
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Block(nn.Module):
             return inputs
         if inputs.requires_grad and inputs.dim() == 4 and has_channels_last(inputs):
             # Flattening forgets the format, and pooling is slow where gradient and maps have different ones.
-            inputs.register_hook(as_channels_last)  # type: ignore[no-untyped-call]
+            inputs.register_hook(gradient_with_channels_last)  # type: ignore[no-untyped-call]
         return inputs.flatten(1)
 
     def forward(self, inputs: Tensor) -> Tensor:
