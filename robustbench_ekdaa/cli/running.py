@@ -51,14 +51,6 @@ def tracked(work: Benchmark, tracker: str | None) -> Iterator[None]:
     work.progress.line(f"{tracker}: {shown_path(work.track(tracker))}")
 
 
-def prepare_for_workers(workers: int | RayCluster | None) -> None:
-    """Let what worker processes are forked from import PyTorch on another core, while this process imports it."""
-    from ..executing.server import CAN_FORK, server
-
-    if CAN_FORK and workers != 1 and (workers is None or isinstance(workers, int)):
-        server()
-
-
 @contextmanager
 def benchmark(run: Path, **means: Any) -> Iterator[Benchmark]:
     """Give a run whose progress is shown on standard error; `means` are arguments of `Benchmark`."""
@@ -72,7 +64,6 @@ def do_sweep(
     spec: SweepSpec, run: Path, *, retry_failed: bool = False, tracker: str | None = None, **means: Any
 ) -> bool:
     """Run a sweep, print its summary, and return whether anything failed."""
-    prepare_for_workers(means["workers"])
     with benchmark(run, **means) as work, tracked(work, tracker):
         from ..rendering import fooled_tables, optimality_tables, summary_table
 

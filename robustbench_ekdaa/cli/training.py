@@ -30,7 +30,7 @@ from .app import (
 from .parsing import parse_epsilons, parse_indices, parse_kept, parse_list
 from .plans import show_plan
 from .printing import say, show_rows, with_percent_sign
-from .running import benchmark, do_sweep, prepare_for_workers, tell_failed, tracked, workplace
+from .running import benchmark, do_sweep, tell_failed, tracked, workplace
 
 
 @app.command(epilog=f"Example: `{PROGRAM} train backprop ekdaa --dataset digits --seeds 3 --run runs/digits`")
@@ -59,7 +59,6 @@ def train(
     """Train models; finished ones are kept, stopped ones are continued."""
     crew = workplace(workers, executor, ray_address, cpus_per_job, gpus_per_job)
     means: dict[str, Any] = {"workspace": workspace, "device": device, "workers": crew, "zoo": zoo}
-    prepare_for_workers(crew)
     with benchmark(run, **means) as work, tracked(work, track):
         records = work.train(
             crossed_names(models, parse_list(recipes) or ()),
@@ -200,7 +199,6 @@ def score(
 ) -> None:
     """Score adversarial images from a file, made elsewhere or saved by a sweep; they are checked first."""
     crew = workplace(workers, executor, ray_address, cpus_per_job, gpus_per_job)
-    prepare_for_workers(crew)
     with benchmark(run, workspace=workspace, device=device, workers=crew, zoo=zoo) as work:
         results = work.score(
             file,

@@ -25,6 +25,8 @@ def quickstart(
     debug: Debug = False,
 ) -> None:
     """Train, attack, score and report on the embedded digits, in about a minute."""
+    from ..executing.server import CAN_FORK, server
+
     refuse_run_folder(out_folder)
     spec = SweepSpec(
         datasets=("digits",),
@@ -34,6 +36,8 @@ def quickstart(
         images=300,
         seeds=3,
     )
+    if CAN_FORK and workers != 1:
+        server()  # imports PyTorch on another core while this process does: here there is work for it for sure
     failed = do_sweep(spec, out_folder / "run", device=device, workers=workers)
     page = do_report(out_folder / "run", out_folder / "report")
     say(f"Report: {page}")
