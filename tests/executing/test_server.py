@@ -16,7 +16,6 @@ from robustbench_ekdaa.executing.server import CAN_FORK, ServerGone, server
 from robustbench_ekdaa.progress import Silent
 
 pytestmark = pytest.mark.skipif(not CAN_FORK, reason="workers are forked on Linux alone")
-COMMAND = Path(sys.executable).parent / "robustbench-ekdaa"
 
 
 def about_itself(progress):
@@ -79,10 +78,6 @@ def test_how_a_worker_ended_is_told_as_often_as_it_is_asked_and_to_whoever_asks(
     assert alone(one.pid)
 
 
-IDLE = """
-from robustbench_ekdaa.executing.workers import WorkerProcess
-process = WorkerProcess().process
-"""
 WITH_ANSWERS_THAT_NOBODY_READ = """
 from operator import methodcaller
 from robustbench_ekdaa.executing.workers import WorkerProcess
@@ -93,11 +88,10 @@ worker.outgoing.peek(1)
 """
 
 
-@pytest.mark.parametrize("work", [IDLE, WITH_ANSWERS_THAT_NOBODY_READ])
-def test_a_server_and_its_workers_end_when_their_driver_is_killed(tmp_path, work):
+def test_a_server_and_its_workers_end_when_their_driver_is_killed_with_answers_unread(tmp_path):
     script = tmp_path / "driver.py"
     script.write_text(
-        f"{work}\nimport time\nfrom robustbench_ekdaa.executing.server import server\n"
+        f"{WITH_ANSWERS_THAT_NOBODY_READ}\nimport time\nfrom robustbench_ekdaa.executing.server import server\n"
         "print(server().process.pid, process.pid, flush=True)\ntime.sleep(600)\n"
     )
     driver = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
@@ -107,13 +101,6 @@ def test_a_server_and_its_workers_end_when_their_driver_is_killed(tmp_path, work
     driver.kill()
     driver.communicate()
     assert within(20, lambda: all(map(alone, processes)))
-
-
-def test_a_command_that_is_refused_leaves_no_server_behind(tmp_path):
-    words = ["sweep", "--dataset", "digits", "--models", "no_such_model", "--attacks", "fgsm", "--epsilons", "0.1"]
-    done = subprocess.run([COMMAND, *words, "--run", "run"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_workers_are_as_many_as_the_cores_and_the_free_memory_allow(monkeypatch):

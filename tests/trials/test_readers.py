@@ -40,6 +40,12 @@ def own(path):
     return set(frame[list(OWN)].itertuples(index=False, name=None))
 
 
+def own_rows(place):
+    """Return what a finished run's rows say."""
+    place.fine("export run --out end.csv")
+    return own(place.folder / "end.csv")
+
+
 @trials(ROUNDS, samples=5)
 def test_commands_that_read_a_run_while_a_sweep_writes_it_show_a_part_of_the_whole(cards, whole, base, note, trial):
     read_beside(cards.copy_to(base / "place"), f"{SWEEP} run", whole, trial, note)
@@ -70,6 +76,8 @@ def read_beside(place, command, whole, trial, note):
         reader = draw.choice(READERS)
     ended = proper(running.wait())
     assert ended.code == 0, ended.complaint
+    assert own_rows(place) == rows
+    place.fine(command)  # where somebody read just as the sweep ended, SQLite's files beside the store stayed
     undisturbed.held_by(place)
     note(
         "a part of the rows was shown" if any(0 < count < len(rows) for count in shown) else "all or nothing was shown"
