@@ -23,7 +23,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-RULES = ("backprop", "ekdaa", "frsf")
+RULES = ("backprop", "ekdaa", "kolen_pollack")
 CARD = """kind = "model"
 name = "quick_{0}"
 rule = "{0}"
@@ -51,7 +51,7 @@ def command(checkout: Path, words: Sequence[str], folder: Path) -> tuple[float, 
             peak = max(peak, sum(map(proportional_memory, family(process.pid))))
             time.sleep(0.2)
     if process.returncode:
-        raise SystemExit(f"{words}: failed; see {folder / 'log.txt'}")
+        raise SystemExit(f"{' '.join(words)}: failed: {(folder / 'log.txt').read_text().splitlines()[-1:]}")
     return time.perf_counter() - started, peak
 
 
@@ -90,14 +90,19 @@ def prepared(dataset: str, place: Path) -> Path:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Read the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--before", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", default="1000")
     parser.add_argument("--only", choices=("quickstart", "cifar10", "fashion_mnist"))
     given = parser.parse_args()
-    place = Path(tempfile.mkdtemp())
+    with tempfile.TemporaryDirectory() as folder:
+        measure(given, Path(folder))
+
+
+def measure(given: argparse.Namespace, place: Path) -> None:
+    """Run the commands in turn in a folder, and print the table."""
     print("| command | before | now | before / now | memory before | memory now |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
     for name in (given.only,) if given.only else ("quickstart", "cifar10", "fashion_mnist"):
@@ -119,7 +124,6 @@ def main() -> None:
         seconds = [f"{statistics.median(one[0] for one in some):.1f} s" for some in (before, now)]
         memory = [f"{max(one[1] for one in some) / 1024**3:.2f} GiB" for some in (before, now)]
         print(f"| {name} |", " | ".join([*seconds, f"{ratio:.2f}", *memory]), "|", flush=True)
-    shutil.rmtree(place)
 
 
 if __name__ == "__main__":
