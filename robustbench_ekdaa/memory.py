@@ -21,7 +21,7 @@ def keep_freed_memory() -> None:
     """Let this process keep memory that it frees, up to 512 MiB, for what it allocates next.
 
     glibc gives large blocks back to the system at once, which clears every page again when it hands it out. A batch of
-    maps is allocated and freed in every pass: a sixth of a sweep on colour images went there; see benchmarks/sweep.md.
+    maps is allocated and freed in every pass.
     Other systems' allocators are left as they are.
     """
     if sys.platform == "linux":

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count, takewhile
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -148,17 +148,13 @@ def _new_process() -> subprocess.Popen[bytes] | ForkedProcess:
     """Return a process that runs a worker: forked from a server, or where that cannot be done, started anew."""
     if not CAN_FORK:
         return start_process("worker", "main", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
-        return server().fork()
-    except ServerGone:  # somebody killed it while it had nothing to do
-        pass
-    try:
-        return server().fork()
-    except ServerGone:
-        raise WorkFailed(
-            "worker processes cannot be started: the process that starts them ends, perhaps for lack of memory. "
-            "Run the same command again with --workers 1."
-        ) from None
+    for _ in range(2):  # somebody may have killed it while it had nothing to do
+        with suppress(ServerGone):
+            return server().fork()
+    raise WorkFailed(
+        "worker processes cannot be started: the process that starts them ends, perhaps for lack of memory. "
+        "Run the same command again with --workers 1."
+    )
 
 
 class WorkerProcess:
